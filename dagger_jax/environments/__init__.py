@@ -1,0 +1,1 @@
+"""Worlds: building and checking tabular ones, and the gallery of named ones."""

@@ -1,0 +1,240 @@
+"""Named worlds, each with its exact expert, its source and its closed form where there is one.
+
+In every world the expert's action has index 0 at the start, so an untrained majority learner is right there
+by luck alone where the theory wants it to be (`reset_cliff` draws the expert at random).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from dagger_jax import experts
+from dagger_jax.environments import tabular
+from dagger_jax.types import Problem
+
+
+def cliff(horizon: int) -> Problem:
+    """Two states, no way back: u = T, so nothing beats quadratic growth (theory 1.2(b)).
+
+    States G (start), B. In G the expert's action 0 stays, cost 0; action 1 goes to B, cost 1. B is absorbing,
+    cost 1 whatever is done; the expert's action there is 0.
+    """
+    transition = _deterministic([[0, 1], [1, 1]])
+    world = tabular.world(transition, np.array([[0, 1], [1, 1]]), np.eye(2)[0], horizon)
+    return Problem(world, experts.deterministic(np.zeros(2, int), 2), "cliff")
+
+
+def cliff_gap(horizon: int, eps: float) -> float:
+    """T - (1 - eps)(1 - (1 - eps)^T) / eps for a learner that errs with eps in G at every step."""
+    return horizon - (1 - eps) * -np.expm1(horizon * np.log1p(-eps)) / eps
+
+
+def rb3(horizon: int, cost: float = 0.0) -> Problem:
+    """The three states of Ross and Bagnell (2010): one decision, for ever (theory 1.2(a)).
+
+    States s0 (start), s1, s2. Action 0, the expert's, leads from s0 to s1, action 1 to s2; both are absorbing.
+    `cost` a step in s0 (right action) and s1, 1 in s2 and for the wrong action.
+    """
+    transition = _deterministic([[1, 2], [1, 1], [2, 2]])
+    costs = np.array([[cost, 1], [cost, cost], [1, 1]])
+    world = tabular.world(transition, costs, np.eye(3)[0], horizon)
+    return Problem(world, experts.deterministic(np.zeros(3, int), 2), "rb3")
+
+
+def rb3_gap(horizon: int, eps: float, cost: float = 0.0) -> float:
+    """T eps (T - J*): the learner errs in s0 with probability T eps, and nowhere else."""
+    return horizon * eps * (horizon - cost * horizon)
+
+
+def copy_chain(horizon: int) -> Problem:
+    """Kaariainen's next-symbol prediction: the expert repeats the last symbol written (theory 1.2(c)).
+
+    States: the last symbol, right (0, start) or wrong (1). Action 0 repeats it, action 1 flips it; the new
+    symbol costs 1 if wrong. The expert repeats, mistakes included.
+    """
+    transition = _deterministic([[0, 1], [1, 0]])
+    world = tabular.world(transition, np.array([[0, 1], [1, 0]]), np.eye(2)[0], horizon)
+    return Problem(world, experts.deterministic(np.zeros(2, int), 2), "copy_chain")
+
+
+def copy_chain_gap(horizon: int, eps: float) -> float:
+    """T/2 + 1/2 - (1 - (1 - 2 eps)^(T+1)) / (4 eps): the learner flips with probability eps in both states."""
+    return horizon / 2 + 0.5 + np.expm1((horizon + 1) * np.log1p(-2 * eps)) / (4 * eps)
+
+
+def chunk_reset(horizon: int) -> Problem:
+    """Two states, any mistake undone at once: u = 1, D = 0 (theory 7.4(i)).
+
+    States G (start), B. Action 0, the expert's, leads to G at cost 0; action 1 to B at cost 1.
+    """
+    transition = _deterministic([[0, 1], [0, 1]])
+    world = tabular.world(transition, np.array([[0, 1], [0, 1]]), np.eye(2)[0], horizon)
+    return Problem(world, experts.deterministic(np.zeros(2, int), 2), "chunk_reset")
+
+
+def chunk_reset_gap(lengths: np.ndarray, eps: float) -> float:
+    """sum_j [k_j - (1 - eps)(1 - (1 - eps)^k_j) / eps]: errs with eps in training, always elsewhere."""
+    lengths = np.asarray(lengths)
+    return float((lengths - (1 - eps) * -np.expm1(lengths * np.log1p(-eps)) / eps).sum())
+
+
+def debt(horizon: int, u: int = 3, most: int = 40) -> Problem:
+    """Every wrong action costs exactly u, in instalments (theory 7.4(iii)).
+
+    States (m, f), index 2 m + f: debt m = 0..M, f = 1 iff the last action was wrong. The expert's action 0
+    costs 1[m > 0] and m falls by 1. Action 1 costs 1 and the debt grows by u - 1, up to M = `most`.
+    """
+    if u < 1 or most < u:
+        raise ValueError(f"debt needs 1 <= u <= most, got u = {u} and most = {most}")
+    owed = np.arange(most + 1)
+    paid, grown = np.maximum(owed - 1, 0), np.minimum(owed + u - 1, most)
+    targets = np.repeat(np.stack([2 * paid, 2 * grown + 1], -1), 2, axis=0)
+    costs = np.repeat(np.stack([owed > 0, np.ones_like(owed)], -1), 2, axis=0)
+    world = tabular.world(_deterministic(targets), costs, np.eye(2 * most + 2)[0], horizon)
+    return Problem(world, experts.deterministic(np.zeros(2 * most + 2, int), 2), "debt")
+
+
+def tightrope(horizon: int) -> Problem:
+    """A walker in the wind, seen through noise: not realizable by the learner (theory E2.4).
+
+    States (x, v): position x = -5..5, index 3 (x + 5) + v + 1. The learner sees x + v, clipped to -5..5, where
+    v is -1 or 1 with probability 0.05 each, drawn anew each step. Actions move by 0, -1, 1, -2, 2 (in this
+    order: the first is what an untrained learner does); a drift sign(x) acts where |x| >= 2, wind -2..2 with
+    probabilities .03, .2, .54, .2, .03. Cost 1[|x| >= 2]. The expert sees x and counters drift and position.
+    """
+    reach = 5
+    moves = np.array([0, -1, 1, -2, 2])
+    x = np.arange(-reach, reach + 1)
+    drift = np.where(np.abs(x) >= 2, np.sign(x), 0)
+    lands = np.zeros((x.size, moves.size, x.size))
+    for wind, chance in zip(range(-2, 3), (0.03, 0.2, 0.54, 0.2, 0.03), strict=True):
+        landing = np.clip((x + drift)[:, None] + moves + wind, -reach, reach) + reach
+        np.add.at(lands, (np.arange(x.size)[:, None], np.arange(moves.size)[None], landing), chance)
+    noise = np.array([0.05, 0.9, 0.05])
+    transition = np.repeat(np.einsum("xay,v->xayv", lands, noise).reshape(x.size, moves.size, -1), 3, axis=0)
+    cost = np.repeat((np.abs(x) >= 2)[:, None] * np.ones(moves.size), 3, axis=0)
+    seen = np.clip(x[:, None] + np.array([-1, 0, 1]), -reach, reach) + reach
+    wanted = np.clip(-(x + drift), -2, 2)
+    choice = np.repeat([int(np.flatnonzero(moves == move)[0]) for move in wanted], 3)
+    start = np.einsum("x,v->xv", x == 0, noise).reshape(-1)
+    world = tabular.world(transition, cost, start, horizon, seen.reshape(-1))
+    return Problem(world, experts.deterministic(choice, moves.size), "tightrope")
+
+
+def random_mdp(
+    horizon: int,
+    states: int = 5,
+    actions: int = 3,
+    seed: int = 0,
+    *,
+    observations: int | None = None,
+    concentration: float = 0.5,
+    temperature: float | None = None,
+    stationary: bool = False,
+) -> Problem:
+    """A random world: Dirichlet transitions and starts, uniform costs, redrawn each step unless stationary.
+
+    Args:
+      horizon: T.
+      states: S.
+      actions: A.
+      seed: of numpy's generator.
+      observations: O < S draws which states look alike, so that the expert is not realizable; None: all differ.
+      concentration: of the Dirichlet laws; small values make transitions nearly deterministic.
+      temperature: None for the optimal expert, otherwise of the softened, stochastic one, in units of cost.
+      stationary: one transition law and cost for all steps.
+    """
+    rng = np.random.default_rng(seed)
+    steps = () if stationary else (horizon,)
+    transition = rng.dirichlet(np.full(states, concentration), (*steps, states, actions))
+    costs = rng.random((*steps, states, actions))
+    start = rng.dirichlet(np.full(states, concentration))
+    seen = None if observations is None else rng.permutation(np.arange(states) % observations)
+    world = tabular.world(transition, costs, start, horizon, seen)
+    expert = experts.optimal(world) if temperature is None else experts.softened(world, temperature)
+    return Problem(world, expert, "random_mdp")
+
+
+def reset_cliff(
+    horizon: int,
+    states: int = 8,
+    actions: int = 4,
+    samples: int = 200,
+    seed: int = 0,
+    *,
+    recoverable: bool = False,
+    stationary: bool = False,
+) -> Problem:
+    """The lower bound of Rajaraman et al. (2020), and its variant with a way back (theory 4.2, 4.3(a)).
+
+    Good states 0..S-2, bad state S-1. In a good state the expert's action, drawn at random for every state and
+    step, costs 0 and leads to a fresh good state; any other costs 1 and leads to the bad state. S - 2 good
+    states have probability zeta = 1 / (samples + 1) each. The bad state costs 1 and stays, whatever is done;
+    if `recoverable`, one action there, never 0, costs 0 and leads to a fresh good state: then u = 1.
+    `stationary` draws one expert for all steps.
+    """
+    if states < 3 or states - 2 > samples + 1:
+        raise ValueError(f"reset_cliff needs 3 <= S <= samples + 3, got S = {states}, samples = {samples}")
+    rng = np.random.default_rng(seed)
+    steps = 1 if stationary else horizon
+    choice = rng.integers(0, actions, (steps, states))
+    choice[:, -1] = rng.integers(1, actions, steps) if recoverable else 0
+    fresh = reset_law(states, samples)
+    right = np.eye(actions, dtype=bool)[choice]
+    right[:, -1] &= recoverable
+    transition = np.where(right[..., None], fresh, np.eye(states)[-1])
+    world = tabular.world(transition if steps > 1 else transition[0], _squeeze(~right), fresh, horizon)
+    name = "recoverable_reset_cliff" if recoverable else "reset_cliff"
+    return Problem(world, experts.deterministic(choice, actions), name)
+
+
+def reset_law(states: int, samples: int) -> np.ndarray:
+    """Law of a fresh state in `reset_cliff`: S - 2 rare ones, one common one, never the bad one. [S]"""
+    law = np.full(states, 1 / (samples + 1))
+    law[-2:] = 1 - (states - 2) / (samples + 1), 0
+    return law
+
+
+def reset_cliff_gap(horizon: int, states: int, actions: int, samples: int, draws: int) -> float:
+    """E[gap] = sum_h 1 - (1 - q)^h, q = (1 - 1/A) sum_s rho(s) (1 - rho(s))^draws, over experts and data.
+
+    For a learner that is right where it has seen one of `draws` labels and guesses elsewhere.
+    """
+    law = reset_law(states, samples)
+    q = (1 - 1 / actions) * (law * (1 - law) ** draws).sum()
+    return horizon - (1 - q) * -np.expm1(horizon * np.log1p(-q)) / q
+
+
+class Entry(NamedTuple):
+    """A row of the gallery."""
+
+    build: Callable[..., Problem]
+    about: str  # for a newcomer, one line
+    source: str
+
+
+GALLERY: Mapping[str, Entry] = {
+    "cliff": Entry(cliff, "one mistake is never undone: u = T", "Ross and Bagnell 2010; theory 1.2(b)"),
+    "rb3": Entry(rb3, "one decision at the start, for ever", "Ross and Bagnell 2010; theory 1.2(a)"),
+    "copy_chain": Entry(copy_chain, "the expert copies, mistakes included", "Kaariainen 2006; theory 1.2(c)"),
+    "chunk_reset": Entry(chunk_reset, "every mistake is undone at once: u = 1", "theory 7.4(i)"),
+    "debt": Entry(debt, "every mistake costs u, in instalments", "theory 7.4(iii)"),
+    "tightrope": Entry(tightrope, "a walker in the wind, seen through noise", "theory E2.4"),
+    "random_mdp": Entry(random_mdp, "Dirichlet transitions, uniform costs", "theory E7.7"),
+    "reset_cliff": Entry(reset_cliff, "rare states, a bad one for ever", "arXiv 2009.05990; theory 4.2"),
+    "recoverable_reset_cliff": Entry(
+        lambda horizon, **kwargs: reset_cliff(horizon, recoverable=True, **kwargs),
+        "rare states, a bad one with a way back: u = 1",
+        "theory 4.3(a), after arXiv 2102.13101",
+    ),
+}
+
+
+def _squeeze(over_time: np.ndarray) -> np.ndarray:
+    return over_time[0] if over_time.shape[0] == 1 else over_time
+
+
+def _deterministic(targets: list[list[int]] | np.ndarray) -> np.ndarray:
+    targets = np.asarray(targets)
+    return np.eye(targets.shape[0])[targets]

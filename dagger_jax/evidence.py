@@ -1,0 +1,78 @@
+"""What the theorems' right-hand sides are made of, measured exactly."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from dagger_jax import exact as interpreter
+from dagger_jax import schedules
+from dagger_jax.environments.tabular import backward, reachable
+from dagger_jax.precision import exact
+from dagger_jax.types import Array, Problem, Schedule
+
+
+class Constants(NamedTuple):
+    """Properties of a problem, whoever learns in it."""
+
+    to_go: Array  # [T, S, A] Q*_t(s, a), expected cost from step t: take a, then follow the expert
+    value: Array  # [T + 1, S] V*_t(s); 0 after step T
+    recoverability: Array  # [] u: what one deviation costs at most, over reachable states
+    span: Array  # [T] D_t: max - min of V* over the states reachable just after step t
+
+
+class Evidence(NamedTuple):
+    """One learner under one row of a schedule. Errors are total variation from the expert's action law."""
+
+    gap: Array  # [] J(pi) - J(pi*), the learner alone against the expert alone
+    expert_cost: Array  # [] J(pi*)
+    eps: Array  # [T] error under the training law rho_t
+    eta: Array  # [T] error under the learner's own law d_pi^t
+    advantage: Array  # [T] E[Q*_t(s, a) - V*_t(s)] under the learner's own law
+    training_advantage: Array  # [T] the same under the training law
+    shift: Array  # [T] total variation between d_pi^t and rho_t
+    agreement: Array  # [T] see `exact.Laws`
+
+
+@exact
+def constants(problem: Problem) -> Constants:
+    """Costs-to-go, recoverability u and spans D_t of a problem (theory 0.2), by backward induction."""
+    to_go, value = backward(problem.world, problem.expert)
+    reached = reachable(problem.world)
+    # A deterministic expert is compared with itself, a stochastic one with its best action (theory 0.2).
+    certain = jnp.broadcast_to(jnp.asarray(problem.expert), to_go.shape).max(-1) == 1
+    worst = to_go.max(-1) - jnp.where(certain, value[:-1], to_go.min(-1))
+    there, later = reached[1:], value[1:-1]
+    highest = jnp.where(there, later, -jnp.inf).max(-1)
+    lowest = jnp.where(there, later, jnp.inf).min(-1)
+    span = jnp.append(highest - lowest, 0.0)
+    return Constants(to_go, value, jnp.where(reached, worst, 0.0).max(), span)
+
+
+@exact
+def measure(problem: Problem, policy: Array, row: Schedule, known: Constants) -> Evidence:
+    """Exact evidence of a fixed policy under a row.
+
+    Args:
+      problem: the world and its expert.
+      policy: [L, S, A] the learner's action probabilities.
+      row: columns [T]. Steps that ask no label have eps 0.
+      known: `constants(problem)`.
+    """
+    training = interpreter.play(problem, policy, row)
+    alone = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
+    deployed = interpreter.play(problem, policy, alone)
+    novice_share, guide_share = schedules.training_weights(row)
+    law = novice_share[:, None] * training.novice + guide_share[:, None] * training.guide
+    error = 0.5 * jnp.abs(policy - problem.expert).sum(-1)
+    disadvantage = (policy * known.to_go).sum(-1) - known.value[:-1]
+    own = deployed.novice
+    return Evidence(
+        gap=deployed.novice_cost - deployed.guide_cost,
+        expert_cost=deployed.guide_cost,
+        eps=(law * error).sum(-1),
+        eta=(own * error).sum(-1),
+        advantage=(own * disadvantage).sum(-1),
+        training_advantage=(law * disadvantage).sum(-1),
+        shift=0.5 * jnp.abs(own - law).sum(-1),
+        agreement=training.agreement,
+    )

@@ -1,0 +1,55 @@
+"""What is asked of the expert. Every label is a cost per action, so one `Batch` serves every reduction."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from dagger_jax.environments.tabular import backward
+from dagger_jax.types import Array, Batch, Play, Problem, Schedule
+
+Label = Callable[[Problem, Play, Schedule, Array], Batch]
+
+
+def imitate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+    """Cost 1 for every action but the expert's: the 0-1 loss. `policy` is not used.
+
+    Args:
+      problem: the world and its expert.
+      play: of the round; [T, S, A] joint frequencies of (state, expert's action).
+      row: of the schedule; `label_guide` and `label_novice` weigh the walkers.
+
+    Returns:
+      A batch with leading axes [T, S]; weights are per episode.
+    """
+    asked = row.label_novice[:, None, None] * play.novice
+    if play.guide is not None:
+        asked = asked + row.label_guide[:, None, None] * play.guide
+    weight = asked.sum(-1)
+    return _batch(problem, weight[..., None] - asked, weight)
+
+
+def deviate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+    """Cost-to-go of a one-step deviation above the best one: AggreVaTe's label (arXiv 1406.5979).
+
+    After the deviation the expert completes the episode with probability `row.after`, the learner's
+    `policy` [L, S, A] otherwise (one coin a roll-out, as in LOLS, arXiv 1502.02206). Costs-to-go are exact.
+    Arguments and return value as in `imitate`.
+    """
+    weight = imitate(problem, play, row, policy).weight
+    by_expert, by_learner = backward(problem.world, problem.expert)[0], backward(problem.world, policy)[0]
+    after = row.after[:, None, None]
+    to_go = after * by_expert + (1 - after) * by_learner
+    return _batch(problem, weight[..., None] * (to_go - to_go.min(-1, keepdims=True)), weight)
+
+
+def _batch(problem: Problem, costs: Array, weight: Array) -> Batch:
+    steps = jnp.arange(weight.shape[0])[:, None]
+    observation = jnp.asarray(problem.world.observation)[None]
+    return Batch(
+        step=jnp.broadcast_to(steps, weight.shape),
+        observation=jnp.broadcast_to(observation, weight.shape),
+        costs=costs,
+        weight=weight,
+    )
+
+

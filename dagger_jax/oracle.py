@@ -1,0 +1,104 @@
+"""Oracle learners: the worst learner of a stated training error.
+
+The theorems speak of a training error eps, which a fitted learner drives to zero. An oracle errs with exactly
+eps_t under the training law of step t, and does the expert's worst wherever training never goes: there no
+label speaks against it. Its policy at t depends on its own earlier steps, so it is built by the forward
+recursion itself.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dagger_jax import exact as interpreter
+from dagger_jax.environments.tabular import backward
+from dagger_jax.precision import exact
+from dagger_jax.schedules import remaining
+from dagger_jax.types import Array, Problem, Schedule
+
+Placement = Literal["uniform", "first", "last", "start"]
+Focus = Literal["even", "worst"]
+
+
+def placement(boundary: Array, eps: float, where: Placement) -> np.ndarray:
+    """Training errors eps_t [T] of average eps: the same at every step, or all of a chunk's at one of its steps.
+
+    Args:
+      boundary: [T] where chunks start, entries 0 or 1 (`row.join`, or `row.back` with 1 at step 0).
+      eps: average error a step, in [0, 1].
+      where: "uniform"; "first" or "last" step of each chunk of k steps, which then errs with k eps; or
+        "start": all T eps in the first step of the episode.
+
+    Raises:
+      ValueError: eps outside [0, 1], or an error above 1 at a step.
+    """
+    if not 0 <= eps <= 1:
+        raise ValueError(f"eps must lie in [0, 1], got {eps}")
+    boundary = np.asarray(boundary) > 0
+    horizon = len(boundary)
+    first = np.flatnonzero(boundary | (np.arange(horizon) == 0))
+    lengths = np.diff(np.append(first, horizon))
+    errors = np.zeros(horizon)
+    match where:
+        case "uniform":
+            errors[:] = eps
+        case "first":
+            errors[first] = lengths * eps
+        case "last":
+            errors[first + lengths - 1] = lengths * eps
+        case "start":
+            errors[0] = horizon * eps
+    if errors.max() > 1:
+        raise ValueError(f"eps {eps} placed {where!r} needs an error of {errors.max():g} at one step: above 1")
+    return errors
+
+
+def policy(problem: Problem, row: Schedule, errors: Array, focus: Focus = "even") -> Array:
+    """The oracle learner of a problem under one row of a schedule. [T, S, A]
+
+    Args:
+      problem: the world and its expert.
+      row: columns [T]; must ask a label at every step, for its labels define the training law.
+      errors: eps_t [T], total variation from the expert under the training law of step t.
+      focus: "even" errs alike in all states of the training law, "worst" in the costliest first.
+
+    Where the law has no mass, the action of greatest cost-to-go is taken. An error takes the costliest action
+    that the expert would not take for certain.
+    """
+    if not np.all(np.asarray(row.label_guide) + np.asarray(row.label_novice) > 0):
+        raise ValueError("an oracle's error is stated under the training law: every step must ask a label")
+    return _policy(problem, row, errors, focus=focus)
+
+
+def _build(problem: Problem, row: Schedule, errors: Array, *, focus: Focus) -> Array:
+    to_go, value = backward(problem.world, problem.expert)
+    expert = jnp.broadcast_to(problem.expert, to_go.shape)
+    wrong = jnp.where(expert < 1, to_go, -jnp.inf).argmax(-1)
+    harm = jnp.take_along_axis(to_go, wrong[..., None], -1)[..., 0] - value[:-1]
+    behaviour = (errors, expert, _certain(wrong, expert), _certain(to_go.argmax(-1), expert), harm)
+
+    def react(now: tuple[Array, ...], law: Array) -> Array:
+        error, expert, wrong, worst, harm = now
+        most = 1 - (wrong * expert).sum(-1)  # total variation of erring for certain
+        if focus == "even":
+            share = error / most
+        else:
+            order = jnp.argsort(-harm)
+            mass = (law * most)[order]
+            before = jnp.cumsum(mass) - mass
+            filled = jnp.clip((error - before) / jnp.where(mass > 0, mass, 1.0), 0.0, 1.0)
+            share = jnp.zeros_like(filled).at[order].set(filled)
+        share = jnp.clip(share, 0.0, 1.0)[:, None]
+        trained = (1 - share) * expert + share * wrong
+        return jnp.where(law[:, None] > 0, trained, worst)
+
+    return interpreter.forward(problem, row, react, behaviour).policy
+
+
+def _certain(action: Array, like: Array) -> Array:
+    return jax.nn.one_hot(action, like.shape[-1], dtype=like.dtype)
+
+
+_policy = exact(_build, static=("focus",))

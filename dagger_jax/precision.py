@@ -1,0 +1,40 @@
+"""Exact mode computes in float64, without a global switch at import."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
+
+import jax
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def exact(function: Callable[P, R], static: Sequence[str] = ()) -> Callable[P, R]:
+    """Jits `function` and runs it in float64, on float64 copies of its arguments; returns numpy arrays.
+
+    Called inside another transformation (jit, vmap, scan) it is `function` itself: the outermost call sets
+    the precision. So `exact(jax.vmap(f))` is how a batch is computed exactly.
+
+    Args:
+      function: pure, on pytrees of arrays.
+      static: names of arguments that are not arrays; give them by keyword.
+    """
+    compiled = jax.jit(function, static_argnames=tuple(static))
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        arrays = {name: value for name, value in kwargs.items() if name not in static}
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, arrays))):
+            return function(*args, **kwargs)
+        with jax.enable_x64(True):
+            args, arrays = jax.tree.map(_double, (args, arrays))
+            return jax.device_get(compiled(*args, **(kwargs | arrays)))
+
+    return call
+
+
+def _double(leaf: object) -> object:
+    array = np.asarray(leaf) if isinstance(leaf, jax.Array | np.ndarray | float) else None
+    return leaf if array is None or not np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)

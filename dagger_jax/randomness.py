@@ -1,0 +1,71 @@
+"""Counter-based random bits: a function of (key, episode, round, step, use), computed where they are used.
+
+The generator is Threefry-2x32 (Salmon, Moraes, Dror, Shaw, SC 2011), the one that jax.random uses, with
+its 20 rounds. Written inline as elementwise uint32 operations XLA fuses it into the step that consumes
+it, so no array of bits is ever stored, and no draw depends on how a batch is split.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dagger_jax.types import Array
+
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+ROUNDS = 20
+
+
+class Use(IntEnum):
+    """What a pair of words is for. Each (episode, round, step, use) is drawn at most once."""
+
+    MOVE = 0  # action, next state
+    MEET = 1  # whether the walkers jump; whether the expert moves the novice, and noise the guide
+    START = 2  # first state, unused
+    LEARN = 3  # what a learner draws
+
+
+class Words(NamedTuple):
+    """Two independent uniform 32-bit words."""
+
+    first: Array  # [...] uint32
+    second: Array  # [...] uint32
+
+
+def threefry(key: Words, counter: Words, rounds: int = ROUNDS) -> Words:
+    """Threefry-2x32 of a counter under a key; elementwise, shapes broadcast."""
+    x, y = counter
+    keys = (key.first, key.second, key.first ^ key.second ^ jnp.uint32(0x1BD11BDA))
+    x, y = x + keys[0], y + keys[1]
+    for i in range(rounds):
+        turn = ROTATIONS[i // 4 % 2][i % 4]
+        x = x + y
+        y = ((y << turn) | (y >> (32 - turn))) ^ x
+        if i % 4 == 3:
+            block = i // 4 + 1
+            x, y = x + keys[block % 3], y + keys[(block + 1) % 3] + jnp.uint32(block)
+    return Words(x, y)
+
+
+def words(key: Array) -> Words:
+    """The two words of a typed JAX key (`jax.random.key`), shape [...]."""
+    data = jax.random.key_data(key)
+    return Words(data[..., 0], data[..., 1])
+
+
+def for_round(key: Words, round: Array | int) -> Words:
+    """The key of one round. No other derivation encrypts a counter that ends in 2^32 - 1."""
+    return threefry(key, Words(jnp.uint32(round), jnp.uint32(0xFFFFFFFF)))
+
+
+def bits(key: Words, episode: Array, step: Array | int, use: Use) -> Words:
+    """The words of one use at one step of one episode: counter (episode, 4 step + use).
+
+    Args:
+      key: of the round, from `for_round`.
+      episode: [...] uint32, global index of the episode, below 2^32.
+      step: below 2^30.
+      use: what the words are for.
+    """
+    return threefry(key, Words(jnp.uint32(episode), jnp.uint32(step) * len(Use) + jnp.uint32(use)))

@@ -1,0 +1,316 @@
+"""Where measured points live: one parquet file a block of work, merged into one table at the end.
+
+    DIR/settings.json          who may write here: the claim, its settings and the software that measures
+    DIR/cells/<sha256>.parquet the points of one block; the name is the digest of the block and the settings
+    DIR/points.parquet         the blocks' points, in the blocks' order
+
+A file is complete or absent, whatever moment a process is killed at: it is written under a name that starts
+with a dot (readers of a folder pass over it), flushed to the disk, then renamed. So existence means done, and
+any number of processes may share a directory. Files that hold the same points are the same bytes, so a damaged
+one shows: what was read from it does not encode to it again.
+"""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_TEMPORARY = ".tmp-"
+_METADATA = b"dagger_jax"
+
+
+class StoreError(Exception):
+    """A directory that cannot be used; the message says why and what to do, in one line."""
+
+
+class Refused(StoreError):
+    """The directory holds something else, or cannot be written."""
+
+
+class Corrupt(StoreError):
+    """A stored file is truncated or altered."""
+
+
+class Store(NamedTuple):
+    """A directory that belongs to one claim with one list of settings."""
+
+    directory: Path
+    schema: pa.Schema  # of every block and of the merged table
+    identity: dict[
+        str, Any
+    ]  # {claim, settings: {flag: value}, files: {path: sha256}, made_with: {name: version}}
+
+
+def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) -> Store:
+    """Makes the directory, or takes up the one that holds the same run.
+
+    Args:
+        directory: new, empty, or written by a run with this identity.
+        identity: JSON-able {claim, settings, files, made_with}: all that decides what is measured.
+        schema: the one schema of all points.
+
+    Returns:
+        The store.
+
+    Raises:
+        Refused: the directory cannot be written, or holds other files or another run; nothing was changed.
+        Corrupt: settings.json is damaged.
+    """
+    store = Store(directory, schema, json.loads(json_bytes(identity)))
+    try:
+        if directory.exists() and not directory.is_dir():
+            raise Refused(f"{directory} is a file; allowed: a new or empty directory")
+        directory.mkdir(parents=True, exist_ok=True)
+        foreign = [entry for entry in sorted(os.listdir(directory)) if not entry.startswith(_TEMPORARY)]
+        if "settings.json" not in foreign:
+            if foreign:
+                raise Refused(
+                    f"{directory} holds other files ({foreign[0]}); allowed: a new or empty directory"
+                )
+            replace(directory / "settings.json", _settings_bytes(store.identity))
+        confirm(store)
+        (directory / "cells").mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory / "cells", prefix=_TEMPORARY):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Refused(
+            f"cannot write in {directory} ({reason}); allowed: a directory that can be written"
+        ) from error
+    return store
+
+
+def confirm(store: Store) -> None:
+    """Checks that the directory still belongs to this run.
+
+    Args:
+        store: the store.
+
+    Raises:
+        Refused: it holds another run; the message names what differs, with both values.
+        Corrupt: settings.json is damaged.
+    """
+    path = store.directory / "settings.json"
+    data = path.read_bytes()
+    try:
+        found = {key: value for key, value in json.loads(data).items() if key != "sha256"}
+        whole = _settings_bytes(found) == data
+    except (ValueError, AttributeError):
+        found, whole = {}, False
+    if not whole:
+        raise Corrupt(
+            f"{path} is truncated or altered: the run it belonged to cannot be known; use another directory"
+        )
+    there, here = _flat(found), _flat(store.identity)
+    differing = [
+        f"{name} is {_words(there.get(name))} there and {_words(here.get(name))} here"
+        for name in dict.fromkeys((*here, *there))
+        if there.get(name) != here.get(name)
+    ]
+    if differing:
+        raise Refused(f"{store.directory} holds another run: {'; '.join(differing)}; use another directory")
+
+
+def cell_path(store: Store, cell: Mapping[str, Any]) -> Path:
+    """The file of one block.
+
+    Args:
+        store: the store.
+        cell: the block, JSON-able.
+
+    Returns:
+        The path; the file exists when and only when the block is done.
+    """
+    return store.directory / "cells" / f"{hashlib.sha256(_metadata(store, cell)).hexdigest()}.parquet"
+
+
+def write(store: Store, cell: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Stores the points of a finished block, at once and atomically.
+
+    Args:
+        store: the store.
+        cell: the block.
+        points: one mapping a row; a missing column is null.
+
+    Returns:
+        The stored table.
+
+    Raises:
+        ValueError: a point has a column that the schema lacks.
+    """
+    unknown = sorted({name for point in points for name in point} - set(store.schema.names))
+    if unknown:
+        raise ValueError(
+            f"undeclared column {', '.join(unknown)}; declared are {', '.join(store.schema.names)}"
+        )
+    rows = [{name: plain(point.get(name)) for name in store.schema.names} for point in points]
+    table = pa.Table.from_pylist(rows, schema=store.schema.with_metadata({_METADATA: _metadata(store, cell)}))
+    replace(cell_path(store, cell), _encode(table))
+    return table
+
+
+def read(store: Store, cell: Mapping[str, Any]) -> pa.Table | None:
+    """Reads a stored block and checks every byte of it.
+
+    Args:
+        store: the store.
+        cell: the block.
+
+    Returns:
+        Its points, or None where the block has not been finished.
+
+    Raises:
+        Corrupt: the file is truncated or altered.
+    """
+    path = cell_path(store, cell)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    expected = store.schema.with_metadata({_METADATA: _metadata(store, cell)})
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+        whole = table.schema.equals(expected, check_metadata=True) and _encode(table) == data
+    except (pa.ArrowException, OSError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise Corrupt(
+            f"{path} is truncated or altered; delete it, and the same command measures that block again"
+        )
+    return table
+
+
+def merge(store: Store, tables: Iterable[pa.Table]) -> pa.Table:
+    """Writes points.parquet, the points of all blocks in order.
+
+    Args:
+        store: the store.
+        tables: every block's points.
+
+    Returns:
+        The merged table.
+
+    Raises:
+        Corrupt: points.parquet exists and is not what the blocks hold; it is left as it is.
+        Refused: another run has taken the directory meanwhile.
+    """
+    confirm(store)
+    bare = store.schema.with_metadata({_METADATA: _metadata(store, None)})
+    table = pa.concat_tables(
+        [part.replace_schema_metadata(bare.metadata) for part in tables]
+    ).combine_chunks()
+    data, path = _encode(table), store.directory / "points.parquet"
+    if path.exists() and path.read_bytes() != data:
+        raise Corrupt(
+            f"{path} is truncated or altered: the blocks in cells/ hold other points; delete it and run again"
+        )
+    replace(path, data)
+    return table
+
+
+def forget(store: Store, cells: Iterable[Mapping[str, Any]]) -> None:
+    """Removes the points of a run, so that all of it is measured again.
+
+    Args:
+        store: the store.
+        cells: the blocks.
+    """
+    (store.directory / "points.parquet").unlink(missing_ok=True)
+    for cell in cells:
+        cell_path(store, cell).unlink(missing_ok=True)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Puts a file in place atomically and durably: afterwards it is the old one or the new one, complete.
+
+    Args:
+        path: where the file shall stand.
+        data: what it shall hold.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            # mkstemp makes files that only their owner reads; results are to be shared.
+            os.fchmod(handle, 0o644)
+            os.fsync(handle)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def plain(value: Any) -> Any:
+    """Turns NumPy and JAX scalars and arrays into Python's own, tuples into lists, at any depth.
+
+    Args:
+        value: anything JSON-able but for these.
+
+    Returns:
+        The same in plain Python.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def json_bytes(value: Any) -> bytes:
+    """Writes strict JSON, readable, ending in a newline; numbers that JSON does not know become null.
+
+    Args:
+        value: JSON-able, NumPy scalars allowed.
+
+    Returns:
+        UTF-8.
+    """
+    return (json.dumps(_finite(plain(value)), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _settings_bytes(identity: Mapping[str, Any]) -> bytes:
+    return json_bytes({**identity, "sha256": hashlib.sha256(json_bytes(identity)).hexdigest()})
+
+
+def _metadata(store: Store, cell: Mapping[str, Any] | None) -> bytes:
+    return json.dumps({**store.identity, "cell": plain(cell)}, sort_keys=True).encode()
+
+
+def _encode(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    # Uncompressed, because compressors of one version differ between processors; dictionaries keep it small.
+    pq.write_table(table, sink, compression="none", write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {f"--{name}": value for name, value in identity.get("settings", {}).items()}
+    files = {f"the sha256 of {name}": value for name, value in identity.get("files", {}).items()}
+    return {"claim": identity.get("claim"), **settings, **files, **identity.get("made_with", {})}
+
+
+def _words(value: Any) -> str:
+    return (
+        ",".join(map(_words, value)) if isinstance(value, list) else "absent" if value is None else str(value)
+    )

@@ -1,0 +1,79 @@
+"""The nouns. Letters: N rounds, T steps, B episodes, S states, A actions, O observations.
+
+Arrays that may vary over time have a leading axis L, which is T, or 1 where they do not vary.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax import struct
+
+Array = jax.Array | np.ndarray
+
+
+class World(struct.PyTreeNode):
+    """A tabular Markov decision process with costs and a finite horizon.
+
+    The learner sees `observation[s]` of a state s; the expert sees s itself. Where two states share an
+    observation, the expert need not be in the learner's class.
+    """
+
+    transition: Array  # [L, S, A, S] probability of the next state
+    cost: Array  # [L, S, A] expected immediate cost, in [0, 1] per step
+    initial: Array  # [S] law of the first state
+    observation: Array  # [S] int, in 0..O-1
+    horizon: int = struct.field(pytree_node=False)  # T, steps of one episode
+    observations: int = struct.field(pytree_node=False)  # O
+
+    @property
+    def states(self) -> int:
+        return self.cost.shape[-2]
+
+    @property
+    def actions(self) -> int:
+        return self.cost.shape[-1]
+
+
+class Problem(struct.PyTreeNode):
+    """A world and the expert to be imitated in it."""
+
+    world: World
+    expert: Array  # [L, S, A] probability of the expert's action
+    name: str = struct.field(pytree_node=False, default="world")
+
+
+class Schedule(NamedTuple):
+    """Who acts, where the walkers meet, and whose states are labelled: one row a round, one entry a step.
+
+    A row (the same type without N) is what an interpreter reads. See `schedules` for how rows are made.
+    """
+
+    beta: Array  # [N, T] probability that the expert's action moves the novice
+    join: Array  # [N, T] probability that the guide jumps to the novice's state: a chunk starts
+    back: Array  # [N, T] probability that the novice jumps to the guide's state: an excursion starts
+    label_guide: Array  # [N, T] weight of the expert label asked for at the guide's state
+    label_novice: Array  # [N, T] weight of the expert label asked for at the novice's state
+    after: Array  # [N, T] probability that the expert, not the learner, completes a one-step deviation
+    noise: Array  # [N, T] probability that the guide's executed action is replaced by a uniform one
+    rate: Array  # [N] share of the newest iterate in the acting mixture (1: the newest acts alone)
+    keep: Array  # [N] share of the earlier labels that the learner keeps (1: aggregate, 0: forget)
+
+
+class Play(NamedTuple):
+    """What one round's episodes show, whoever interpreted them: joint law of (state, expert's action).
+
+    `exact.play` gives the law itself, `rollout.play` the observed frequencies. Each step sums to 1.
+    """
+
+    novice: Array  # [T, S, A] at the novice's states
+    guide: Array | None  # [T, S, A] at the guide's states; None where the novice walked alone
+
+
+class Batch(NamedTuple):
+    """Labels: a weighted cost for every action at a step and an observation. Leading axes are free."""
+
+    step: Array  # [...] int
+    observation: Array  # [...] int
+    costs: Array  # [..., A] weight x cost of each action
+    weight: Array  # [...]

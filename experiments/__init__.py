@@ -1,0 +1,1 @@
+"""The experiments: each file is one claim, and one command that checks it."""

@@ -1,0 +1,25 @@
+"""What every experiment is: one claim, the blocks of work that measure it, and a verdict.
+
+An experiment is one file that builds a `Claim` and hands it to `run`; everything around the claim (flags,
+storage, resuming, progress, findings, report, exit status) is here and the same for all.
+"""
+
+from experiments.claim.contract import COLUMNS, BadFlag, Claim, Finding, Flag, Measurement, Settings
+from experiments.claim.flags import integers, names, numbers
+from experiments.claim.options import resolve
+from experiments.claim.running import run
+
+__all__ = [
+    "COLUMNS",
+    "BadFlag",
+    "Claim",
+    "Finding",
+    "Flag",
+    "Measurement",
+    "Settings",
+    "integers",
+    "names",
+    "numbers",
+    "resolve",
+    "run",
+]

@@ -1,0 +1,134 @@
+"""The parts of a claim."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from matplotlib.figure import Figure
+
+PRESETS = ("quick", "default", "full")
+
+# The columns that every points.parquet has, whatever the claim.
+COLUMNS: Mapping[str, pa.DataType] = {
+    "claim": pa.string(),
+    "world": pa.string(),
+    "algorithm": pa.string(),  # behavioural_cloning, forward_training, dagger, chunked, ...
+    "learner": pa.string(),  # oracle, follow_the_leader, ...
+    "horizon": pa.int64(),  # steps
+    "chunk": pa.int64(),  # steps; null where there is none
+    "eps": pa.float64(),  # the training error that was set; null where none was
+    "round": pa.int64(),
+    "run": pa.int64(),  # the replica; null where there is one only
+    "gap": pa.float64(),  # the learner's cost above the expert's, summed over the episode
+    "gap_stderr": pa.float64(),  # null where the gap is exact
+    "bound": pa.float64(),  # what the theorem allows; null where none applies
+    "interpreter": pa.string(),  # exact or sampled
+}
+
+
+class BadFlag(ValueError):
+    """A flag has a value that is not allowed."""
+
+    def __init__(self, flag: str, message: str):
+        super().__init__(f"--{flag}: {message}")
+
+
+class Finding(NamedTuple):
+    """One statement that the measurement confirms or contradicts."""
+
+    claim: str  # in words
+    source: str  # the theorem, by section or paper
+    world: str
+    expected: float | str | None
+    observed: float | str | None
+    low: float | None  # interval around what was observed
+    high: float | None
+    holds: bool
+
+
+class Measurement(NamedTuple):
+    """What one block of work yields."""
+
+    points: list[dict[str, Any]]  # one dict a row of points.parquet; missing columns are null
+    environment_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides what is measured: the flags' values, read by name (`settings.horizons`)."""
+
+    values: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        # A copy or an unpickled instance is asked for attributes before it has `values`.
+        if name == "values" or name not in self.values:
+            raise AttributeError(f"no setting {name!r}")
+        return self.values[name]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of the command line.
+
+    Attributes:
+        name: without dashes.
+        meaning: one or two sentences for `--help`, with the unit.
+        allowed: the allowed values, in words.
+        read: turns the text of one value into the value; None means that it is not allowed.
+        many: a list of values, separated by commas; the setting is then a tuple.
+    """
+
+    name: str
+    meaning: str
+    allowed: str
+    read: Callable[[str], Any]
+    many: bool = True
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An experiment.
+
+    Attributes:
+        name: the experiment's module, such as horizon_growth.
+        title: a headline.
+        statement: the claim in one paragraph of plain text.
+        sweep: for each preset the default of every flag, and of `runs`; a key without a flag is a fixed
+            setting.
+        cells: checks the settings (raises BadFlag) and lists the blocks of work in order, each a small
+            JSON-able dict, no two alike.
+        measure: measures one block; the same settings and cell give the same bits.
+        verdict: what the points say about the claim.
+        figures: figures by file name; a figure's label (`figure.set_label`) is its caption.
+        flags: the experiment's own flags.
+        columns: the columns of points.parquet besides COLUMNS.
+    """
+
+    name: str
+    title: str
+    statement: str
+    sweep: Mapping[str, Mapping[str, Any]]
+    cells: Callable[[Settings], list[dict[str, Any]]]
+    measure: Callable[[Settings, dict[str, Any]], Measurement]
+    verdict: Callable[[Settings, pa.Table], list[Finding]]
+    figures: Callable[[Settings, pa.Table], dict[str, Figure]]
+    flags: tuple[Flag, ...] = ()
+    columns: Mapping[str, pa.DataType] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if tuple(self.sweep) != PRESETS:
+            raise ValueError(f"{self.name}: sweep must have the presets {', '.join(PRESETS)}, in this order")
+        for preset, values in self.sweep.items():
+            missing = {flag.name for flag in self.flags} - set(values)
+            if missing:
+                raise ValueError(
+                    f"{self.name}: preset {preset} has no value for {', '.join(sorted(missing))}"
+                )
+        if shared := COLUMNS.keys() & self.columns.keys():
+            raise ValueError(f"{self.name}: {', '.join(sorted(shared))} are columns of every claim")
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of points.parquet."""
+        return pa.schema(list({**COLUMNS, **self.columns}.items()))

@@ -1,0 +1,98 @@
+"""How flags are declared, and the flags that every experiment has."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.claim.contract import PRESETS, Flag
+
+
+def integers(
+    name: str, meaning: str, *, low: int | None = None, high: int | None = None, many: bool = True
+) -> Flag:
+    """Declares a flag of whole numbers.
+
+    Args:
+        name: the flag, without dashes.
+        meaning: for `--help`, with the unit.
+        low: the smallest allowed value.
+        high: the largest allowed value.
+        many: a list, the setting is a tuple; otherwise one value.
+
+    Returns:
+        The flag.
+    """
+    words = "whole numbers" if many else "a whole number"
+    return Flag(name, meaning, _range(words, low, high), functools.partial(_number, int, low, high), many)
+
+
+def numbers(
+    name: str, meaning: str, *, low: float | None = None, high: float | None = None, many: bool = True
+) -> Flag:
+    """Declares a flag of real numbers; the arguments are those of `integers`.
+
+    Args:
+        name: the flag, without dashes.
+        meaning: for `--help`, with the unit.
+        low: the smallest allowed value.
+        high: the largest allowed value.
+        many: a list, the setting is a tuple; otherwise one value.
+
+    Returns:
+        The flag.
+    """
+    words = "numbers" if many else "a number"
+    return Flag(name, meaning, _range(words, low, high), functools.partial(_number, float, low, high), many)
+
+
+def names(name: str, meaning: str, allowed: Sequence[str], *, files: str = "", many: bool = True) -> Flag:
+    """Declares a flag of names.
+
+    Args:
+        name: the flag, without dashes.
+        meaning: for `--help`.
+        allowed: the names.
+        files: a suffix such as ".npz": paths of existing files that end so are allowed besides the names.
+        many: a list, the setting is a tuple; otherwise one value.
+
+    Returns:
+        The flag.
+    """
+    words = ", ".join(allowed) + (f", or the path of an existing {files} file" if files else "")
+
+    def read(text: str) -> str | None:
+        return text if text in allowed or (files and text.endswith(files) and Path(text).is_file()) else None
+
+    return Flag(name, meaning, words, read, many)
+
+
+def _number(kind: Callable[[str], Any], low: float | None, high: float | None, text: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        return None
+    inside = (low is None or value >= low) and (high is None or value <= high)
+    return value if math.isfinite(value) and inside else None
+
+
+def _range(words: str, low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return words
+    if high is None:
+        return f"{words}, {low} or more"
+    return f"{words}, {high} or less" if low is None else f"{words} from {low} to {high}"
+
+
+SEED = integers("seed", "The seed that all randomness comes from.", low=0, high=2**32 - 1, many=False)
+RUNS = integers("runs", "How many independent repetitions there are of everything random.", low=1, many=False)
+PRESET = names("preset", "How much is measured: the defaults of all other flags.", PRESETS, many=False)
+OUT = Flag(
+    "out",
+    "The directory for the results. One that holds an unfinished run of the same command is continued.",
+    "a new or an empty directory, or one that the same command has written",
+    lambda text: None if text.startswith("-") else Path(text),
+    many=False,
+)
+RESUME = "Continue from the finished blocks in the directory; --noresume measures them all again."

@@ -1,0 +1,194 @@
+"""The command line: how flags are read, checked and explained.
+
+A claim's flags live in a `FlagValues` of its own, not in absl's global one: two experiments may both have
+`--worlds`, and `--help` shows nothing but what the experiment understands.
+"""
+
+import hashlib
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags as absl_flags
+
+from experiments.claim.contract import BadFlag, Claim, Flag, Settings
+from experiments.claim.flags import OUT, PRESET, RESUME, RUNS, SEED
+
+
+class Request(NamedTuple):
+    """What the command line asks for."""
+
+    settings: Settings
+    out: Path
+    resume: bool
+    files: dict[str, str]  # the sha256 of every file that a setting names
+
+
+def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) -> Settings:
+    """Fills in the preset's values for what is not given, as the command line does.
+
+    Args:
+        claim: the experiment.
+        preset: quick, default or full.
+        seed: the seed.
+        **given: values of the claim's flags and `runs`.
+
+    Returns:
+        The settings, ready for `claim.cells` and `claim.measure`.
+    """
+    values = {"runs": 1, **claim.sweep[preset], **given, "seed": seed, "preset": preset}
+    return Settings(
+        {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )
+
+
+def parse(claim: Claim, arguments: Sequence[str]) -> Request:
+    """Reads and checks the command line; touches no file but those that flags name.
+
+    Args:
+        claim: the experiment.
+        arguments: the command line, the program's name first.
+
+    Returns:
+        What is asked for.
+
+    Raises:
+        BadFlag: a flag is unknown, missing or not allowed; the message is one line.
+    """
+    declared = {flag.name: flag for flag in (*claim.flags, RUNS, SEED, PRESET, OUT)}
+    values = absl_flags.FlagValues()
+    for flag in declared.values():
+        absl_flags.DEFINE_string(flag.name, None, flag.meaning, flag_values=values)
+    absl_flags.DEFINE_boolean("resume", True, RESUME, flag_values=values)
+    try:
+        extra = values([*arguments])[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        known = ", ".join(f"--{name}" for name in (*declared, "resume"))
+        raise BadFlag(error.flagname, f"there is no such flag; allowed: {known}") from error
+    except absl_flags.Error as error:
+        name = (re.findall(r"--(\w+)", str(error)) or ["flagfile"])[0]
+        allowed = (
+            declared[name].allowed
+            if name in declared
+            else "true, false"
+            if name == "resume"
+            else "a flag file"
+        )
+        raise BadFlag(name, f"it has no value that can be read; allowed: {allowed}") from error
+    if extra:
+        raise BadFlag(
+            extra[0].lstrip("-"), "not a flag; flags are written --name=value, lists without spaces"
+        )
+    texts = {name: values[name].value for name in declared}
+    given = {name: _read(declared[name], str(text)) for name, text in texts.items() if text is not None}
+    if "out" not in given:
+        raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
+    out = given.pop("out")
+    settings = resolve(claim, **given)
+    return Request(settings, out, bool(values["resume"].value), _digests(settings))
+
+
+def explain(claim: Claim) -> str:
+    """Writes the text of `--help`.
+
+    Args:
+        claim: the experiment.
+
+    Returns:
+        Several lines, at most 100 characters wide.
+    """
+    presets = [
+        f"{preset}: {', '.join(f'{name}={shown(value)}' for name, value in values.items())}"
+        for preset, values in claim.sweep.items()
+    ]
+    own = [_entry(claim, flag) for flag in claim.flags]
+    common = [
+        _entry(claim, OUT, "required"),
+        _entry(claim, PRESET, "default"),
+        _entry(claim, RUNS),
+        _entry(claim, SEED, "0"),
+        f"  --resume, --noresume\n{_wrap(RESUME, 6)}\n{_wrap('Default: --resume.', 6)}",
+        f"  --help\n{_wrap('Show this text.', 6)}",
+    ]
+    results = "report.html, findings.json, points.parquet, figures (PNG, SVG), run.json."
+    status = "0: every finding holds. 1: one does not. 2: bad input. 130: interrupted; run again to resume."
+    sections = (
+        f"{claim.name}: {claim.title}",
+        _wrap(claim.statement),
+        f"Usage:\n  {_command(claim)} --out=DIR [flags]",
+        *(["Flags of this experiment:", *own] if own else []),
+        "Flags of every experiment:",
+        *common,
+        "Presets:\n" + "\n".join(_wrap(line, 2, 6) for line in presets),
+        f"Results in DIR:\n{_wrap(results, 2)}",
+        f"Exit status:\n{_wrap(status, 2)}",
+    )
+    return "\n\n".join(sections)
+
+
+def _read(flag: Flag, text: str) -> Any:
+    items = [item.strip() for item in text.split(",")] if flag.many else [text.strip()]
+    allowed = flag.allowed + (", separated by commas" if flag.many else "")
+    values = []
+    for item in items:
+        value = flag.read(item) if item else None
+        if value is None:
+            raise BadFlag(flag.name, f"{item!r} is not allowed; allowed: {allowed}")
+        if value in values:
+            raise BadFlag(flag.name, f"{item!r} is given twice; allowed: {allowed}, each once")
+        values.append(value)
+    return tuple(values) if flag.many else values[0]
+
+
+def _digests(settings: Settings) -> dict[str, str]:
+    texts = [
+        text
+        for value in settings.values.values()
+        for text in (value if isinstance(value, tuple) else (value,))
+        if isinstance(text, str)
+    ]
+    return {
+        text: hashlib.sha256(Path(text).read_bytes()).hexdigest() for text in texts if Path(text).is_file()
+    }
+
+
+def _entry(claim: Claim, flag: Flag, default: str = "") -> str:
+    shape = "A,B,..." if flag.many else "DIR" if flag is OUT else "VALUE"
+    defaults = {preset: shown(values.get(flag.name, 1)) for preset, values in claim.sweep.items()}
+    same = default or (defaults["default"] if len(set(defaults.values())) == 1 else "")
+    words = (
+        f"Default: {same}." if same else f"Default: {'; '.join(f'{v} ({k})' for k, v in defaults.items())}."
+    )
+    lines = (flag.meaning, f"Allowed: {flag.allowed}.", "Required." if flag is OUT else words)
+    return "\n".join((f"  --{flag.name}={shape}", *(_wrap(line, 6, 8) for line in lines)))
+
+
+def shown(value: Any) -> str:
+    """A setting as the command line has it.
+
+    Args:
+        value: a value or a tuple of values.
+
+    Returns:
+        The text.
+    """
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _wrap(text: str, first: int = 0, rest: int | None = None) -> str:
+    return textwrap.fill(
+        " ".join(text.split()),
+        width=100,
+        initial_indent=" " * first,
+        subsequent_indent=" " * (first if rest is None else rest),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _command(claim: Claim) -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name}" if spec else f"python -m experiments.{claim.name}"

@@ -1,0 +1,157 @@
+"""Runs a claim: measures what is not stored yet, judges, and writes the results."""
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dagger_jax import report
+from dagger_jax.runtime import progress, record, store
+from experiments.claim import options
+from experiments.claim.contract import BadFlag, Claim, Finding
+
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
+
+
+def run(claim: Claim) -> None:
+    """Runs a claim from the command line and ends the process: call it under `__main__`.
+
+    Args:
+        claim: the experiment.
+
+    Raises:
+        SystemExit: always. 0 every finding holds, 1 one does not, 2 bad input, 130 interrupted.
+    """
+    raise SystemExit(execute(claim, sys.argv))
+
+
+def execute(claim: Claim, arguments: Sequence[str]) -> int:
+    """Does what a command line asks for.
+
+    Args:
+        claim: the experiment.
+        arguments: the command line, the program's name first.
+
+    Returns:
+        The exit status.
+    """
+    if _HELP & set(arguments):
+        print(options.explain(claim))
+        return 0
+    try:
+        request = options.parse(claim, arguments)
+        cells = _blocks(claim, request)
+        return 0 if all(finding.holds for finding in _conduct(claim, request, cells)) else 1
+    except (BadFlag, store.StoreError) as error:
+        message = str(error) if isinstance(error, BadFlag) else f"--out: {error}"
+        print(f"{claim.name}: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"{claim.name}: interrupted; finished blocks are stored, the same command resumes",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
+    cells = claim.cells(request.settings)
+    distinct = Counter(json.dumps(store.plain(cell), sort_keys=True) for cell in cells)
+    if len(distinct) < len(cells) or not cells:
+        raise ValueError(f"cells must list at least one block, none twice: {distinct.most_common(1)}")
+    return cells
+
+
+def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]) -> list[Finding]:
+    settings, started = request.settings, time.time()
+    identity = {
+        "claim": claim.name,
+        "settings": dict(settings.values),
+        "files": request.files,
+        "made_with": record.software(),
+    }
+    kept = store.open_store(request.out, identity, claim.schema)
+    if not request.resume:
+        store.forget(kept, cells)
+    # Everything stored is read first: a damaged file shows before hours are spent, not after.
+    tables = [store.read(kept, cell) for cell in cells]
+    missing = [index for index, table in enumerate(tables) if table is None]
+    steps, begun = 0, time.perf_counter()
+    with (
+        record.compile_clock() as compiling,
+        closing(
+            progress.track(
+                missing,
+                lambda index: _label(cells[index]),
+                title=claim.name,
+                done=len(cells) - len(missing),
+            )
+        ) as work,
+    ):
+        for index in work:
+            measured = claim.measure(settings, cells[index])
+            points = [{"claim": claim.name, **point} for point in measured.points]
+            tables[index] = store.write(kept, cells[index], points)
+            steps += measured.environment_steps
+        elapsed, compile_seconds = time.perf_counter() - begun, compiling()
+    table = store.merge(kept, [table for table in tables if table is not None])
+    findings = claim.verdict(settings, table)
+    if not findings:
+        raise ValueError("verdict must return at least one finding")
+    findings = [finding._replace(holds=bool(finding.holds)) for finding in findings]
+    run_seconds = max(elapsed - compile_seconds, 0.0)
+    facts = {
+        "claim": claim.name,
+        "findings": {"hold": sum(f.holds for f in findings), "of": len(findings)},
+        "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
+        "seed": settings.seed,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "blocks": {"measured_now": len(missing), "found_stored": len(cells) - len(missing)},
+        "counted": "steps and seconds are those of the blocks measured now, not of the blocks found stored",
+        "environment_steps": steps,
+        "steps_per_second": steps / run_seconds if steps and run_seconds else None,
+        "compile_seconds": compile_seconds,
+        "run_seconds": run_seconds,
+        "device": record.device(),
+        "versions": record.versions(),
+        "git_revision": record.revision(),
+    }
+    _publish(claim, request, table, findings, facts)
+    return findings
+
+
+def _publish(claim: Claim, request: options.Request, table, findings: list[Finding], facts: dict) -> None:
+    listed = [finding._asdict() for finding in findings]
+    store.replace(request.out / "findings.json", store.json_bytes(listed))
+    with report.style():
+        drawn = claim.figures(request.settings, table)
+        pictures = [report.save(figure, request.out, name) for name, figure in drawn.items()]
+    store.replace(request.out / "run.json", store.json_bytes(facts))
+    page = request.out / "report.html"
+    report.page(page, claim.title, claim.statement, listed, pictures, table, facts)
+    _summarise(claim, findings, page)
+
+
+def _summarise(claim: Claim, findings: list[Finding], page) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"\n{claim.title}\n", markup=False)
+    for finding in findings:
+        badge = Text(" PASS " if finding.holds else " FAIL ", "bold green" if finding.holds else "bold red")
+        console.print(badge, Text(f"{finding.claim} ({finding.world}; {finding.source})"))
+        interval = (
+            "" if finding.low is None else f" [{report.number(finding.low)}, {report.number(finding.high)}]"
+        )
+        seen = f"{report.number(finding.observed)}{interval}"
+        console.print(Text(f"       expected {report.number(finding.expected)}, observed {seen}"))
+    holding = sum(finding.holds for finding in findings)
+    console.print(f"\n{holding} of {len(findings)} findings hold. Report: {page}", markup=False)
+
+
+def _label(cell: dict[str, Any]) -> str:
+    return " ".join(f"{name}={options.shown(value)}" for name, value in cell.items())

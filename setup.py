@@ -1,0 +1,39 @@
+"""Packaging of dagger_jax. Tool settings live in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="dagger_jax",
+    version="0.1.0",
+    description="Imitation learning in JAX: roll-out schedules, exact regret, and every theorem held against it.",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["dagger_jax*", "experiments*"]),
+    package_data={"experiments": ["worlds/*.npz"]},
+    # Lower bounds: the oldest versions the suite was run on. Upper bounds: the next release not yet run.
+    install_requires=[
+        "jax>=0.10.2,<0.12",
+        "flax>=0.12.8,<0.13",
+        "optax>=0.2.8,<0.3",
+        "chex>=0.1.92,<0.2",
+        "numpy>=2.4,<3",
+        "absl-py>=2.4,<3",
+        "scipy>=1.15,<2",
+        "pyarrow>=20,<26",
+        "matplotlib>=3.10,<4",
+        "rich>=14,<16",
+    ],
+    extras_require={
+        "dev": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "hypothesis>=6.130,<7",
+            "ruff>=0.14,<0.16",
+            "pyright[nodejs]>=1.1.400,<1.2",
+        ],
+        # Only to make experiments/worlds/*.npz again.
+        "worlds": ["gymnasium>=1.2,<2"],
+    },
+)
