@@ -51,5 +51,3 @@ def _batch(problem: Problem, costs: Array, weight: Array) -> Batch:
         costs=costs,
         weight=weight,
     )
-
-

@@ -15,7 +15,6 @@ import numpy as np
 from dagger_jax import exact as interpreter
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact
-from dagger_jax.schedules import remaining
 from dagger_jax.types import Array, Problem, Schedule
 
 Placement = Literal["uniform", "first", "last", "start"]

@@ -14,9 +14,7 @@ from dagger_jax.types import Array, World
 ROW_TOLERANCE = 1e-6  # how far a row of probabilities may be from summing to 1
 
 
-def world(
-    transition: Array, cost: Array, initial: Array, horizon: int, observation: Array | None = None
-) -> World:
+def world(transition: Array, cost: Array, initial: Array, horizon: int, observation: Array | None = None) -> World:
     """A checked world, its rows normalised in float64.
 
     Args:

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
@@ -124,7 +125,7 @@ def loglog(
         return np.where(array > 0, array, np.nan)
 
     (line,) = axes.plot(drawn(x), drawn(y), marker=marker, label=label or "_nolegend_", color=colour)
-    shade = str(line.get_color())
+    shade = to_hex(line.get_color())
     if low is not None and high is not None:
         axes.fill_between(drawn(x), drawn(low), drawn(high), color=shade, alpha=0.2, linewidth=0)
     if theory is not None:

@@ -120,9 +120,7 @@ def page(
     groups = {name: value for name, value in run.items() if isinstance(value, Mapping)}
     shown = f"All {table.num_rows} points."
     if table.num_rows > rows:
-        shown = (
-            f"The first {rows} points; {table.num_rows - rows} more are in points.parquet, which holds all."
-        )
+        shown = f"The first {rows} points; {table.num_rows - rows} more are in points.parquet, which holds all."
     text = _PAGE.substitute(
         title=html.escape(title),
         statement=html.escape(statement),

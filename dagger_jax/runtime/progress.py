@@ -70,9 +70,7 @@ def _lines(items, describe, title, done, stream, every) -> Generator:
             words = (f"{title}: {done + number} of {total} done", f"now {describe(item)}", left)
             print(", ".join(filter(None, words)), file=stream, flush=True)
         yield item
-    print(
-        f"{title}: {total} of {total} done in {duration(time.monotonic() - start)}", file=stream, flush=True
-    )
+    print(f"{title}: {total} of {total} done in {duration(time.monotonic() - start)}", file=stream, flush=True)
 
 
 def _left(start: float, number: int, total: int) -> str:

@@ -6,8 +6,8 @@
 
 A file is complete or absent, whatever moment a process is killed at: it is written under a name that starts
 with a dot (readers of a folder pass over it), flushed to the disk, then renamed. So existence means done, and
-any number of processes may share a directory. Files that hold the same points are the same bytes, so a damaged
-one shows: what was read from it does not encode to it again.
+any number of processes may share a directory. Files that hold the same points are the same bytes, so a
+damaged one shows: what was read from it does not encode to it again.
 """
 
 import hashlib
@@ -43,9 +43,7 @@ class Store(NamedTuple):
 
     directory: Path
     schema: pa.Schema  # of every block and of the merged table
-    identity: dict[
-        str, Any
-    ]  # {claim, settings: {flag: value}, files: {path: sha256}, made_with: {name: version}}
+    identity: dict[str, Any]  # {claim, settings: {flag: value}, files: {path: sha256}, made_with: {name: version}}
 
 
 def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) -> Store:
@@ -71,9 +69,7 @@ def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) 
         foreign = [entry for entry in sorted(os.listdir(directory)) if not entry.startswith(_TEMPORARY)]
         if "settings.json" not in foreign:
             if foreign:
-                raise Refused(
-                    f"{directory} holds other files ({foreign[0]}); allowed: a new or empty directory"
-                )
+                raise Refused(f"{directory} holds other files ({foreign[0]}); allowed: a new or empty directory")
             replace(directory / "settings.json", _settings_bytes(store.identity))
         confirm(store)
         (directory / "cells").mkdir(exist_ok=True)
@@ -147,9 +143,7 @@ def write(store: Store, cell: Mapping[str, Any], points: Sequence[Mapping[str, A
     """
     unknown = sorted({name for point in points for name in point} - set(store.schema.names))
     if unknown:
-        raise ValueError(
-            f"undeclared column {', '.join(unknown)}; declared are {', '.join(store.schema.names)}"
-        )
+        raise ValueError(f"undeclared column {', '.join(unknown)}; declared are {', '.join(store.schema.names)}")
     rows = [{name: plain(point.get(name)) for name in store.schema.names} for point in points]
     table = pa.Table.from_pylist(rows, schema=store.schema.with_metadata({_METADATA: _metadata(store, cell)}))
     replace(cell_path(store, cell), _encode(table))
@@ -181,9 +175,7 @@ def read(store: Store, cell: Mapping[str, Any]) -> pa.Table | None:
     except (pa.ArrowException, OSError, ValueError, OverflowError):
         whole = False
     if not whole:
-        raise Corrupt(
-            f"{path} is truncated or altered; delete it, and the same command measures that block again"
-        )
+        raise Corrupt(f"{path} is truncated or altered; delete it, and the same command measures that block again")
     return table
 
 
@@ -203,9 +195,7 @@ def merge(store: Store, tables: Iterable[pa.Table]) -> pa.Table:
     """
     confirm(store)
     bare = store.schema.with_metadata({_METADATA: _metadata(store, None)})
-    table = pa.concat_tables(
-        [part.replace_schema_metadata(bare.metadata) for part in tables]
-    ).combine_chunks()
+    table = pa.concat_tables([part.replace_schema_metadata(bare.metadata) for part in tables]).combine_chunks()
     data, path = _encode(table), store.directory / "points.parquet"
     if path.exists() and path.read_bytes() != data:
         raise Corrupt(
@@ -311,6 +301,4 @@ def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(value: Any) -> str:
-    return (
-        ",".join(map(_words, value)) if isinstance(value, list) else "absent" if value is None else str(value)
-    )
+    return ",".join(map(_words, value)) if isinstance(value, list) else "absent" if value is None else str(value)

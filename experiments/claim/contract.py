@@ -122,9 +122,7 @@ class Claim:
         for preset, values in self.sweep.items():
             missing = {flag.name for flag in self.flags} - set(values)
             if missing:
-                raise ValueError(
-                    f"{self.name}: preset {preset} has no value for {', '.join(sorted(missing))}"
-                )
+                raise ValueError(f"{self.name}: preset {preset} has no value for {', '.join(sorted(missing))}")
         if shared := COLUMNS.keys() & self.columns.keys():
             raise ValueError(f"{self.name}: {', '.join(sorted(shared))} are columns of every claim")
 

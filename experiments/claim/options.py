@@ -40,9 +40,7 @@ def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) 
         The settings, ready for `claim.cells` and `claim.measure`.
     """
     values = {"runs": 1, **claim.sweep[preset], **given, "seed": seed, "preset": preset}
-    return Settings(
-        {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    )
+    return Settings({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def parse(claim: Claim, arguments: Sequence[str]) -> Request:
@@ -71,17 +69,11 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     except absl_flags.Error as error:
         name = (re.findall(r"--(\w+)", str(error)) or ["flagfile"])[0]
         allowed = (
-            declared[name].allowed
-            if name in declared
-            else "true, false"
-            if name == "resume"
-            else "a flag file"
+            declared[name].allowed if name in declared else "true, false" if name == "resume" else "a flag file"
         )
         raise BadFlag(name, f"it has no value that can be read; allowed: {allowed}") from error
     if extra:
-        raise BadFlag(
-            extra[0].lstrip("-"), "not a flag; flags are written --name=value, lists without spaces"
-        )
+        raise BadFlag(extra[0].lstrip("-"), "not a flag; flags are written --name=value, lists without spaces")
     texts = {name: values[name].value for name in declared}
     given = {name: _read(declared[name], str(text)) for name, text in texts.items() if text is not None}
     if "out" not in given:
@@ -100,10 +92,6 @@ def explain(claim: Claim) -> str:
     Returns:
         Several lines, at most 100 characters wide.
     """
-    presets = [
-        f"{preset}: {', '.join(f'{name}={shown(value)}' for name, value in values.items())}"
-        for preset, values in claim.sweep.items()
-    ]
     own = [_entry(claim, flag) for flag in claim.flags]
     common = [
         _entry(claim, OUT, "required"),
@@ -122,7 +110,6 @@ def explain(claim: Claim) -> str:
         *(["Flags of this experiment:", *own] if own else []),
         "Flags of every experiment:",
         *common,
-        "Presets:\n" + "\n".join(_wrap(line, 2, 6) for line in presets),
         f"Results in DIR:\n{_wrap(results, 2)}",
         f"Exit status:\n{_wrap(status, 2)}",
     )
@@ -150,20 +137,16 @@ def _digests(settings: Settings) -> dict[str, str]:
         for text in (value if isinstance(value, tuple) else (value,))
         if isinstance(text, str)
     ]
-    return {
-        text: hashlib.sha256(Path(text).read_bytes()).hexdigest() for text in texts if Path(text).is_file()
-    }
+    return {text: hashlib.sha256(Path(text).read_bytes()).hexdigest() for text in texts if Path(text).is_file()}
 
 
 def _entry(claim: Claim, flag: Flag, default: str = "") -> str:
     shape = "A,B,..." if flag.many else "DIR" if flag is OUT else "VALUE"
     defaults = {preset: shown(values.get(flag.name, 1)) for preset, values in claim.sweep.items()}
     same = default or (defaults["default"] if len(set(defaults.values())) == 1 else "")
-    words = (
-        f"Default: {same}." if same else f"Default: {'; '.join(f'{v} ({k})' for k, v in defaults.items())}."
-    )
+    words = f"Default: {same}." if same else f"Default: {'; '.join(f'{v} ({k})' for k, v in defaults.items())}."
     lines = (flag.meaning, f"Allowed: {flag.allowed}.", "Required." if flag is OUT else words)
-    return "\n".join((f"  --{flag.name}={shape}", *(_wrap(line, 6, 8) for line in lines)))
+    return "\n".join((f"  --{flag.name}={shape}", *(_wrap(line, 6) for line in lines)))
 
 
 def shown(value: Any) -> str:
@@ -178,12 +161,12 @@ def shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _wrap(text: str, first: int = 0, rest: int | None = None) -> str:
+def _wrap(text: str, margin: int = 0) -> str:
     return textwrap.fill(
         " ".join(text.split()),
         width=100,
-        initial_indent=" " * first,
-        subsequent_indent=" " * (first if rest is None else rest),
+        initial_indent=" " * margin,
+        subsequent_indent=" " * margin,
         break_long_words=False,
         break_on_hyphens=False,
     )

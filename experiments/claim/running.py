@@ -144,9 +144,7 @@ def _summarise(claim: Claim, findings: list[Finding], page) -> None:
     for finding in findings:
         badge = Text(" PASS " if finding.holds else " FAIL ", "bold green" if finding.holds else "bold red")
         console.print(badge, Text(f"{finding.claim} ({finding.world}; {finding.source})"))
-        interval = (
-            "" if finding.low is None else f" [{report.number(finding.low)}, {report.number(finding.high)}]"
-        )
+        interval = "" if finding.low is None else f" [{report.number(finding.low)}, {report.number(finding.high)}]"
         seen = f"{report.number(finding.observed)}{interval}"
         console.print(Text(f"       expected {report.number(finding.expected)}, observed {seen}"))
     holding = sum(finding.holds for finding in findings)

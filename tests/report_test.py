@@ -1,0 +1,103 @@
+"""The report: one file that loads nothing, escapes everything, and says what it leaves out."""
+
+import re
+
+import matplotlib
+import numpy as np
+import pyarrow as pa
+import pytest
+from matplotlib.colors import to_hex
+
+from dagger_jax import report
+
+FINDINGS = [
+    {
+        "claim": "a < b",
+        "source": "1.2",
+        "world": "cliff",
+        "expected": 2.0,
+        "observed": 1.98765,
+        "low": 1.9,
+        "high": 2.1,
+    },
+    {"claim": "<script>", "source": "1.3", "world": "copy_chain", "expected": None, "observed": "linear"},
+]
+RUN = {"seed": 3, "flags": {"horizons": (4, 8)}, "versions": {"jax": "0.0"}, "git_revision": None}
+
+
+def _figure():
+    with report.style():
+        figure, (axes, _) = report.panels(2, caption="Gap & horizon.")
+        horizons = np.array([32, 4, 16])
+        report.loglog(axes, horizons, horizons**2, low=horizons, high=horizons**3, theory=horizons, label="dagger")
+        axes.legend()
+    return figure
+
+
+def _page(directory, holds, rows=200):
+    findings = [{"low": None, "high": None, **finding, "holds": holds} for finding in FINDINGS]
+    table = pa.table({"world": ["<b>"] * 5, "gap": [0.123456789] * 5, "chunk": pa.nulls(5, pa.int64())})
+    pictures = [report.save(_figure(), directory, "growth")]
+    report.page(directory / "r.html", "T & <i>", "One <b> claim.", findings, pictures, table, RUN, rows=rows)
+    return (directory / "r.html").read_text()
+
+
+def test_the_page_loads_nothing(tmp_path):
+    page = _page(tmp_path, holds=True)
+    assert page.count("data:image/svg+xml;base64,") == 1
+    assert re.findall(r'(?:src|href)\s*=\s*"(?!data:)', page) == []
+    assert not re.search(r"https?:|@import|url\(|<script|<link", page)
+
+
+def test_the_page_escapes_and_formats(tmp_path):
+    page = _page(tmp_path, holds=True)
+    assert "<title>T &amp; &lt;i&gt;</title>" in page
+    assert "&lt;script&gt;" in page
+    assert "Gap &amp; horizon." in page
+    assert ">1.988<" in page
+    assert ">0.1235<" in page
+    assert "[1.9, 2.1]" in page
+    assert ">4, 8<" in page
+    assert "<th>chunk</th>" not in page
+
+
+def test_the_page_says_what_fails_and_what_is_left_out(tmp_path):
+    passing = _page(tmp_path, holds=True)
+    assert "2 of 2 findings hold" in passing
+    assert ">FAIL<" not in passing
+    assert "All 5 points." in passing
+    failing = _page(tmp_path, holds=False, rows=2)
+    assert "0 of 2 findings hold" in failing
+    assert failing.count('<b class="fail">FAIL</b>') == 3
+    assert "The first 2 points; 3 more are in points.parquet" in failing
+
+
+def test_figures_are_reproducible_and_leave_no_settings_behind(tmp_path):
+    before = dict(matplotlib.rcParams)
+    first, second = (report.save(_figure(), tmp_path, name) for name in ("a", "b"))
+    assert first.svg.read_bytes() == second.svg.read_bytes()
+    assert first.png.read_bytes() == second.png.read_bytes()
+    assert first.png.read_bytes().startswith(b"\x89PNG")
+    assert first.caption == "Gap & horizon."
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_loglog_sorts_and_leaves_out_what_has_no_logarithm():
+    _, (axes,) = report.panels()
+    colour = report.loglog(axes, [8, 2, 4], [0.0, 1.0, 2.0], theory=[3.0, 1.0, 2.0])
+    measured, theory = axes.get_lines()
+    np.testing.assert_array_equal(measured.get_xdata(), [2, 4, 8])
+    np.testing.assert_array_equal(measured.get_ydata(), [1, 2, np.nan])
+    assert {to_hex(line.get_color()) for line in (measured, theory)} == {colour}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (1 / 3, "0.3333"), (12345, "12345"), (True, "yes"), ([1, 2.5], "1, 2.5")]
+)
+def test_numbers_for_readers(value, text):
+    assert report.number(value) == text
+
+
+def test_a_name_keeps_its_colour():
+    blue, red = report.PALETTE[:2]
+    assert report.colours(["dagger", "cloning", "dagger"]) == {"dagger": blue, "cloning": red}
