@@ -53,7 +53,10 @@ ALGORITHMS: dict[str, Algorithm] = {
         source="Ross, Gordon and Bagnell 2011, Algorithm 3.1",
     ),
     "chunked": Algorithm(
-        build=lambda rounds, horizon, chunk: schedules.chunked(rounds, schedules.starts(horizon, chunk)),
+        # The expert rolls in first, as in DAgger: an untrained learner would lead nowhere worth a label.
+        build=lambda rounds, horizon, chunk: schedules.chunked(
+            rounds, schedules.starts(horizon, chunk), schedules.beta_indicator(rounds)
+        ),
         judged_by=lambda horizon, chunk: schedules.chunked(1, schedules.starts(horizon, chunk)),
         bound="combined",
         kind="chunks",

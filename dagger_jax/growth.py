@@ -78,7 +78,7 @@ def fit(
         saturation_limit: horizons above it are left out, since saturation bends every law (theory.md 9.2).
         resamples: B, of the bootstrap.
         seed: of the resamples; same seed, same bits.
-        confidence: of all intervals, in (0, 1).
+        confidence: of all intervals, in (0, 1); also how far few replicas widen the verdict's errors.
         resolution: relative differences of the gap below this are of no interest.
 
     Returns:
@@ -155,7 +155,7 @@ def _log_resampled_means(
     positive = (means > 0).all(axis=1)
     if positive.mean() < confidence:
         raise ValueError("the replicas cannot tell the gaps from zero: more of them are needed.")
-    # The variance itself is known from R replicas only: widened from the normal law's interval to Student's.
+    # The variance itself is known from R replicas only: widened from the normal law's quantile to Student's.
     tail = 0.5 + confidence / 2
     widening = stats.t.ppf(tail, replicas - 1) / stats.norm.ppf(tail)
     return log_gap + widening * (np.log(means[positive]) - log_gap)

@@ -8,7 +8,7 @@ recompiles a program.
 
     algorithm                beta      join              back              labels
     behavioural cloning      -         t = 0             never             guide
-    chunked, lengths l       -         chunk starts(l)   never             guide
+    chunked, lengths l       beta_n    chunk starts(l)   never             guide
     DAgger                   beta_n    every step        never             novice
     forward training         -         every step        never             novice at t = n
     reset variant            -         t = 0             chunk starts(l)   novice
@@ -131,16 +131,18 @@ def behavioural_cloning(rounds: int, horizon: int) -> Schedule:
     return chunked(rounds, starts(horizon, horizon))
 
 
-def chunked(rounds: int, chunk_starts: Array) -> Schedule:
+def chunked(rounds: int, chunk_starts: Array, beta: Array | None = None) -> Schedule:
     """The learner rolls in, the expert continues each chunk and is labelled on it (theory 7.1).
 
-    Chunks of one step are DAgger with beta = 0, one chunk of T steps is behavioural cloning.
+    Chunks of one step are DAgger, one chunk of T steps is behavioural cloning.
 
     Args:
       rounds: N.
       chunk_starts: [T] or [N, T], from `starts`, `partition` or `geometric`.
+      beta: [N], probability a step that the expert acts while rolling in; 0 if None.
     """
-    return table(rounds, chunk_starts.shape[-1], join=chunk_starts, label_guide=1.0)
+    beta = jnp.zeros(rounds) if beta is None else jnp.asarray(beta)
+    return table(rounds, chunk_starts.shape[-1], beta=beta[:, None], join=chunk_starts, label_guide=1.0)
 
 
 def dagger(rounds: int, horizon: int, beta: Array | None = None) -> Schedule:

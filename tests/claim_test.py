@@ -133,6 +133,8 @@ def test_a_finding_that_fails_is_status_one(tmp_path, capsys):
         ("--horizons=-3", "--horizons: '-3' is not allowed; allowed: whole numbers, 1 or more"),
         ("--horizons=4,x", "--horizons: 'x'"),
         ("--horizons=4,4", "--horizons: '4' is given twice"),
+        ("--horizons=1" + 400 * "0", "--horizons: '1000"),
+        ("--most=inf", "--most: 'inf'"),
         ("--horizons=", "--horizons: ''"),
         ("--horizons=5000", "--horizons: 5000 is too long; allowed: at most 1000"),
         ("--most=nan", "--most: 'nan' is not allowed; allowed: a number from 0 to 2"),

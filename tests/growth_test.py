@@ -92,7 +92,7 @@ def test_what_the_data_cannot_tell_is_undecided():
 
 
 def test_both_laws_within_two_are_undecided():
-    # χ² of a T² against T over 16, 32, 64 is 2 log² 2 / resolution²: 1.5 at 0.8, not decisive, and 3.8 at 0.5.
+    # χ² of a T² against T over 16, 32, 64 is 2 log² 2 / resolution²: 1.5 at 0.8, indecisive; 3.8 at 0.5.
     assert growth.fit(SHORT, SHORT, resolution=0.8).verdict == "undecided"
     assert growth.fit(SHORT, SHORT, resolution=0.5).verdict == "linear"
 
@@ -159,9 +159,7 @@ def test_units_of_cost_do_not_matter():
 @pytest.mark.parametrize("noise", [0.05, 0.4])
 def test_intervals_cover_what_they_say(noise):
     law, _ = LAWS["T^1.5"]
-    fits = [
-        growth.fit(HORIZONS, replicas(law, HORIZONS, 30, noise, seed), resamples=300) for seed in range(300)
-    ]
+    fits = [growth.fit(HORIZONS, replicas(law, HORIZONS, 30, noise, seed), resamples=300) for seed in range(300)]
     low, high = np.array([(fitted.low, fitted.high) for fitted in fits]).T
     # 95 % of 300 has a standard deviation of 1.3 %: 90 % to 99 % is three of them, and a little for R = 30.
     assert 0.90 <= np.mean((low <= 1.5) & (high >= 1.5)) <= 0.99
@@ -170,8 +168,8 @@ def test_intervals_cover_what_they_say(noise):
 
 
 def test_interval_is_student_s():
-    # Noise below the resolution: the weights are equal, and the exponent is the mean of the replicas' exponents
-    # to first order. Its interval by Student's t is the truth. The mean ratio is 0.99 +- 0.01, as the resampled
+    # Noise below the resolution: the weights are equal, and the exponent is the mean of the replicas'
+    # exponents to first order, whose interval is Student's. The mean ratio is 0.99 ± 0.01, as the resampled
     # means of ten replicas are not quite normal; R draws would give 0.94, and no widening 0.86.
     law, _ = LAWS["T"]
     centred = np.log(HORIZONS) - np.log(HORIZONS).mean()
@@ -214,10 +212,7 @@ def test_noisy_horizons_weigh_less():
 @pytest.mark.parametrize(("law", "first_order"), [(cliff, 1), (copy_chain, 2)])
 @pytest.mark.parametrize("eps", [1e-4, 3e-4, 5e-4])
 def test_saturating_closed_forms_are_quadratic(law, first_order, eps):
-    assert (
-        growth.fit(HORIZONS, law(HORIZONS, eps), saturation=first_order * HORIZONS * eps).verdict
-        == "quadratic"
-    )
+    assert growth.fit(HORIZONS, law(HORIZONS, eps), saturation=first_order * HORIZONS * eps).verdict == "quadratic"
 
 
 def test_saturated_horizons_are_left_out():

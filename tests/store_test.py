@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax.runtime import store
+from dagger_jax.runtime import files, store
 
 SCHEMA = pa.schema({"world": pa.string(), "horizon": pa.int64(), "gap": pa.float64()})
 IDENTITY = {"claim": "toy", "settings": {"horizons": (4, 8), "seed": 0}, "made_with": {"jax": "1"}}
@@ -89,6 +89,8 @@ def test_another_run_is_refused_and_what_differs_is_named(tmp_path):
         store.open_store(tmp_path, other, SCHEMA)
     with pytest.raises(store.Refused, match="claim is toy there and other here"):
         store.open_store(tmp_path, {**IDENTITY, "claim": "other"}, SCHEMA)
+    with pytest.raises(store.Refused, match="columns is world string,horizon int64,gap double there"):
+        store.open_store(tmp_path, IDENTITY, SCHEMA.append(pa.field("more", pa.string())))
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
@@ -142,4 +144,4 @@ def test_processes_may_share_a_directory(tmp_path):
 
 def test_json_is_strict_and_plain():
     value = {"a": np.float64("nan"), "b": (np.int64(1), np.bool_(True)), "c": float("inf"), "d": np.ones(2)}
-    assert json.loads(store.json_bytes(value)) == {"a": None, "b": [1, True], "c": None, "d": [1.0, 1.0]}
+    assert json.loads(files.json_bytes(value)) == {"a": None, "b": [1, True], "c": None, "d": [1.0, 1.0]}

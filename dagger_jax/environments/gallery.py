@@ -185,7 +185,7 @@ def reset_cliff(
     right[:, -1] &= recoverable
     transition = np.where(right[..., None], fresh, np.eye(states)[-1])
     world = tabular.world(transition if steps > 1 else transition[0], _squeeze(~right), fresh, horizon)
-    name = "recoverable_reset_cliff" if recoverable else "reset_cliff"
+    name = "stationary_" * stationary + "recoverable_" * recoverable + "reset_cliff"
     return Problem(world, experts.deterministic(choice, actions), name)
 
 
@@ -227,6 +227,11 @@ GALLERY: Mapping[str, Entry] = {
         lambda horizon, **kwargs: reset_cliff(horizon, recoverable=True, **kwargs),
         "rare states, a bad one with a way back: u = 1",
         "theory 4.3(a), after arXiv 2102.13101",
+    ),
+    "stationary_reset_cliff": Entry(
+        lambda horizon, **kwargs: reset_cliff(horizon, stationary=True, **kwargs),
+        "rare states, a bad one for ever, one expert for all steps",
+        "theory 4.2, contrast 1; arXiv 2407.15007",
     ),
 }
 

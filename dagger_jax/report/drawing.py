@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
-from dagger_jax.runtime.store import replace
+from dagger_jax.runtime.files import replace
 
 # Okabe and Ito (2008): told apart with any colour vision. Their yellow is too pale for lines.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

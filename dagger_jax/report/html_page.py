@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dagger_jax.report.drawing import Picture
-from dagger_jax.runtime.store import replace
+from dagger_jax.runtime.files import replace
 
 # Beyond this an SVG makes the page slow to open, and the PNG stands in for it.
 _LARGEST_SVG = 1_000_000
@@ -70,8 +70,8 @@ figure img {
 <p>$statement</p>
 <p><b class="$state">$badge</b> $verdict</p>
 <h2>Findings</h2>
-<div class="scroll"><table><thead><tr><th></th><th>Finding</th><th>World</th><th class="n">Expected</th>
-<th class="n">Observed</th><th>Interval</th><th>Source</th></tr></thead>
+<div class="scroll"><table><thead><tr><th></th><th>Finding</th><th>World</th><th>Expected</th>
+<th>Observed</th><th>Interval</th><th>Source</th></tr></thead>
 <tbody>
 $findings
 </tbody></table></div>
@@ -154,22 +154,15 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def _cell(value: Any, tag: str = "td") -> str:
-    kind = ' class="n"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
+def _cell(value: Any, tag: str = "td", *, right: bool = False) -> str:
+    kind = ' class="n"' if right else ""
     return f"<{tag}{kind}>{html.escape(number(value))}</{tag}>"
 
 
 def _finding(finding: Mapping[str, Any]) -> str:
     state = "pass" if finding["holds"] else "fail"
     interval = "" if finding["low"] is None else f"[{number(finding['low'])}, {number(finding['high'])}]"
-    values = [
-        finding["claim"],
-        finding["world"],
-        finding["expected"],
-        finding["observed"],
-        interval,
-        finding["source"],
-    ]
+    values = [finding[name] for name in ("claim", "world", "expected", "observed")] + [interval, finding["source"]]
     return f'<tr><td><b class="{state}">{state.upper()}</b></td>{"".join(map(_cell, values))}</tr>'
 
 
@@ -185,9 +178,10 @@ def _figure(picture: Picture) -> str:
 def _points(table: pa.Table) -> str:
     # A column without a value on the page only widens it.
     names = [name for name in table.column_names if table[name].null_count < table.num_rows]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    right = {name: not pa.types.is_string(table.schema.field(name).type) for name in names}
+    head = "".join(_cell(name, "th", right=right[name]) for name in names)
     rows = table.select(names).to_pylist()
-    body = "\n".join(f"<tr>{''.join(_cell(row[name]) for name in names)}</tr>" for row in rows)
+    body = "\n".join(f"<tr>{''.join(_cell(row[name], right=right[name]) for name in names)}</tr>" for row in rows)
     return f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>"
 
 

@@ -12,7 +12,6 @@ damaged one shows: what was read from it does not encode to it again.
 
 import hashlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +21,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_TEMPORARY = ".tmp-"
+from dagger_jax.runtime.files import TEMPORARY, json_bytes, plain, replace
+
 _METADATA = b"dagger_jax"
 
 
@@ -43,7 +43,7 @@ class Store(NamedTuple):
 
     directory: Path
     schema: pa.Schema  # of every block and of the merged table
-    identity: dict[str, Any]  # {claim, settings: {flag: value}, files: {path: sha256}, made_with: {name: version}}
+    identity: dict[str, Any]  # {claim, settings, files, made_with, columns}: what two equal runs have in common
 
 
 def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) -> Store:
@@ -51,7 +51,8 @@ def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) 
 
     Args:
         directory: new, empty, or written by a run with this identity.
-        identity: JSON-able {claim, settings, files, made_with}: all that decides what is measured.
+        identity: all that decides what is measured, JSON-able: the claim, settings {flag: value}, files
+            {path: sha256}, made_with {software: version}.
         schema: the one schema of all points.
 
     Returns:
@@ -61,19 +62,20 @@ def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) 
         Refused: the directory cannot be written, or holds other files or another run; nothing was changed.
         Corrupt: settings.json is damaged.
     """
-    store = Store(directory, schema, json.loads(json_bytes(identity)))
+    columns = [f"{field.name} {field.type}" for field in schema]
+    store = Store(directory, schema, json.loads(json_bytes({**identity, "columns": columns})))
     try:
         if directory.exists() and not directory.is_dir():
             raise Refused(f"{directory} is a file; allowed: a new or empty directory")
         directory.mkdir(parents=True, exist_ok=True)
-        foreign = [entry for entry in sorted(os.listdir(directory)) if not entry.startswith(_TEMPORARY)]
+        foreign = [entry for entry in sorted(os.listdir(directory)) if not entry.startswith(TEMPORARY)]
         if "settings.json" not in foreign:
             if foreign:
                 raise Refused(f"{directory} holds other files ({foreign[0]}); allowed: a new or empty directory")
             replace(directory / "settings.json", _settings_bytes(store.identity))
         confirm(store)
         (directory / "cells").mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory / "cells", prefix=_TEMPORARY):
+        with tempfile.TemporaryFile(dir=directory / "cells", prefix=TEMPORARY):
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -217,68 +219,6 @@ def forget(store: Store, cells: Iterable[Mapping[str, Any]]) -> None:
         cell_path(store, cell).unlink(missing_ok=True)
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Puts a file in place atomically and durably: afterwards it is the old one or the new one, complete.
-
-    Args:
-        path: where the file shall stand.
-        data: what it shall hold.
-    """
-    handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            # mkstemp makes files that only their owner reads; results are to be shared.
-            os.fchmod(handle, 0o644)
-            os.fsync(handle)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def plain(value: Any) -> Any:
-    """Turns NumPy and JAX scalars and arrays into Python's own, tuples into lists, at any depth.
-
-    Args:
-        value: anything JSON-able but for these.
-
-    Returns:
-        The same in plain Python.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def json_bytes(value: Any) -> bytes:
-    """Writes strict JSON, readable, ending in a newline; numbers that JSON does not know become null.
-
-    Args:
-        value: JSON-able, NumPy scalars allowed.
-
-    Returns:
-        UTF-8.
-    """
-    return (json.dumps(_finite(plain(value)), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _settings_bytes(identity: Mapping[str, Any]) -> bytes:
     return json_bytes({**identity, "sha256": hashlib.sha256(json_bytes(identity)).hexdigest()})
 
@@ -297,7 +237,8 @@ def _encode(table: pa.Table) -> bytes:
 def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
     settings = {f"--{name}": value for name, value in identity.get("settings", {}).items()}
     files = {f"the sha256 of {name}": value for name, value in identity.get("files", {}).items()}
-    return {"claim": identity.get("claim"), **settings, **files, **identity.get("made_with", {})}
+    made_with = identity.get("made_with", {})
+    return {"claim": identity.get("claim"), **settings, **files, **made_with, "columns": identity.get("columns")}
 
 
 def _words(value: Any) -> str:

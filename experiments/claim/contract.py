@@ -77,6 +77,7 @@ class Flag:
         allowed: the allowed values, in words.
         read: turns the text of one value into the value; None means that it is not allowed.
         many: a list of values, separated by commas; the setting is then a tuple.
+        files: the suffix of values that are paths; what such a file holds then belongs to the settings.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Flag:
     allowed: str
     read: Callable[[str], Any]
     many: bool = True
+    files: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How flags are declared, and the flags that every experiment has."""
 
 import functools
-import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def names(name: str, meaning: str, allowed: Sequence[str], *, files: str = "", m
     def read(text: str) -> str | None:
         return text if text in allowed or (files and text.endswith(files) and Path(text).is_file()) else None
 
-    return Flag(name, meaning, words, read, many)
+    return Flag(name, meaning, words, read, many, files)
 
 
 def _number(kind: Callable[[str], Any], low: float | None, high: float | None, text: str) -> Any:
@@ -73,8 +73,10 @@ def _number(kind: Callable[[str], Any], low: float | None, high: float | None, t
         value = kind(text)
     except ValueError:
         return None
+    # Whole numbers are stored in 64 bits; the largest float is beyond that, and finite.
+    size = 2**63 - 1 if kind is int else sys.float_info.max
     inside = (low is None or value >= low) and (high is None or value <= high)
-    return value if math.isfinite(value) and inside else None
+    return value if -size <= value <= size and inside else None
 
 
 def _range(words: str, low: float | None, high: float | None) -> str:
@@ -92,7 +94,7 @@ OUT = Flag(
     "out",
     "The directory for the results. One that holds an unfinished run of the same command is continued.",
     "a new or an empty directory, or one that the same command has written",
-    lambda text: None if text.startswith("-") else Path(text),
+    lambda text: None if text.startswith("-") else Path(text).expanduser(),
     many=False,
 )
 RESUME = "Continue from the finished blocks in the directory; --noresume measures them all again."

@@ -80,7 +80,7 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
     out = given.pop("out")
     settings = resolve(claim, **given)
-    return Request(settings, out, bool(values["resume"].value), _digests(settings))
+    return Request(settings, out, bool(values["resume"].value), _digests(claim, settings))
 
 
 def explain(claim: Claim) -> str:
@@ -130,14 +130,17 @@ def _read(flag: Flag, text: str) -> Any:
     return tuple(values) if flag.many else values[0]
 
 
-def _digests(settings: Settings) -> dict[str, str]:
-    texts = [
-        text
-        for value in settings.values.values()
-        for text in (value if isinstance(value, tuple) else (value,))
-        if isinstance(text, str)
-    ]
-    return {text: hashlib.sha256(Path(text).read_bytes()).hexdigest() for text in texts if Path(text).is_file()}
+def _digests(claim: Claim, settings: Settings) -> dict[str, str]:
+    digests = {}
+    for flag in (flag for flag in claim.flags if flag.files):
+        values = settings.values[flag.name]
+        for text in values if flag.many else (values,):
+            if text.endswith(flag.files):
+                try:
+                    digests[text] = hashlib.sha256(Path(text).read_bytes()).hexdigest()
+                except OSError as error:
+                    raise BadFlag(flag.name, f"{text} cannot be read; allowed: {flag.allowed}") from error
+    return digests
 
 
 def _entry(claim: Claim, flag: Flag, default: str = "") -> str:

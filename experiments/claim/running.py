@@ -1,6 +1,7 @@
 """Runs a claim: measures what is not stored yet, judges, and writes the results."""
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -8,13 +9,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 from rich.text import Text
 
 from dagger_jax import report
-from dagger_jax.runtime import progress, record, store
+from dagger_jax.runtime import files, progress, record, store
 from experiments.claim import options
-from experiments.claim.contract import BadFlag, Claim, Finding
+from experiments.claim.contract import BadFlag, Claim, Finding, Settings
 
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 
@@ -58,18 +60,22 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 130
+    except BrokenPipeError:
+        # Whoever read the output has gone: end as SIGPIPE does, and let Python's last flush go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
     cells = claim.cells(request.settings)
-    distinct = Counter(json.dumps(store.plain(cell), sort_keys=True) for cell in cells)
+    distinct = Counter(json.dumps(files.plain(cell), sort_keys=True) for cell in cells)
     if len(distinct) < len(cells) or not cells:
         raise ValueError(f"cells must list at least one block, none twice: {distinct.most_common(1)}")
     return cells
 
 
 def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]) -> list[Finding]:
-    settings, started = request.settings, time.time()
+    settings, started = request.settings, time.gmtime()
     identity = {
         "claim": claim.name,
         "settings": dict(settings.values),
@@ -79,45 +85,18 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
     kept = store.open_store(request.out, identity, claim.schema)
     if not request.resume:
         store.forget(kept, cells)
-    # Everything stored is read first: a damaged file shows before hours are spent, not after.
-    tables = [store.read(kept, cell) for cell in cells]
-    missing = [index for index, table in enumerate(tables) if table is None]
-    steps, begun = 0, time.perf_counter()
-    with (
-        record.compile_clock() as compiling,
-        closing(
-            progress.track(
-                missing,
-                lambda index: _label(cells[index]),
-                title=claim.name,
-                done=len(cells) - len(missing),
-            )
-        ) as work,
-    ):
-        for index in work:
-            measured = claim.measure(settings, cells[index])
-            points = [{"claim": claim.name, **point} for point in measured.points]
-            tables[index] = store.write(kept, cells[index], points)
-            steps += measured.environment_steps
-        elapsed, compile_seconds = time.perf_counter() - begun, compiling()
-    table = store.merge(kept, [table for table in tables if table is not None])
-    findings = claim.verdict(settings, table)
+    tables, counted = _measure(claim, settings, kept, cells)
+    table = store.merge(kept, tables)
+    findings = [finding._replace(holds=bool(finding.holds)) for finding in claim.verdict(settings, table)]
     if not findings:
         raise ValueError("verdict must return at least one finding")
-    findings = [finding._replace(holds=bool(finding.holds)) for finding in findings]
-    run_seconds = max(elapsed - compile_seconds, 0.0)
     facts = {
         "claim": claim.name,
-        "findings": {"hold": sum(f.holds for f in findings), "of": len(findings)},
+        "findings": {"hold": sum(finding.holds for finding in findings), "of": len(findings)},
         "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
         "seed": settings.seed,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "blocks": {"measured_now": len(missing), "found_stored": len(cells) - len(missing)},
-        "counted": "steps and seconds are those of the blocks measured now, not of the blocks found stored",
-        "environment_steps": steps,
-        "steps_per_second": steps / run_seconds if steps and run_seconds else None,
-        "compile_seconds": compile_seconds,
-        "run_seconds": run_seconds,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
+        **counted,
         "device": record.device(),
         "versions": record.versions(),
         "git_revision": record.revision(),
@@ -126,13 +105,38 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
     return findings
 
 
+def _measure(claim: Claim, settings: Settings, kept: store.Store, cells) -> tuple[list[pa.Table], dict[str, Any]]:
+    # Everything stored is read first: a damaged file shows before hours are spent, not after.
+    tables = {index: table for index, cell in enumerate(cells) if (table := store.read(kept, cell)) is not None}
+    missing = [index for index in range(len(cells)) if index not in tables]
+    found, steps, begun = len(tables), 0, time.perf_counter()
+    work = progress.track(missing, lambda index: _label(cells[index]), title=claim.name, done=found)
+    with closing(work), record.compile_clock() as compiling:
+        for index in work:
+            measured = claim.measure(settings, cells[index])
+            points = [{"claim": claim.name, **point} for point in measured.points]
+            tables[index] = store.write(kept, cells[index], points)
+            steps += int(measured.environment_steps)
+        elapsed, compile_seconds = time.perf_counter() - begun, compiling()
+    run_seconds = max(elapsed - compile_seconds, 0.0)
+    counted = {
+        "blocks": {"measured_now": len(missing), "found_stored": found},
+        "counted": "steps and seconds are those of the blocks measured now, not of the blocks found stored",
+        "environment_steps": steps,
+        "steps_per_second": steps / run_seconds if steps and run_seconds else None,
+        "compile_seconds": compile_seconds,
+        "run_seconds": run_seconds,
+    }
+    return [tables[index] for index in range(len(cells))], counted
+
+
 def _publish(claim: Claim, request: options.Request, table, findings: list[Finding], facts: dict) -> None:
     listed = [finding._asdict() for finding in findings]
-    store.replace(request.out / "findings.json", store.json_bytes(listed))
+    files.replace(request.out / "findings.json", files.json_bytes(listed))
     with report.style():
         drawn = claim.figures(request.settings, table)
         pictures = [report.save(figure, request.out, name) for name, figure in drawn.items()]
-    store.replace(request.out / "run.json", store.json_bytes(facts))
+    files.replace(request.out / "run.json", files.json_bytes(facts))
     page = request.out / "report.html"
     report.page(page, claim.title, claim.statement, listed, pictures, table, facts)
     _summarise(claim, findings, page)

@@ -1,0 +1,37 @@
+# Every target sets up its own virtual environment when there is none.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= out
+READY := $(VENV)/.ready
+
+.PHONY: growth bounds bench test test-all lint clean
+
+growth: $(READY)
+	$(BIN)/python -m experiments.horizon_growth --out=$(OUT)/horizon_growth
+
+bounds: $(READY)
+	$(BIN)/python -m experiments.bound_sweep --out=$(OUT)/bound_sweep
+
+bench: $(READY)
+	$(BIN)/python -m experiments.benchmark --out=$(OUT)/benchmark.json
+
+test: lint
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+$(READY): setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT) *.egg-info

@@ -1,0 +1,36 @@
+"""Makes cliff_walking.npz from gymnasium's CliffWalking-v1 (Sutton and Barto, Example 6.6).
+
+    python -m experiments.worlds.make_cliff_walking
+
+needs `pip install 'dagger_jax[worlds]'`. A walker crosses a 4 x 12 grid beside a cliff, slipping to either
+side with probability 1/3 each. Gymnasium's reward of -1 a step and -100 for a fall, after which the walker is
+back at the start, become costs of 0.01 and 1. Whoever arrives begins anew, so that the world goes on for any
+horizon: arriving sooner is cheaper. A fall can be made good: this is a recoverable world that was not made
+for dagger_jax.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+PATH = Path(__file__).with_name("cliff_walking.npz")
+
+
+def arrays() -> dict[str, np.ndarray]:
+    """The world's `transition` [S, A, S], `cost` [S, A] and `initial` [S]."""
+    game: Any = gymnasium.make("CliffWalking-v1", is_slippery=True).unwrapped
+    table, initial = game.P, game.initial_state_distrib
+    states, actions = len(table), len(table[0])
+    transition, cost = np.zeros((states, actions, states)), np.zeros((states, actions))
+    for state in range(states):
+        for action in range(actions):
+            for chance, target, reward, arrived in table[state][action]:
+                transition[state, action] += chance * (initial if arrived else np.eye(states)[target])
+                cost[state, action] += chance * -reward / 100
+    return {"transition": transition, "cost": cost, "initial": np.asarray(initial)}
+
+
+if __name__ == "__main__":
+    np.savez_compressed(PATH, **arrays())

@@ -1,0 +1,308 @@
+"""Tabular worlds: what is refused, in which words, and backward induction against brute force."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from dagger_jax import experts
+from dagger_jax.environments import gallery, tabular
+
+T, S, A = 4, 3, 2
+
+
+def arrays(over_time=(), seed=0):
+    """Good arrays of a world; `over_time` names those that are given for T steps."""
+    rng = np.random.default_rng(seed)
+    steps = {name: (T,) if name in over_time else () for name in ("transition", "cost")}
+    return {
+        "transition": rng.dirichlet(np.ones(S), (*steps["transition"], S, A)),
+        "cost": rng.random((*steps["cost"], S, A)),
+        "initial": rng.dirichlet(np.ones(S)),
+        "observation": np.array([0, 1, 0]),
+    }
+
+
+def spoiled(name, index, value, over_time=()):
+    good = arrays(over_time)
+    good[name] = good[name].copy()
+    good[name][index] = value
+    return good
+
+
+def saved(tmp_path, **content):
+    np.savez(tmp_path / "world.npz", **content)
+    return tmp_path / "world.npz"
+
+
+# ---- acceptance ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("over_time", [(), ("transition",), ("cost",), ("transition", "cost")])
+def test_world_is_accepted_with_and_without_time(over_time):
+    good = arrays(over_time)
+    world = tabular.world(horizon=T, **good)
+    assert (world.states, world.actions, world.horizon, world.observations) == (S, A, T, 2)
+    for name in ("transition", "cost"):
+        array = getattr(world, name)
+        assert array.shape[0] == (T if name in over_time else 1)
+        for t in range(T):
+            wanted = good[name][t] if name in over_time else good[name]
+            np.testing.assert_allclose(tabular.at(array, t), wanted, rtol=1e-6)  # `at` is float32 here
+    np.testing.assert_allclose(world.initial, good["initial"], rtol=1e-15)
+    np.testing.assert_array_equal(world.observation, good["observation"])
+
+
+def test_without_observation_the_state_is_seen():
+    good = arrays()
+    del good["observation"]
+    world = tabular.world(horizon=T, **good)
+    np.testing.assert_array_equal(world.observation, np.arange(S))
+    assert world.observations == S
+
+
+def test_rows_are_normalised_in_float64():
+    good = arrays()
+    rounded = {name: good[name].astype(np.float32) for name in ("transition", "cost", "initial")}
+    off = rounded["transition"].astype(float).sum(-1) - 1
+    assert np.abs(off).max() > 1e-9  # float32 rows do not sum to 1
+    world = tabular.world(horizon=T, **rounded)
+    assert world.transition.dtype == world.initial.dtype == np.float64
+    np.testing.assert_allclose(world.transition.sum(-1), 1, rtol=0, atol=4e-16)
+    np.testing.assert_allclose(world.initial.sum(), 1, rtol=0, atol=4e-16)
+
+
+# ---- refusals ------------------------------------------------------------------------------------------
+
+REFUSED = [
+    (("transition", (1, 0, 2), -0.1), r"transition\[1, 0, 2\] is -0.1: it must lie in \[0, 1\]"),
+    (("transition", (2, 1), 0.25), r"transition\[2, 1\] sums to 0.75: probabilities must sum to 1"),
+    (("transition", (0, 1, 0), np.nan), r"transition\[0, 1, 0\] is nan: it must be finite"),
+    (("transition", (3, 2, 1), 0.5, ("transition",)), r"transition\[3, 2, 1\] sums to 1.5"),
+    (("transition", (3, 2, 1, 0), 2.0, ("transition",)), r"transition\[3, 2, 1, 0\] is 2: it must lie"),
+    (("cost", (1, 1), 1.5), r"cost\[1, 1\] is 1.5: it must lie in \[0, 1\]"),
+    (("cost", (1, 1), -1e-9), r"cost\[1, 1\] is -1e-09: it must lie in \[0, 1\]"),
+    (("cost", (2, 0, 1), 7.0, ("cost",)), r"cost\[2, 0, 1\] is 7: it must lie in \[0, 1\]"),
+    (("cost", (2, 0), np.inf), r"cost\[2, 0\] is inf: it must be finite"),
+    (("initial", slice(None), 0.25), r"initial sums to 0.75: probabilities must sum to 1"),
+    (("initial", 1, -0.5), r"initial\[1\] is -0.5: it must lie in \[0, 1\]"),
+    (("initial", 2, np.nan), r"initial\[2\] is nan"),
+    (("observation", 2, -1), r"observation\[2\] is -1"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[message[:24] for _, message in REFUSED])
+def test_world_refuses_by_array_and_index(change, message, tmp_path):
+    content = spoiled(*change)
+    with pytest.raises(ValueError, match="^" + message):
+        tabular.world(horizon=T, **content)
+    with pytest.raises(ValueError, match=r"world\.npz: " + message):
+        tabular.load(saved(tmp_path, **content), T)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"transition": np.ones((S, A))}, "transition must have 3 axes, or 4 where given over time, got 2"),
+        ({"cost": np.zeros(S)}, "cost must have 2 axes, or 3 where given over time, got 1"),
+        ({"transition": np.full((2, A, 2), 0.5)}, r"transition must have shape \[3, 2, 3\].*got \[2, 2, 2\]"),
+        ({"transition": np.full((S, A, 4), 0.25)}, r"transition must have shape \[3, 2, 3\].*got \[3, 2, 4\]"),
+        ({"initial": np.full(4, 0.25)}, r"initial must have shape \[3\].*got \[4\]"),
+        ({"observation": np.zeros(4, int)}, r"observation must have shape \[3\].*got \[4\]"),
+        ({"observation": np.zeros(S)}, "observation must hold integers"),
+        ({"observation": np.array([0, 1, 2**40])}, r"observation\[2\] is 1099511627776"),
+        ({"cost": np.full((S, A), "dear")}, "cost must hold real numbers"),
+        ({"cost": np.zeros((S, A)) + 1j}, "cost must hold real numbers"),
+        (
+            {"cost": np.zeros((S, 1)), "transition": np.full((S, 1, S), 1 / S)},
+            "at least 2 actions",
+        ),
+        ({"cost": np.zeros((T - 1, S, A))}, f"cost is given for {T - 1} steps, but the horizon is {T}"),
+        ({"transition": np.full((T + 1, S, A, S), 1 / S)}, f"transition is given for {T + 1} steps, but"),
+    ],
+)
+def test_world_refuses_shapes_and_kinds(content, message):
+    with pytest.raises(ValueError, match=message):
+        tabular.world(horizon=T, **(arrays() | content))
+
+
+@pytest.mark.parametrize("horizon", [0, -3])
+def test_world_refuses_horizon(horizon):
+    with pytest.raises(ValueError, match=f"horizon must be at least 1 step, got {horizon}"):
+        tabular.world(horizon=horizon, **arrays())
+
+
+# ---- files ---------------------------------------------------------------------------------------------
+
+
+def test_load_takes_the_horizon_from_the_file_or_cuts_it(tmp_path):
+    path = saved(tmp_path, **arrays(("transition", "cost")))
+    whole, cut = tabular.load(path), tabular.load(path, 3)
+    assert whole.horizon == T
+    assert cut.horizon == 3
+    np.testing.assert_array_equal(cut.transition, whole.transition[:3])
+    np.testing.assert_array_equal(cut.cost, whole.cost[:3])
+    short = tabular.shorten(whole, 3)
+    jax.tree.map(np.testing.assert_array_equal, short, cut)
+    with pytest.raises(ValueError, match="horizon 5 is longer than the world's 4 steps"):
+        tabular.shorten(whole, 5)
+    with pytest.raises(ValueError, match=r"is given for 4 steps, fewer than the horizon 5"):
+        tabular.load(path, 5)
+
+
+@pytest.mark.parametrize("over_time", [(), ("cost",)])
+def test_load_refuses_horizon_zero(tmp_path, over_time):
+    with pytest.raises(ValueError, match="horizon must be at least 1 step, got 0"):
+        tabular.load(saved(tmp_path, **arrays(over_time)), 0)
+
+
+def test_load_needs_a_horizon_where_nothing_is_given_over_time(tmp_path):
+    path = saved(tmp_path, **arrays())
+    assert tabular.load(path, 9).horizon == 9
+    with pytest.raises(ValueError, match=r"world\.npz: a world that is not given over time needs a horizon"):
+        tabular.load(path)
+
+
+def test_load_names_both_lengths_where_they_differ(tmp_path):
+    content = arrays(("transition", "cost"))
+    path = saved(tmp_path, **content | {"cost": content["cost"][:3]})
+    assert tabular.load(path, 3).horizon == 3
+    with pytest.raises(ValueError, match="transition.*4 steps.*cost.*3"):
+        tabular.load(path)
+
+
+def test_load_refuses_missing_and_unknown_arrays(tmp_path):
+    good = arrays()
+    message = "must hold transition, cost, initial and perhaps observation; it holds "
+    for content in ({"transition": good["transition"], "cost": good["cost"]}, good | {"reward": good["cost"]}):
+        with pytest.raises(ValueError, match=message + r"\[.*'cost'"):
+            tabular.load(saved(tmp_path, **content), T)
+
+
+def test_load_refuses_pickled_objects(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickled object was run",))
+
+    good = arrays()
+    for content in (good | {"cost": np.array([Trap()], object)}, good | {"extra": np.array([Trap()], object)}):
+        with pytest.raises(ValueError, match=r"world\.npz is not an \.npz file of plain arrays"):
+            tabular.load(saved(tmp_path, **content), T)
+
+
+def test_load_refuses_other_files(tmp_path):
+    for name, content in (("empty", b""), ("text", b"transition = 1\n"), ("zip", b"PK\x03\x04 and no more")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name} is not an \.npz file of plain arrays"):
+            tabular.load(tmp_path / name, T)
+    with pytest.raises(OSError, match="absent"):
+        tabular.load(tmp_path / "absent.npz", T)
+
+
+def test_load_refuses_a_single_array(tmp_path):
+    np.save(tmp_path / "single.npy", arrays()["transition"])
+    with pytest.raises(ValueError, match=r"single\.npy"):
+        tabular.load(tmp_path / "single.npy", T)
+
+
+def test_load_refuses_a_truncated_file(tmp_path):
+    path = saved(tmp_path, **arrays())
+    whole = path.read_bytes()
+    assert tabular.load(path, T).horizon == T
+    for length in range(1, len(whole), 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"world\.npz is not an \.npz file of plain arrays"):
+            tabular.load(path, T)
+
+
+def test_load_refuses_a_damaged_file(tmp_path):
+    """A flipped byte is refused with the file's name, or did not matter: never another exception."""
+    path = tmp_path / "world.npz"
+    np.savez_compressed(path, **arrays(("transition", "cost")))
+    wanted, whole, refused = tabular.load(path, T), path.read_bytes(), 0
+    for place in range(0, len(whole), 11):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        path.write_bytes(bytes(damaged))
+        try:
+            jax.tree.map(np.testing.assert_array_equal, tabular.load(path, T), wanted)
+        except ValueError as error:
+            assert "world.npz" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 20
+
+
+# ---- backward induction ----------------------------------------------------------------------------------
+
+
+def cost_of(world, policy):
+    """Total cost of a policy [T, S, A], step by step, in numpy."""
+    law, total = world.initial, 0.0
+    for t in range(world.horizon):
+        moves = law[:, None] * policy[t]
+        total += (moves * world.cost[t if len(world.cost) > 1 else 0]).sum()
+        law = np.einsum("sa,sap->p", moves, world.transition[t if len(world.transition) > 1 else 0])
+    return total
+
+
+@pytest.mark.parametrize("stationary", [True, False])
+def test_backward_against_all_deterministic_policies(stationary):
+    """2^(2 x 3) = 64 deterministic policies of a world of 2 states, 2 actions and 3 steps."""
+    for seed in range(3):
+        world = gallery.random_mdp(3, states=2, actions=2, seed=seed, stationary=stationary).world
+        totals = []
+        for choice in itertools.product([0, 1], repeat=6):
+            policy = np.eye(2)[np.reshape(choice, (3, 2))]
+            totals.append(cost_of(world, policy))
+            value = tabular.backward(world, policy)[1]
+            np.testing.assert_allclose(value[0] @ world.initial, totals[-1], rtol=1e-13)
+        assert len(totals) == 64
+        to_go, value = tabular.backward(world)
+        np.testing.assert_allclose(value[0] @ world.initial, min(totals), rtol=1e-13)
+        np.testing.assert_allclose(cost_of(world, experts.optimal(world)), min(totals), rtol=1e-13)
+        np.testing.assert_array_equal(value[:-1], to_go.min(-1))
+        np.testing.assert_array_equal(value[-1], 0)
+
+
+def test_backward_of_a_stochastic_policy_and_of_a_stationary_one():
+    world = gallery.random_mdp(5, seed=4).world
+    policy = np.random.default_rng(0).dirichlet(np.ones(3), (5, 5))
+    to_go, value = tabular.backward(world, policy)
+    np.testing.assert_allclose(value[0] @ world.initial, cost_of(world, policy), rtol=1e-13)
+    np.testing.assert_allclose(value[:-1], (policy * to_go).sum(-1), rtol=1e-13)
+    fixed = tabular.backward(world, policy[:1])[1]
+    np.testing.assert_allclose(fixed, tabular.backward(world, np.repeat(policy[:1], 5, 0))[1], rtol=1e-15)
+
+
+def test_reachable_against_walks():
+    """On a sparse world: the states that some sequence of actions reaches, by sets."""
+    rng = np.random.default_rng(3)
+    targets = rng.integers(0, 20, (5, 20, 2))
+    world = tabular.world(np.eye(20)[targets], np.zeros((20, 2)), np.eye(20)[2], 5)
+    here = {2}
+    for t, reached in enumerate(tabular.reachable(world)):
+        assert set(np.flatnonzero(reached)) == here
+        here = {int(s) for state in here for s in targets[t, state]}
+    assert 4 < reached.sum() < 20  # not vacuous: some states stay out of reach
+    assert tabular.reachable(world).dtype == bool
+
+
+def test_softened_expert_is_the_softmax_of_optimal_costs_to_go():
+    world = gallery.random_mdp(4, seed=1).world
+    to_go = tabular.backward(world)[0]
+    weights = np.exp(-to_go / 0.3)
+    np.testing.assert_allclose(experts.softened(world, 0.3), weights / weights.sum(-1, keepdims=True), rtol=1e-12)
+    cold = experts.softened(world, 1e-4)
+    np.testing.assert_allclose(cold, experts.optimal(world), atol=1e-6)
+
+
+def test_optimal_expert_breaks_ties_low_in_spite_of_rounding():
+    costs = np.array([[0.1 + 0.2, 0.3, 0.3]])  # 0.1 + 0.2 > 0.3 by one unit in the last place
+    world = tabular.world(np.ones((1, 3, 1)), costs, np.ones(1), 2)
+    np.testing.assert_array_equal(experts.optimal(world), np.eye(3)[[[0], [0]]])
+
+
+def test_deterministic_expert():
+    np.testing.assert_array_equal(experts.deterministic(np.array([1, 0]), 2), [[[0, 1], [1, 0]]])
+    assert experts.deterministic(np.zeros((4, 2), int), 3).shape == (4, 2, 3)
