@@ -1,12 +1,14 @@
 """Packaging of dagger_jax. Tool settings live in pyproject.toml."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="dagger_jax",
     version="0.1.0",
     description="Imitation learning in JAX: roll-out schedules, exact regret, and every theorem held against it.",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

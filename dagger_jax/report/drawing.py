@@ -101,6 +101,7 @@ def loglog(
     label: str = "",
     colour: str | None = None,
     marker: str = "o",
+    width: float = 1.8,
 ) -> str:
     """Draws a measurement over logarithmic axes: points with a band, and the theorem's value dashed.
 
@@ -114,6 +115,7 @@ def loglog(
         label: the name in the legend.
         colour: of points, band and theory; the next of the palette by default.
         marker: matplotlib's sign for a point.
+        width: of the line, in points.
 
     Returns:
         The colour.
@@ -124,7 +126,9 @@ def loglog(
         array = np.asarray(values, float)[order]
         return np.where(array > 0, array, np.nan)
 
-    (line,) = axes.plot(drawn(x), drawn(y), marker=marker, label=label or "_nolegend_", color=colour)
+    (line,) = axes.plot(
+        drawn(x), drawn(y), marker=marker, label=label or "_nolegend_", color=colour, linewidth=width
+    )
     shade = to_hex(line.get_color())
     if low is not None and high is not None:
         axes.fill_between(drawn(x), drawn(low), drawn(high), color=shade, alpha=0.2, linewidth=0)

@@ -1,0 +1,189 @@
+"""What experiments on tabular worlds share: problems by name, learners trained and judged, series of points."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+
+from dagger_jax import bounds, evidence, growth, interaction, learners, randomness, rollout, schedules
+from dagger_jax.environments import gallery, tabular
+from dagger_jax.experts import optimal
+from dagger_jax.precision import exact
+from dagger_jax.types import Array, Problem, Schedule
+from experiments.claim import BadFlag
+
+WORLDS_HELP = (
+    "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
+    "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy."
+)
+
+
+class Series(NamedTuple):
+    """What is followed over the horizons: one line of a figure."""
+
+    world: str
+    learner: str
+    algorithm: str
+    chunk: int | None
+    eps: float | None
+
+    def title(self) -> str:
+        """The algorithm's name in a legend."""
+        names = {"behavioural_cloning": "behavioural cloning", "dagger": "DAgger"}
+        name = names.get(self.algorithm, self.algorithm.replace("_", " "))
+        return name if self.chunk is None else f"{name}, k = {self.chunk}"
+
+    def learner_title(self) -> str:
+        """The learner's name in a heading."""
+        return self.learner.replace("_", " ") + ("" if self.eps is None else f", ε = {self.eps:g}")
+
+
+class Judged(NamedTuple):
+    """What is exactly known of a policy under a row; leading axes of the batch, if any."""
+
+    gap: Array
+    bound: Array
+    training_error: Array  # average over steps, under the training law
+    own_error: Array  # average over steps, under the learner's own law
+
+
+# ---- problems -----------------------------------------------------------------------------------------------
+
+
+def is_file(world: str) -> bool:
+    """Whether a world's name is a path."""
+    return world.endswith(".npz")
+
+
+def problem(world: str, horizon: int, **sizes: Any) -> Problem:
+    """A world of the gallery, or of a file, with its expert."""
+    if is_file(world):
+        loaded = tabular.load(world, horizon)
+        return Problem(loaded, optimal(loaded), world)
+    return gallery.GALLERY[world].build(horizon, **sizes)
+
+
+def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
+    """Raises BadFlag where a file's world cannot be read or is shorter than a horizon."""
+    for world, horizon in ((w, h) for w in worlds if is_file(w) for h in horizons):
+        try:
+            tabular.load(world, horizon)
+        except (OSError, ValueError) as error:
+            raise BadFlag("worlds", str(error)) from error
+
+
+def check_chunks(chunks: tuple[int, ...], horizons: tuple[int, ...]) -> None:
+    """Raises BadFlag where a chunk is longer than a horizon."""
+    if max(chunks) > (shortest := min(horizons)):
+        raise BadFlag("chunks", f"{max(chunks)} is longer than the horizon {shortest}; allowed: 1 to {shortest}")
+
+
+# ---- learners -----------------------------------------------------------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnames=("episodes", "shared", "alone"))
+def train(
+    problems: Problem,
+    samplers: rollout.Tables,
+    schedule: Schedule,
+    keys: Array,
+    rule: learners.Rule,
+    *,
+    episodes: int,
+    shared: bool,
+    alone: bool,
+) -> Array:
+    """Policies [R, L, S, A] fitted to sampled labels, one a run.
+
+    Args:
+      problems: a batch of R.
+      samplers: theirs, from `rollout.tables`.
+      schedule: [N, T], the same for all.
+      keys: [R].
+      rule: of the tabular learner.
+      episodes: a round.
+      shared: one table for all steps.
+      alone: the novice walks alone; only where no guide is labelled.
+    """
+    ids = jnp.arange(episodes, dtype=jnp.uint32)
+
+    def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Array:
+        learner = learners.tabular(problem.world, rule, shared)
+        interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=alone)
+        return interaction.run(problem, schedule, learner, interpreter).newest
+
+    return jax.vmap(one)(problems, samplers, keys)
+
+
+def _judge(problem: Problem, policy: Array, row: Schedule, *, bound: str) -> Judged:
+    known = evidence.constants(problem)
+    seen = evidence.measure(problem, policy, row, known)
+    return Judged(seen.gap, bounds.BOUNDS[bound].value(row, seen, known), seen.eps.mean(), seen.eta.mean())
+
+
+@functools.cache
+def judge(bound: str, batch: bool = False) -> Any:
+    """The exact judgement (problem, policy, row) -> Judged under a bound of `bounds.BOUNDS`.
+
+    With `batch`, problems and policies have a leading axis.
+    """
+    one = functools.partial(_judge, bound=bound)
+    return exact(jax.vmap(one, in_axes=(0, 0, None)) if batch else one)
+
+
+class Sampled(NamedTuple):
+    """A gap by roll-out, learner and expert coupled from the start of each episode."""
+
+    gap: float
+    stderr: float
+    parted: int  # episodes in which they acted differently
+
+
+_play = jax.jit(rollout.play)
+
+
+def sample_gap(problem: Problem, policy: Array, seed: int, episodes: int) -> Sampled:
+    """The gap of a policy, estimated over a number of episodes."""
+    horizon = problem.world.horizon
+    row = schedules.row(schedules.behavioural_cloning(1, horizon), 0)
+    key = randomness.for_round(randomness.words(jax.random.key(seed)), horizon)
+    ids = jnp.arange(episodes, dtype=jnp.uint32)
+    _, seen = _play(rollout.tables(problem), policy, row, key, ids)
+    difference = np.asarray(seen.novice_cost, float) - np.asarray(seen.guide_cost, float)
+    parted = int((np.asarray(seen.parted) < horizon).sum())
+    return Sampled(difference.mean(), difference.std(ddof=1) / np.sqrt(episodes), parted)
+
+
+# ---- points -------------------------------------------------------------------------------------------------
+
+Rows = list[dict[str, Any]]
+
+
+def by_series(table: pa.Table) -> dict[Series, Rows]:
+    """The rows of each series, in their order."""
+    rows: dict[Series, Rows] = {}
+    for row in table.to_pylist():
+        rows.setdefault(Series(*(row[name] for name in Series._fields)), []).append(row)
+    return rows
+
+
+def gaps(rows: Rows, interpreter: str = "exact") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Horizons [M], gaps [R, M] (a row a run) and mean training errors [M] of a series."""
+    rows = [row for row in rows if row["interpreter"] == interpreter]
+    horizons = np.unique([row["horizon"] for row in rows])
+    columns = [[row for row in rows if row["horizon"] == horizon] for horizon in horizons]
+    values = np.array([[row["gap"] for row in column] for column in columns]).T
+    errors = np.array([np.mean([row["training_error"] or 0.0 for row in column]) for column in columns])
+    return horizons, values, errors
+
+
+def fit(rows: Rows) -> growth.Growth | None:
+    """The growth law of a series, or None where its points cannot tell (too few, saturated, or no gap)."""
+    horizons, values, errors = gaps(rows)
+    try:
+        return growth.fit(horizons, values, saturation=horizons * errors)
+    except ValueError:
+        return None
