@@ -81,7 +81,8 @@ class Tabular(struct.PyTreeNode):
         """The memory after a batch; of what was there before, a share `keep` counts on."""
         rows = (batch.step if self.steps > 1 else jnp.zeros_like(batch.step), batch.observation)
         return Memory(
-            (keep * memory.costs).at[rows].add(batch.costs), (keep * memory.weight).at[rows].add(batch.weight)
+            jnp.asarray(keep * memory.costs).at[rows].add(batch.costs),
+            jnp.asarray(keep * memory.weight).at[rows].add(batch.weight),
         )
 
     def params(self, memory: Memory) -> Array:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 import jax
+import jax.core
 import numpy as np
 
 P = ParamSpec("P")

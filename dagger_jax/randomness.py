@@ -21,7 +21,7 @@ class Use(IntEnum):
     """What a pair of words is for. Each (episode, round, step, use) is drawn at most once."""
 
     MOVE = 0  # action, next state
-    MEET = 1  # whether the walkers jump; whether the expert moves the novice, and noise the guide
+    MEET = 1  # whether the walkers jump, whether the guide's action is perturbed
     START = 2  # first state, unused
     LEARN = 3  # what a learner draws
 

@@ -42,12 +42,12 @@ class Episodes(NamedTuple):
 
 
 class Walkers(NamedTuple):
-    """Carried from step to step, for one episode. `guide` and its cost are None where the novice is alone."""
+    """Carried from step to step, for one episode. `guide` is None, and free, where the novice is alone."""
 
     novice: Array
     guide: Array | None
     novice_cost: Array
-    guide_cost: Array | None
+    guide_cost: Array
     parted: Array
 
 
@@ -101,6 +101,13 @@ def thresholds(policy: Array) -> Array:
     return (cumulative[..., :-1] / cumulative[..., -1:] * jnp.float32(2**31)).astype(jnp.uint32)
 
 
+def blend(share: Array, first: Array, second: Array) -> Array:
+    """Thresholds of the mixture of two laws, `share` [T] of the first. [L, S, A - 1] each -> [T, S, A - 1]"""
+    share = share[:, None, None]
+    # Where both are equal rounding must not move them: an impossible action would become possible.
+    return jnp.where(first == second, first, share * first + (1 - share) * second).astype(jnp.uint32)
+
+
 def uniform(word: Array) -> Array:
     """A uniform float32 in [0, 1), a multiple of 2^-24, from a word."""
     return (word >> 8).astype(jnp.float32) * jnp.float32(2**-24)
@@ -113,8 +120,8 @@ def choose(cumulative: Array, word: Array) -> Array:
 
 def look(table: Array, *index: Array) -> Array:
     """table[index], where every index is known to be in range. Leading axes of length 1 are constant."""
-    index = tuple(i if size > 1 else 0 for i, size in zip(index, table.shape, strict=False))
-    return jnp.asarray(table).at[index].get(mode="promise_in_bounds")
+    inside = tuple(i if size > 1 else 0 for i, size in zip(index, table.shape, strict=False))
+    return jnp.asarray(table).at[inside].get(mode="promise_in_bounds")
 
 
 def draw(table: Array, word: Array, *index: Array) -> Array:
@@ -133,23 +140,21 @@ def beat(
     actions = world.cost.shape[-1]
     move = randomness.bits(key, episode, step, Use.MOVE)
     meet = randomness.bits(key, episode, step, Use.MEET)
+    coin, shaken = uniform(meet.first), uniform(meet.second) < now.noise
     novice, guide = walkers.novice, walkers.guide
 
     # Jumps first: the chunk that starts here starts where the other walker is.
     if guide is not None:
-        coin = uniform(meet.first)
-        novice = jnp.where(coin < now.back, walkers.guide, walkers.novice)
-        guide = jnp.where(coin < now.join, walkers.novice, walkers.guide)
+        novice, guide = jnp.where(coin < now.back, guide, novice), jnp.where(coin < now.join, novice, guide)
 
     # One word picks every action, another every next state: walkers that are alike act and move alike.
     asked = choose(look(world.expert, step, novice), move.first)
     acts = choose(look(learner, step, novice), move.first)
-    acts = jnp.where(uniform(meet.second) < now.beta, asked, acts)
     following = Walkers(
         novice=draw(world.transition, move.second, step, novice, acts),
         guide=None,
         novice_cost=walkers.novice_cost + look(world.cost, step, novice, acts),
-        guide_cost=None,
+        guide_cost=walkers.guide_cost,
         parted=walkers.parted,
     )
     if guide is None:
@@ -157,7 +162,7 @@ def beat(
 
     intended = choose(look(world.expert, step, guide), move.first)
     any_action = (uniform(move.first) * actions).astype(jnp.int32)
-    guided = jnp.where(uniform(meet.second) < now.noise, any_action, intended)
+    guided = jnp.where(shaken, any_action, intended)
     following = following._replace(
         guide=draw(world.transition, move.second, step, guide, guided),
         guide_cost=walkers.guide_cost + look(world.cost, step, guide, guided),
@@ -190,7 +195,8 @@ def play(
     Returns:
       Frequencies over the episodes, and what is kept of each.
     """
-    learner = thresholds(policy)
+    # Moved by the expert with probability beta, the novice acts by the mixture of both laws.
+    learner = blend(row.beta, world.expert, thresholds(policy))
     states, actions = world.cost.shape[-2:]
     count, size = episodes.shape[0], min(block, episodes.shape[0])
     order = jnp.arange(-(-count // size) * size).reshape(-1, size)  # the last block is filled with repeats,
@@ -206,20 +212,18 @@ def play(
 
         start = draw(world.initial, randomness.bits(key, ids, 0, Use.START).first)
         zero, never = jnp.zeros(size, jnp.float32), jnp.full(size, world.horizon)
-        walkers = Walkers(start, start, zero, zero, never)
-        walkers = walkers._replace(guide=None, guide_cost=None) if alone else walkers
+        walkers = Walkers(start, None if alone else start, zero, zero, never)
         steps = (jnp.arange(world.horizon), row._replace(rate=None, keep=None))
         end, seen = jax.lax.scan(advance, walkers, steps)
-        kept = Episodes(end.novice_cost, zero if alone else end.guide_cost, end.parted)
+        kept = Episodes(end.novice_cost, end.guide_cost, end.parted)
         return jax.tree.map(jnp.add, totals, seen), kept
 
     zero = jnp.zeros((world.horizon, states * actions), jnp.int32)
     totals, kept = jax.lax.scan(one_block, (zero, None if alone else zero), (ids, counted))
-    novice, guide = (
-        None if total is None else total.reshape(world.horizon, states, actions) / jnp.float32(count)
-        for total in totals
+    shares = (
+        total.reshape(world.horizon, states, actions) / jnp.float32(count) for total in totals if total is not None
     )
-    return Play(novice, guide), jax.tree.map(lambda column: column.reshape(-1)[:count], kept)
+    return Play(next(shares), next(shares, None)), jax.tree.map(lambda column: column.reshape(-1)[:count], kept)
 
 
 def histogram(codes: Array, counted: Array, size: int) -> Array:

@@ -19,6 +19,7 @@ Constructors are pure functions of numbers, some static (N, T), some traced, and
 from collections.abc import Sequence
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 

@@ -29,15 +29,12 @@ def gap_figure(series_rows: Mapping[Series, Rows], caption: str, columns: int = 
     for spare in axes[len(panels) :]:
         spare.set_visible(False)
     for series, rows in series_rows.items():
-        place = names.index(series.title())
-        _draw(
-            axes[panels.index((series.world, series.learner, series.eps))], series, rows, colours, place, len(names)
-        )
+        ax = axes[panels.index((series.world, series.learner, series.eps))]
+        _draw(ax, series, rows, colours, names.index(series.title()), len(names))
     for ax, (world, learner, eps) in zip(axes, panels, strict=False):
         about = gallery.GALLERY[world].about if world in gallery.GALLERY else "a user's world"
-        ax.set_title(
-            f"{world.rsplit('/', 1)[-1]}: {Series(world, learner, '', None, eps).learner_title()}\n{about}"
-        )
+        heading = Series(world, learner, "", None, eps).learner_title()
+        ax.set_title(f"{world.rsplit('/', 1)[-1]}: {heading}\n{about}")
         ax.title.set_fontsize(10)
         ax.set_xlabel("horizon T (steps)")
         _guides(ax)
@@ -60,7 +57,7 @@ def _draw(ax: Axes, series: Series, rows: Rows, colours: Mapping[str, str], plac
         label=series.title(),
         colour=colours[series.title()],
         marker=MARKERS[place % len(MARKERS)],
-        width=1.5 + 1.2 * (of - 1 - place),  # lines that coincide show as rims of each other
+        width=1 + 0.7 * (of - 1 - place),  # lines that coincide show as rims of each other
     )
     if sampled := [row for row in rows if row["interpreter"] == "sampled"]:
         errors = [1.96 * row["gap_stderr"] for row in sampled]
@@ -75,7 +72,9 @@ def _guides(ax: Axes) -> None:
         y = bottom * 1.5 * (x / left) ** power
         ax.plot(x, y, ":", color="#888888", linewidth=1)
         inside = min(right, left * (top / (bottom * 1.5)) ** (1 / power)) / 1.25
-        ax.annotate(f"∝ {name}", (inside, bottom * 1.5 * (inside / left) ** power), color="#666666", fontsize=9)
+        place = inside, bottom * 1.5 * (inside / left) ** power
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
+        ax.annotate(f"∝ {name}", place, color="#666666", fontsize=9, ha="right", bbox=box)
     ax.set_xlim(left, right)
     ax.set_ylim(bottom, top)
 

@@ -230,7 +230,7 @@ GALLERY: Mapping[str, Entry] = {
     ),
     "stationary_reset_cliff": Entry(
         lambda horizon, **kwargs: reset_cliff(horizon, stationary=True, **kwargs),
-        "rare states, a bad one for ever, one expert for all steps",
+        "as reset_cliff, one expert for all steps",
         "theory 4.2, contrast 1; arXiv 2407.15007",
     ),
 }

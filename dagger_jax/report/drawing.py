@@ -103,7 +103,7 @@ def loglog(
     marker: str = "o",
     width: float = 1.8,
 ) -> str:
-    """Draws a measurement over logarithmic axes: points with a band, and the theorem's value dashed.
+    """Draws a measurement over logarithmic axes: points with a band, and the theorem's value dashed, in black.
 
     Args:
         axes: where to draw.
@@ -113,7 +113,7 @@ def loglog(
         high: upper end of the band, [M].
         theory: what a theorem says, [M].
         label: the name in the legend.
-        colour: of points, band and theory; the next of the palette by default.
+        colour: of points and band; the next of the palette by default.
         marker: matplotlib's sign for a point.
         width: of the line, in points.
 
@@ -133,7 +133,8 @@ def loglog(
     if low is not None and high is not None:
         axes.fill_between(drawn(x), drawn(low), drawn(high), color=shade, alpha=0.2, linewidth=0)
     if theory is not None:
-        axes.plot(drawn(x), drawn(theory), linestyle="--", linewidth=1.2, color=shade)
+        # In black and on top: a measurement that agrees with its theory would hide a line of its own colour.
+        axes.plot(drawn(x), drawn(theory), linestyle="--", linewidth=1, color="black", zorder=5)
     # Horizons are powers of two as a rule, and 64 reads better than 6 x 10^1.
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -33,4 +33,5 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(PATH, **arrays())
+    made = arrays()
+    np.savez_compressed(PATH, transition=made["transition"], cost=made["cost"], initial=made["initial"])

@@ -1,0 +1,178 @@
+"""Speed of the sampler and of whole experiments, against the roll-out that everyone writes first.
+
+python -m experiments.benchmark --out=benchmark.json
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags, logging
+from rich.console import Console
+from rich.table import Table
+
+from dagger_jax import interaction, learners, randomness, rollout, schedules
+from dagger_jax.environments import gallery
+from dagger_jax.runtime import files, record
+from dagger_jax.types import Array, Problem, World
+
+STATES, ACTIONS, HORIZON = 100, 5, 1000
+
+OUT = flags.DEFINE_string("out", None, "Where the figures go, a .json file; nowhere if not given.")
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each program; medians are reported.", lower_bound=1)
+BATCHES = flags.DEFINE_list(
+    "batches", ["1024", "4096", "16384", "65536", "1048576"], "Episodes at once, comma-separated."
+)
+BASELINE_LIMIT = flags.DEFINE_integer(
+    "baseline_limit",
+    16384,
+    "The largest batch of the naive roll-out, which is slow and stores much.",
+    lower_bound=1,
+)
+
+
+def problem(horizon: int = HORIZON) -> Problem:
+    """S = 100, A = 5, dense Dirichlet transitions."""
+    return gallery.random_mdp(horizon, STATES, ACTIONS, seed=0, concentration=1.0, stationary=True)
+
+
+def naive(world: World, policy: Array, key: Array, episodes: int) -> Array:
+    """The plain roll-out: vmap over episodes, scan over steps, `jax.random.categorical` twice a step. Costs [B]."""
+    chances, moves = jnp.log(jnp.asarray(policy[0])), jnp.log(jnp.asarray(world.transition[0]))
+    cost = jnp.asarray(world.cost[0], jnp.float32)
+
+    def episode(key: Array) -> Array:
+        def step(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
+            state, total = carry
+            act, move = jax.random.split(key)
+            action = jax.random.categorical(act, chances[state])
+            return (jax.random.categorical(move, moves[state, action]), total + cost[state, action]), None
+
+        first, rest = jax.random.split(key)
+        start = jax.random.categorical(first, jnp.log(jnp.asarray(world.initial)))
+        return jax.lax.scan(step, (start, jnp.float32(0)), jax.random.split(rest, world.horizon))[0][1]
+
+    return jax.vmap(episode)(jax.random.split(key, episodes))
+
+
+def timed(program: Callable[..., Any], *arguments: Any, repeats: int) -> tuple[float, float]:
+    """(compile seconds, median run seconds) of a jitted program."""
+    begun = time.perf_counter()
+    jax.block_until_ready(program(*arguments))
+    first = time.perf_counter() - begun
+    runs = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        jax.block_until_ready(program(*arguments))
+        runs.append(time.perf_counter() - begun)
+    median = statistics.median(runs)
+    return max(first - median, 0.0), median
+
+
+def sampler(batches: list[int], limit: int, repeats: int) -> list[dict[str, Any]]:
+    """Environment steps per second of each way to roll out, walkers counted apart."""
+    case = problem()
+    tables = rollout.tables(case)
+    policy = np.random.default_rng(0).dirichlet(np.ones(ACTIONS), (1, STATES))
+    row = schedules.row(schedules.chunked(1, schedules.starts(HORIZON, 10)), 0)
+    key = randomness.for_round(randomness.words(jax.random.key(0)), 0)
+    block = rollout.BLOCK if jax.default_backend() == "cpu" else 1 << 20
+    measured = []
+    for batch in batches:
+        ids = jnp.arange(batch, dtype=jnp.uint32)
+
+        def play(ids: Array, alone: bool, visits: bool) -> Any:
+            seen, episodes = rollout.play(tables, policy, row, key, ids, alone=alone, block=block)
+            return (seen, episodes) if visits else episodes.novice_cost
+
+        programs: dict[str, tuple[int, Callable[..., Any], Any]] = {
+            "one walker, costs": (1, jax.jit(lambda ids: play(ids, True, False)), ids),
+            "one walker, costs and labels": (1, jax.jit(lambda ids: play(ids, True, True)), ids),
+            "two walkers, costs and labels": (2, jax.jit(lambda ids: play(ids, False, True)), ids),
+        }
+        if batch <= limit:
+            baseline = jax.jit(lambda key, batch=batch: naive(case.world, policy, key, batch))
+            programs = {"naive": (1, baseline, jax.random.key(0))} | programs
+        base = None
+        for name, (walkers, program, argument) in programs.items():
+            compiling, running = timed(program, argument, repeats=repeats)
+            speed = walkers * batch * HORIZON / running
+            base = speed if name == "naive" else base
+            ratio = None if base is None else speed / base
+            measured.append(
+                {
+                    "what": name,
+                    "batch": batch,
+                    "steps_per_second": speed,
+                    "ratio": ratio,
+                    "compile_seconds": compiling,
+                }
+            )
+    return measured
+
+
+def whole(repeats: int, count: int = 512, seeds: int = 16) -> dict[str, Any]:
+    """Whole experiments: schedules x seeds in one compiled call, each of 4 rounds of 8 episodes of 32 steps."""
+    case = gallery.random_mdp(32, 8, 3, seed=1, stationary=True)
+    tables = rollout.tables(case)
+    rng = np.random.default_rng(0)
+    starts = jnp.asarray(np.c_[np.ones((count, 1)), rng.random((count, 31)) < rng.random((count, 1))])
+    batch = jax.vmap(lambda starts: schedules.chunked(4, starts))(starts)
+    learner = learners.tabular(case.world, learners.Majority(), shared=True)
+    ids = jnp.arange(8, dtype=jnp.uint32)
+
+    def one(schedule: schedules.Schedule, key: Array) -> Array:
+        interpreter = interaction.by_sampling(tables, randomness.words(key), ids)
+        return interaction.run(case, schedule, learner, interpreter).newest
+
+    program = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None)))
+    compiling, running = timed(program, batch, jax.random.split(jax.random.key(0), seeds), repeats=repeats)
+    return {
+        "what": f"{count} chunk partitions x {seeds} seeds, 4 rounds of 8 episodes of 32 steps",
+        "experiments_per_second": count * seeds / running,
+        "steps_per_second": count * seeds * 4 * 8 * 32 * 2 / running,
+        "compile_seconds": compiling,
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Measures, prints and writes."""
+    if argv[1:]:
+        raise app.UsageError(f"unknown arguments {argv[1:]}")
+    logging.set_verbosity(logging.WARNING)  # not which backends JAX did not find
+    batches = [int(batch) for batch in BATCHES.value]
+    found = {
+        "device": record.device(),
+        "versions": record.versions(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "world": f"S={STATES} A={ACTIONS} T={HORIZON}",
+        "sampler": sampler(batches, BASELINE_LIMIT.value, REPEATS.value),
+        "whole": whole(REPEATS.value),
+    }
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"device: {found['device']}", markup=False)
+    shown = Table("roll-out", "batch", "million steps/s", "times naive", "compile s", title=found["world"])
+    for line in found["sampler"]:
+        ratio = "" if line["ratio"] is None else f"{line['ratio']:.0f}"
+        speed = f"{line['steps_per_second'] / 1e6:.2f}"
+        shown.add_row(line["what"], f"{line['batch']:,}", speed, ratio, f"{line['compile_seconds']:.2f}")
+    console.print(shown)
+    whole_runs = found["whole"]
+    rates = f"{whole_runs['experiments_per_second']:.0f} experiments/s"
+    rates += f", {whole_runs['steps_per_second'] / 1e6:.1f} million steps/s"
+    console.print(f"{whole_runs['what']}: {rates}, compile {whole_runs['compile_seconds']:.1f} s", markup=False)
+    if OUT.value:
+        path = Path(OUT.value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, json.dumps(found, indent=2).encode())
+        console.print(f"written to {path}", markup=False)
+
+
+if __name__ == "__main__":
+    app.run(main)
