@@ -73,6 +73,11 @@ def test_the_last_episode_ids_are_as_good_as_the_first():
     assert len(np.unique(kept.novice_cost)) > 60
 
 
+def test_ids_may_be_numpy_also_when_jit_closes_over_them():
+    walk = lambda now: rollout.play(rollout.tables(PROBLEM), POLICY, now, KEY, ids(100))
+    same(jax.jit(walk)(row("mixed")), walk(row("mixed")))
+
+
 SHARDED = """
     import jax
     jax.config.update("jax_num_cpu_devices", 2)

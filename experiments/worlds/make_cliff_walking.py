@@ -4,9 +4,8 @@
 
 needs `pip install 'dagger_jax[worlds]'`. A walker crosses a 4 x 12 grid beside a cliff, slipping to either
 side with probability 1/3 each. Gymnasium's reward of -1 a step and -100 for a fall, after which the walker is
-back at the start, become costs of 0.01 and 1. Whoever arrives begins anew, so that the world goes on for any
-horizon: arriving sooner is cheaper. A fall can be made good: this is a recoverable world that was not made
-for dagger_jax.
+back at the start, become costs of 0.01 and 1; whoever has arrived pays no more. A fall can be made good: this
+is a recoverable world that was not made for dagger_jax.
 """
 
 from pathlib import Path
@@ -23,11 +22,15 @@ def arrays() -> dict[str, np.ndarray]:
     game: Any = gymnasium.make("CliffWalking-v1", is_slippery=True).unwrapped
     table, initial = game.P, game.initial_state_distrib
     states, actions = len(table), len(table[0])
+    goals = {target for moves in table.values() for move in moves.values() for _, target, _, ends in move if ends}
     transition, cost = np.zeros((states, actions, states)), np.zeros((states, actions))
     for state in range(states):
         for action in range(actions):
-            for chance, target, reward, arrived in table[state][action]:
-                transition[state, action] += chance * (initial if arrived else np.eye(states)[target])
+            if state in goals:
+                transition[state, action, state] = 1
+                continue
+            for chance, target, reward, _ in table[state][action]:
+                transition[state, action, target] += chance
                 cost[state, action] += chance * -reward / 100
     return {"transition": transition, "cost": cost, "initial": np.asarray(initial)}
 

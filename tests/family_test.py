@@ -1,0 +1,225 @@
+"""One list of properties, and every algorithm goes through it: all rows of the zoo, and rows nobody has named.
+
+The world has stochastic transitions and a stochastic expert, the learner's policies are stochastic too.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from dagger_jax import exact, gallery, interaction, learners, randomness, rollout, schedules
+from dagger_jax.algorithms import ALGORITHMS
+from dagger_jax.precision import exact as exactly
+
+N = T = 6
+EPISODES = 8192  # a round: 885,000 over the family
+PROBLEM = gallery.random_mdp(T, 4, 3, seed=11, temperature=0.25, concentration=2.0)
+WORLD = rollout.tables(PROBLEM)
+LEARNER = learners.tabular(PROBLEM.world, learners.LogLoss(1.0), shared=False)
+KEY = jax.random.key(2011)
+RNG = np.random.default_rng(0)
+FIRST = np.eye(T)[0]
+
+FAMILY = {name: row.build(N, T, 3) for name, row in ALGORITHMS.items()} | {
+    "dagger, geometric beta": schedules.dagger(N, T, schedules.beta_geometric(N, 0.7)),
+    "dagger, linear beta": schedules.dagger(N, T, schedules.beta_linear(N, 4)),
+    "dagger, constant beta": schedules.dagger(N, T, schedules.beta_constant(N, 0.3)),
+    "dagger, any beta": schedules.dagger(N, T, RNG.random(N)),
+    "dagger, beta 0": schedules.dagger(N, T, np.zeros(N)),
+    "chunks of 1": schedules.chunked(N, schedules.starts(T, 1)),
+    "chunks of T": schedules.chunked(N, schedules.starts(T, T)),
+    "chunks of geometric length": schedules.chunked(N, schedules.geometric(T, 2.5)),
+    "chunks of other lengths": schedules.chunked(N, schedules.partition(T, [1, 3, 2])),
+    "chunks of their own every round": schedules.chunked(N, np.maximum(RNG.random((N, T)) < 0.4, FIRST)),
+    "resets by coin": schedules.reset(N, schedules.geometric(T, 2.0)),
+    "noise": schedules.table(N, T, join=FIRST, noise=0.4, label_guide=1.0),
+    "everything": schedules.table(
+        N,
+        T,
+        join=np.maximum([0, 0.3, 0, 0.6, 0, 0], FIRST),
+        back=np.array([0, 0, 0.5, 0, 0, 0.7]),
+        beta=RNG.random((N, T)),
+        noise=RNG.random((N, T)),
+        label_guide=RNG.random((N, T)),
+        label_novice=2 * RNG.random((N, T)),
+        rate=RNG.random(N),
+        keep=0.5 + RNG.random(N) / 2,
+    ),
+}
+EVERY = pytest.mark.parametrize("name", FAMILY)
+traces = []
+
+
+def run(schedule, key, episodes):
+    """One algorithm, sampled; what every round showed, and how it ended."""
+    traces.append(episodes.shape)
+    interpreter = interaction.by_sampling(WORLD, randomness.words(key), episodes)
+    measure = lambda moment: (moment.acting, moment.play)
+    return interaction.run(PROBLEM, schedule, LEARNER, interpreter, measure=measure)
+
+
+ONE = jax.jit(run)
+IDS = jnp.arange(EPISODES, dtype=jnp.uint32)
+
+
+def same(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+@functools.cache
+def everyone():
+    """All algorithms in one vmapped call, the same rounds once more for their costs, and their exact laws."""
+    table = schedules.stack(list(FAMILY.values()))
+    outcome = jax.jit(jax.vmap(run, (0, None, None)))(table, KEY, IDS)
+    acting, plays = outcome.measured
+
+    def again(policy, row, n):
+        return rollout.play(WORLD, policy, row, randomness.for_round(randomness.words(KEY), n), IDS)
+
+    replayed, kept = jax.jit(jax.vmap(jax.vmap(again), (0, 0, None)))(acting, table, jnp.arange(N))
+    same(replayed, plays)
+    laws = exactly(jax.vmap(jax.vmap(exact.play, (None, 0, 0)), (None, 0, 0)))(PROBLEM, acting, table)
+    return jax.device_get((outcome, kept)) + (laws,)
+
+
+def results(name):
+    index = list(FAMILY).index(name)
+    return jax.tree.map(lambda leaf: leaf[index], everyone())
+
+
+@EVERY
+def test_shapes_and_validity(name):
+    schedule = schedules.validate(FAMILY[name])
+    for column, values in schedule._asdict().items():
+        assert values.shape == ((N,) if column in ("rate", "keep") else (N, T))
+    outcome, kept, laws = results(name)
+    acting, play = outcome.measured
+    assert outcome.newest.shape == outcome.acting.shape == (T, 4, 3)
+    assert acting.shape == play.novice.shape[:1] + (T, 4, 3) == play.guide.shape
+    assert kept.novice_cost.shape == kept.parted.shape == (N, EPISODES)
+    np.testing.assert_allclose(outcome.newest.sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(play.novice.sum((-2, -1)), 1, atol=1e-5)
+    assert laws.novice.dtype == np.float64
+
+
+@EVERY
+def test_vmap_is_a_loop_and_a_seed_its_bits(name):
+    """The vmapped row, the row alone, and once more: the same bits in everything. Another seed: others."""
+    outcome, _, _ = results(name)
+    alone = ONE(FAMILY[name], KEY, IDS)
+    same(alone.measured, outcome.measured)
+    same(alone.memory, outcome.memory)
+    same(ONE(FAMILY[name], KEY, IDS), alone)
+    other = ONE(FAMILY[name], jax.random.key(2012), IDS)
+    for walker in ("novice", "guide"):
+        one, two = (np.asarray(getattr(o.measured[1], walker)) for o in (alone, other))
+        assert (one != two).any((1, 2, 3)).all()  # in every single round
+
+
+@EVERY
+def test_jit_changes_nothing(name):
+    """Three rounds of 32 episodes op by op. All counts are equal; policies within 2 roundings of float32.
+
+    XLA may fuse a multiplication and an addition in the mixture of policies: hence not bit for bit there.
+    """
+    short = jax.tree.map(lambda column: column[:3], FAMILY[name])
+    compiled = jax.jit(run)(short, KEY, IDS[:32])
+    with jax.disable_jit():
+        plain = run(short, KEY, IDS[:32])
+    same(plain.measured[1], compiled.measured[1])
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=3e-7, atol=1e-7), plain, compiled)
+
+
+def test_compiles_once_for_all_algorithms():
+    traces.clear()
+    fresh = jax.jit(run)
+    for seed, schedule in enumerate(FAMILY.values()):
+        fresh(schedule, jax.random.key(seed), IDS[:16])
+    assert traces == [(16,)]
+
+
+# ---- sampled = exact -----------------------------------------------------------------------------------
+
+
+def label_scores(play, laws):
+    """z of every label frequency (step, state, action) of both walkers, pooled over rounds. [2 T S A]
+
+    Given the policy that acted, a round's counts are multinomial, and rounds are independent. Cells that
+    expect less than 20 counts are left out: they are not normal.
+    """
+    wanted = exact.frequencies(PROBLEM, laws)
+    seen, law = (np.stack(jax.tree.leaves(p), 1).astype(float) for p in (play, wanted))
+    variance = (law * (1 - law)).sum(0) / EPISODES
+    z = (seen - law).sum(0) / np.sqrt(np.maximum(variance, 1e-30))
+    often = law.sum(0) * EPISODES >= 20
+    assert often.mean() > 0.9
+    return z[often]
+
+
+@EVERY
+def test_sampled_labels_are_exact(name):
+    """All |z| <= 4: 144 a row, 2,600 in all, so that a right engine fails one of them with probability 0.15.
+
+    The seed is the first one tried. And of the chi-squares of states, one for each walker and step over all
+    rounds, 12 a row, every p-value is above 1e-4.
+    """
+    outcome, _, laws = results(name)
+    play = outcome.measured[1]
+    assert np.abs(label_scores(play, laws)).max() <= 4
+    for seen, law in ((play.novice, laws.novice), (play.guide, laws.guide)):
+        terms = EPISODES * (seen.astype(float).sum(-1) - law) ** 2 / law  # [N, T, S]
+        assert (law * EPISODES).min() > 5
+        assert stats.chi2.sf(terms.sum((0, 2)), N * (law.shape[-1] - 1)).min() > 1e-4
+
+
+@EVERY
+def test_sampled_costs_are_exact(name):
+    """Mean cost of the novice, of the guide and their coupled difference, over all rounds: 3 |z| <= 4 a row."""
+    _, kept, laws = results(name)
+    costs, wanted = [
+        np.stack([x.novice_cost, x.guide_cost, x.novice_cost - x.guide_cost]).astype(float) for x in (kept, laws)
+    ]
+    error = np.sqrt(costs.var(-1).sum(-1) / EPISODES)
+    difference = (costs.mean(-1) - wanted).sum(-1)
+    assert (np.abs(difference) <= 4 * error + 1e-4).all()  # 1e-4: float32 sums, 6 rounds
+    assert (error < 0.1).all()
+
+
+def test_the_comparison_is_not_blind():
+    """The control: 0.06 more noise, beta or jumps in the exact table than in the sampled one is seen."""
+    assert len(FAMILY) * N * EPISODES >= 200_000
+    for name, column in (("noise", "noise"), ("dagger, constant beta", "beta"), ("resets by coin", "back")):
+        outcome, _, _ = results(name)
+        acting, play = outcome.measured
+        column_off = getattr(FAMILY[name], column)
+        off = FAMILY[name]._replace(**{column: np.where(column_off > 0, np.minimum(column_off + 0.06, 1), 0)})
+        laws = exactly(jax.vmap(exact.play, (None, 0, 0)))(PROBLEM, acting, off)
+        assert np.abs(label_scores(play, laws)).max() > 5
+
+
+# ---- the family's identities ---------------------------------------------------------------------------
+
+
+def test_chunks_of_one_step_are_dagger_bit_for_bit():
+    (chunks, _, _), (dagger, _, _) = results("chunks of 1"), results("dagger, beta 0")
+    same(chunks, dagger)
+    same(chunks.measured[1].guide, chunks.measured[1].novice)
+
+
+def test_one_chunk_is_behavioural_cloning_bit_for_bit():
+    same(FAMILY["chunks of T"], FAMILY["behavioural_cloning"])
+    same(results("chunks of T")[0], results("behavioural_cloning")[0])
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY if name != "everything"])
+def test_every_label_that_is_asked_for_arrives(name):
+    """The memory weighs, at each step, what the table asked for; a chunk partition asks once a step and round."""
+    schedule = FAMILY[name]
+    asked = (schedule.label_novice + schedule.label_guide).sum(0)
+    np.testing.assert_allclose(results(name)[0].memory.weight.sum(-1), asked, rtol=1e-5)
+    np.testing.assert_array_equal(asked, np.ones(T) if name == "forward_training" else np.full(T, N))
+    assert not ((schedule.label_novice > 0) & (schedule.label_guide > 0)).any()
