@@ -57,7 +57,7 @@ def _draw(ax: Axes, series: Series, rows: Rows, colours: Mapping[str, str], plac
         label=series.title(),
         colour=colours[series.title()],
         marker=MARKERS[place % len(MARKERS)],
-        width=1 + 0.7 * (of - 1 - place),  # lines that coincide show as rims of each other
+        width=1.4 + 0.6 * (of - 1 - place),  # lines that coincide show as rims of each other
     )
     if sampled := [row for row in rows if row["interpreter"] == "sampled"]:
         errors = [1.96 * row["gap_stderr"] for row in sampled]

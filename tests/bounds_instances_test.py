@@ -1,7 +1,6 @@
 """Each bound where it is an equality, against its formula, and next to wrong bounds that fail."""
 
 import itertools
-from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -76,10 +75,10 @@ def test_formulas_against_their_definitions():
         boundary = rng.random(horizon) < 0.4
         boundary[0] = True
         eps, span, eta, weighted, advantage = rng.random((5, horizon))
-        u = 3 * rng.random()
+        u = np.asarray(3 * rng.random())
         span[-1] = 0.0  # nothing is left after step T
-        seen = SimpleNamespace(eps=eps, eta=eta, training_advantage=weighted, advantage=advantage, gap=0.5)
-        known = SimpleNamespace(recoverability=u, span=span)
+        seen = evidence.Evidence(0.5 * u, u, eps, eta, advantage, weighted, 0 * eps, 0 * eps)
+        known = evidence.Constants(0 * eps, 0 * eps, u, span)
         row = schedules.row(schedules.chunked(1, boundary), 0)
         back = schedules.row(schedules.reset(1, boundary), 0)
         spans = steps_of(boundary)
@@ -160,19 +159,18 @@ WRONG = {
         lambda row, seen, known: 8 * known.recoverability * seen.eps.sum(),
     ),
     "u (k + 1) / 2 T eps for geometric chunks of mean k": (
-        lambda: (lambda row, problem, known: (row, evidence.measure(problem, STUCK, row, known), known))(
-            *geometric(5.0)
-        ),
+        lambda: stuck_in_geometric_chunks(5.0),
         lambda row, seen, known: 3 * seen.eps.sum(),
     ),
 }
-STUCK = np.array([[[1 - 1e-4, 1e-4], [0.0, 1.0]]])  # never comes back by itself, theory 7.4(i)
 
 
-def geometric(mean):
-    problem = gallery.chunk_reset(2000)
+def stuck_in_geometric_chunks(mean):
+    """A learner that errs with 1e-4 in G and always in B does not come back by itself, theory 7.4(i)."""
+    problem, policy = gallery.chunk_reset(2000), np.array([[[1 - 1e-4, 1e-4], [0.0, 1.0]]])
     row = schedules.row(schedules.chunked(1, schedules.geometric(2000, mean)), 0)
-    return row, problem, evidence.constants(problem)
+    known = evidence.constants(problem)
+    return row, evidence.measure(problem, policy, row, known), known
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -17,7 +17,7 @@ from dagger_jax.precision import exact as exactly
 
 N = T = 6
 EPISODES = 8192  # a round: 885,000 over the family
-PROBLEM = gallery.random_mdp(T, 4, 3, seed=11, temperature=0.25, concentration=2.0)
+PROBLEM = gallery.random_mdp(T, 4, 3, seed=13, temperature=0.15, concentration=0.3)
 WORLD = rollout.tables(PROBLEM)
 LEARNER = learners.tabular(PROBLEM.world, learners.LogLoss(1.0), shared=False)
 KEY = jax.random.key(2011)

@@ -45,10 +45,11 @@ def weighted_row(seed=0, **columns):
 def test_imitate_costs_one_for_every_action_but_the_experts(guide):
     problem, play = world(observations=2), some_play(guide=guide)
     row, novice, guided = weighted_row()
+    guide_law = np.zeros((T, S, A)) if play.guide is None else play.guide
     batch = imitate(problem, play, row, some_policy())
     for t in range(T):
         for s in range(S):
-            asked = novice[t] * play.novice[t, s] + (guided[t] * play.guide[t, s] if guide else 0)
+            asked = novice[t] * play.novice[t, s] + guided[t] * guide_law[t, s]
             np.testing.assert_allclose(batch.weight[t, s], asked.sum(), rtol=1e-12)
             for a in range(A):
                 others = sum(asked[b] for b in range(A) if b != a)
@@ -118,7 +119,7 @@ def test_deviate_against_brute_force(after, temperature):
     problem, policy, play = world(1, temperature=temperature), some_policy(2), some_play(3)
     row, novice, guided = weighted_row(after=after)
     batch = deviate(problem, play, row, policy)
-    weight = novice[:, None] * play.novice.sum(-1) + guided[:, None] * play.guide.sum(-1)
+    weight = novice[:, None] * play.novice.sum(-1) + guided[:, None] * np.sum(play.guide, -1)
     np.testing.assert_allclose(batch.weight, weight, rtol=1e-12)
     for t in range(T):
         for s in range(S):
@@ -175,9 +176,9 @@ def test_deviate_prefers_the_cheap_mistake_where_imitate_sees_none():
     learner = learners.tabular(look_alike, learners.Majority(), shared=True)
     schedule = schedules.dagger(3, 4)._replace(after=jnp.ones((3, 4)))
     run = exactly(
-        lambda problem, label: interaction.run(
-            problem, schedule, learner, interaction.exactly(problem), label=label
-        ).newest,
+        lambda problem, label: (
+            interaction.run(problem, schedule, learner, interaction.exactly(problem), label=label).newest
+        ),
         static=["label"],
     )
     np.testing.assert_array_equal(run(problem, label=labels.deviate)[0], np.eye(3)[[1, 1]])

@@ -26,7 +26,7 @@ def labels(step, observation, action, actions, weight=None):
 
 def some_labels(count=200, steps=3, observations=4, actions=3, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.integers(0, size, count) for size in (steps, observations, actions))
+    return rng.integers(0, steps, count), rng.integers(0, observations, count), rng.integers(0, actions, count)
 
 
 # ---- rules -----------------------------------------------------------------------------------------------
@@ -106,7 +106,9 @@ def test_hedge_regret(adversary, rounds):
             case _:
                 costs = np.array([1.0, 0, 0, 0])
         paid, total = paid + law @ costs, total + costs
-        memory = learner.update(None, memory, Batch(np.zeros(1, int), np.zeros(1, int), costs[None], np.ones(1)), 1.0)
+        memory = learner.update(
+            None, memory, Batch(np.zeros(1, int), np.zeros(1, int), costs[None], np.ones(1)), 1.0
+        )
     bound = np.sqrt(rounds * np.log(actions) / 2)
     assert paid - total.min() <= bound
 
