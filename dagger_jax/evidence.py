@@ -18,6 +18,7 @@ class Constants(NamedTuple):
     value: Array  # [T + 1, S] V*_t(s); 0 after step T
     recoverability: Array  # [] u: what one deviation costs at most, over reachable states
     span: Array  # [T] D_t: max - min of V* over the states reachable just after step t
+    improvement: Array  # [] what one deviation gains at most: 0 for an optimal expert
 
 
 class Evidence(NamedTuple):
@@ -45,7 +46,8 @@ def constants(problem: Problem) -> Constants:
     highest = jnp.where(there, later, -jnp.inf).max(-1)
     lowest = jnp.where(there, later, jnp.inf).min(-1)
     span = jnp.append(highest - lowest, 0.0)
-    return Constants(to_go, value, jnp.where(reached, worst, 0.0).max(), span)
+    gained = jnp.where(reached, value[:-1] - to_go.min(-1), 0.0).max()
+    return Constants(to_go, value, jnp.where(reached, worst, 0.0).max(), span, gained)
 
 
 @exact

@@ -85,6 +85,7 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any) -> La
         return following, (novice, guide, learner, agreed_moves.sum())
 
     start = jnp.asarray(world.initial)
+    row = jax.tree.map(lambda column: jnp.asarray(column, start.dtype), row)
     zero = jnp.zeros((), start.dtype)
     weights = jnp.stack(training_weights(row), axis=-1)
     xs = (jnp.arange(world.horizon), row._replace(rate=None, keep=None), weights, behaviour)

@@ -78,12 +78,15 @@ def run(
         round, row = xs
         play = interpreter(acting, row, round)
         batch = label(problem, play, row, acting)
-        memory = learner.update(None if key is None else jax.random.fold_in(key, round), memory, batch, row.keep)
+        memory = learner.update(
+            None if draws is None else jax.random.fold_in(draws, round), memory, batch, row.keep
+        )
         newest = learner.policy(learner.params(memory), problem.world)
         measured = measure(Moment(round, row, acting, play, memory, newest))
         return (memory, (1 - row.rate) * acting + row.rate * newest), measured
 
-    memory = learner.init(key)
+    begin, draws = (None, None) if key is None else jax.random.split(key)
+    memory = learner.init(begin)
     untrained = learner.policy(learner.params(memory), problem.world)
     rounds = jnp.arange(schedule.beta.shape[0])
     (memory, acting), measured = jax.lax.scan(one_round, (memory, untrained), (rounds, schedule))

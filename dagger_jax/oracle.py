@@ -16,6 +16,7 @@ import numpy as np
 from dagger_jax import exact as interpreter
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact
+from dagger_jax.schedules import training_weights
 from dagger_jax.types import Array, Problem, Schedule
 
 Placement = Literal["uniform", "first", "last", "start"]
@@ -68,7 +69,7 @@ def policy(problem: Problem, row: Schedule, errors: Array, focus: Focus = "even"
       The policy; pure, so that it may be vmapped (inside `precision.exact`).
 
     Raises:
-      ValueError: a step that asks no label.
+      ValueError: a step that asks no label, or an error that no action makes (not checked inside vmap).
 
     Where the law has no mass, the action of greatest cost-to-go is taken. An error takes the costliest action
     that the expert would not take for certain.
@@ -76,10 +77,17 @@ def policy(problem: Problem, row: Schedule, errors: Array, focus: Focus = "even"
     asked = row.label_guide + row.label_novice
     if not isinstance(asked, jax.core.Tracer) and not np.all(np.asarray(asked) > 0):
         raise ValueError("an oracle's error is stated under the training law: every step must ask a label")
-    return _policy(problem, row, errors, focus=focus)
+    made, achieved = _policy(problem, row, errors, focus=focus)
+    if not isinstance(achieved, jax.core.Tracer) and (off := np.argwhere(np.abs(achieved - errors) > 1e-9)).size:
+        step = int(off[0, 0])
+        raise ValueError(
+            f"an error of {errors[step]:g} at step {step} cannot be made: {achieved[step]:g} is the most, as far "
+            "from this expert as its costliest action is"
+        )
+    return made
 
 
-def _build(problem: Problem, row: Schedule, errors: Array, *, focus: Focus) -> Array:
+def _build(problem: Problem, row: Schedule, errors: Array, *, focus: Focus) -> tuple[Array, Array]:
     to_go, value = backward(problem.world, problem.expert)
     expert = jnp.broadcast_to(problem.expert, to_go.shape)
     wrong = jnp.where(expert < 1, to_go, -jnp.inf).argmax(-1)
@@ -101,7 +109,10 @@ def _build(problem: Problem, row: Schedule, errors: Array, *, focus: Focus) -> A
         trained = (1 - share) * expert + share * wrong
         return jnp.where(law[:, None] > 0, trained, worst)
 
-    return interpreter.forward(problem, row, react, behaviour).policy
+    laws = interpreter.forward(problem, row, react, behaviour)
+    novice, guide = (share[:, None] for share in training_weights(row))
+    missed = 0.5 * jnp.abs(laws.policy - expert).sum(-1)
+    return laws.policy, ((novice * laws.novice + guide * laws.guide) * missed).sum(-1)
 
 
 def _certain(action: Array, like: Array) -> Array:

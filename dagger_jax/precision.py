@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 P = ParamSpec("P")
@@ -19,7 +20,8 @@ def exact(function: Callable[P, R], static: Sequence[str] = ()) -> Callable[P, R
     the precision. So `exact(jax.vmap(f))` is how a batch is computed exactly.
 
     Args:
-      function: pure, on pytrees of arrays.
+      function: pure, on pytrees of arrays. Arrays are its arguments, not closed over: JAX may have a float32
+        copy of what a function closes over.
       static: names of arguments that are not arrays; give them by keyword.
     """
     compiled = jax.jit(function, static_argnames=tuple(static))
@@ -27,7 +29,8 @@ def exact(function: Callable[P, R], static: Sequence[str] = ()) -> Callable[P, R
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         arrays = {name: value for name, value in kwargs.items() if name not in static}
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, arrays))):
+        # What is made inside jit or scan is a tracer, even of constants; inside vmap only what is mapped is.
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in (jnp.zeros(()), *jax.tree.leaves((args, arrays)))):
             return function(*args, **kwargs)
         with jax.enable_x64(True):
             args, arrays = jax.tree.map(_double, (args, arrays))
@@ -37,5 +40,5 @@ def exact(function: Callable[P, R], static: Sequence[str] = ()) -> Callable[P, R
 
 
 def _double(leaf: object) -> object:
-    array = np.asarray(leaf) if isinstance(leaf, jax.Array | np.ndarray | float) else None
+    array = np.asarray(leaf) if isinstance(leaf, jax.Array | np.ndarray | np.generic | float) else None
     return leaf if array is None or not np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)

@@ -52,7 +52,7 @@ class Walkers(NamedTuple):
 
 
 def tables(problem: Problem) -> Tables:
-    """The problem's alias tables and thresholds, built on the host in integer arithmetic."""
+    """The problem's alias tables and thresholds, built on the host in integer arithmetic: not under jit."""
     world = problem.world
     return Tables(
         initial=alias(np.asarray(world.initial)),
@@ -79,16 +79,26 @@ def alias(law: np.ndarray) -> np.ndarray:
     lines = np.arange(len(rows))
     share[lines, share.argmax(-1)] += (1 << 32) - share.sum(-1)
 
+    # A sweep (Hübschle-Schneider and Sanders 2022): light outcomes first, then heavy ones, an entry a turn.
+    order = np.argsort(share > capacity, axis=-1, kind="stable")
+    light, heavy = np.zeros(len(rows), np.int64), (share <= capacity).sum(-1)
+    first_heavy = heavy.copy()
+
+    def at(place: np.ndarray) -> np.ndarray:
+        return order[lines, np.minimum(place, entries - 1)]
+
+    left = share[lines, at(heavy)]  # what the current heavy outcome has still to give
     packed = np.zeros_like(share)
-    open_ = np.ones(share.shape, bool)
-    for _ in range(entries):  # fill the emptiest open entry from the fullest (Robin Hood)
-        poor = np.where(open_, share, np.iinfo(np.int64).max).argmin(-1)
-        rich = np.where(open_, share, -1).argmax(-1)
-        kept = share[lines, poor]
+    for _ in range(entries):
+        giving, following = at(heavy), at(heavy + 1)
+        fill = (light < first_heavy) & ((left > capacity) | (heavy >= entries))
+        entry = np.where(fill, at(light), giving)
+        kept = np.where(fill, share[lines, entry], left)
         full = kept == capacity
-        packed[lines, poor] = np.where(full, poor, (kept << width) | rich)
-        share[lines, rich] -= np.where(full, 0, capacity - kept)
-        open_[lines, poor] = False
+        alternative = np.where(full, entry, np.where(fill, giving, following))
+        packed[lines, entry] = np.where(full, 0, kept << width) | alternative
+        left = np.where(fill, left, left + share[lines, following]) - capacity + np.where(fill, kept, 0)
+        light, heavy = light + fill, heavy + ~fill
     return packed.astype(np.uint32).reshape(*law.shape[:-1], entries)
 
 
@@ -98,7 +108,10 @@ def thresholds(policy: Array) -> Array:
     Divided by their last value, so that an action of probability 0 is never taken.
     """
     cumulative = jnp.cumsum(jnp.asarray(policy, jnp.float32), axis=-1)
-    return (cumulative[..., :-1] / cumulative[..., -1:] * jnp.float32(2**31)).astype(jnp.uint32)
+    below, total = cumulative[..., :-1], cumulative[..., -1:]
+    # XLA may divide by multiplying with a rounded 1 / total: what should be 1 is said to be.
+    share = jnp.where(below < total, below / total, 1.0)
+    return (share * jnp.float32(2**31)).astype(jnp.uint32)
 
 
 def blend(share: Array, first: Array, second: Array) -> Array:
@@ -200,7 +213,7 @@ def play(
     states, actions = world.cost.shape[-2:]
     count, size = episodes.shape[0], min(block, episodes.shape[0])
     order = jnp.arange(-(-count // size) * size).reshape(-1, size)  # the last block is filled with repeats,
-    ids, counted = episodes[order % count], order < count  # which do not count
+    ids, counted = jnp.asarray(episodes)[order % count], order < count  # which do not count
 
     def one_block(totals: tuple, xs: tuple[Array, Array]) -> tuple[tuple, Episodes]:
         ids, counted = xs

@@ -89,13 +89,14 @@ def remaining(boundary: Array) -> Array:
     """Expected remaining length r_t of the current chunk, step t included. [..., T] -> [..., T]
 
     `boundary` is `join` (or `back` in the reset variant); entries strictly between 0 and 1 are independent
-    coins, so r_t = 1 + (1 - boundary_{t+1}) r_{t+1}. An integer where every entry is 0 or 1.
+    coins, so r_t = 1 + (1 - boundary_{t+1}) r_{t+1}. A whole number where every entry is 0 or 1.
     """
 
     def earlier(later: Array, boundary_after: Array) -> tuple[Array, Array]:
         here = 1.0 + (1.0 - boundary_after) * later
         return here, here
 
+    boundary = jnp.asarray(boundary, jnp.result_type(float))
     after = jnp.concatenate([boundary[..., 1:], jnp.ones_like(boundary[..., :1])], axis=-1)
     zero = jnp.zeros(boundary.shape[:-1], after.dtype)
     return jnp.moveaxis(jax.lax.scan(earlier, zero, jnp.moveaxis(after, -1, 0), reverse=True)[1], 0, -1)
@@ -212,7 +213,7 @@ def validate(schedule: Schedule) -> Schedule:
         wanted = shape[:1] if name in ("rate", "keep") else shape
         if column.shape != wanted:
             raise ValueError(f"schedule.{name} must have shape {list(wanted)}, got {list(column.shape)}")
-        high = np.inf if name.startswith("label") else 1.0
+        high = np.finfo(np.float32).max if name.startswith("label") else 1.0
         bad = np.argwhere(~((column >= 0) & (column <= high)))
         if bad.size:
             where, value = bad[0].tolist(), column[tuple(bad[0])]

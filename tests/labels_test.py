@@ -119,7 +119,7 @@ def test_deviate_against_brute_force(after, temperature):
     problem, policy, play = world(1, temperature=temperature), some_policy(2), some_play(3)
     row, novice, guided = weighted_row(after=after)
     batch = deviate(problem, play, row, policy)
-    weight = novice[:, None] * play.novice.sum(-1) + guided[:, None] * np.sum(play.guide, -1)
+    weight = novice[:, None] * play.novice.sum(-1) + guided[:, None] * np.asarray(play.guide).sum(-1)
     np.testing.assert_allclose(batch.weight, weight, rtol=1e-12)
     for t in range(T):
         for s in range(S):

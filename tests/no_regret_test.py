@@ -11,7 +11,6 @@ from dagger_jax import (
     bounds,
     evidence,
     exact,
-    experts,
     interaction,
     labels,
     learners,
@@ -21,7 +20,6 @@ from dagger_jax import (
 )
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as exactly
-from dagger_jax.types import Problem
 
 T, ROUNDS, WORLDS = 6, 12, 40
 TOLERANCE = 1e-9
@@ -188,36 +186,6 @@ def test_chunked_dagger_needs_no_shift_term():
     bound = most * losses.cumsum(-1) / np.arange(1, ROUNDS + 1)
     assert (np.minimum.accumulate(gap, -1) <= bound + TOLERANCE).all()
     assert (gap > 0.1 * bound).any()
-
-
-# ---- Lemma 4.1 -------------------------------------------------------------------------------------------
-
-
-def shift_and_most(problem, policy, beta):
-    row = schedules.row(schedules.dagger(1, T, np.array([beta])), 0)
-    seen = evidence.measure(problem, policy, row, evidence.constants(problem))
-    return seen.shift, 1 - (1 - float(row.beta[0])) ** np.arange(T)
-
-
-@pytest.mark.parametrize("beta", [0.01, 0.1, 0.5, 1.0])
-def test_lemma_4_1(beta):
-    for seed in range(20):
-        problem = gallery.random_mdp(T, concentration=0.1, seed=seed)
-        policy = np.random.default_rng(seed).dirichlet(np.ones(3), (T, 5))
-        shift, most = shift_and_most(problem, policy, beta)
-        assert (shift <= most + TOLERANCE).all()
-        assert 2 * shift.mean() <= 2 * min(1, beta * (T - 1) / 2) + TOLERANCE
-        assert 2 * shift.mean() <= 2 * T * beta  # as published
-        assert shift.max() > 0.05 * beta
-
-
-@pytest.mark.parametrize("beta", [0.01, 0.3])
-def test_lemma_4_1_sharpened_is_an_equality_where_the_experts_action_is_never_undone(beta):
-    """The cliff with roles exchanged: the expert jumps, the learner would have stayed."""
-    problem = Problem(gallery.cliff(T).world, experts.deterministic(np.ones(2, int), 2))
-    shift, most = shift_and_most(problem, experts.deterministic(np.zeros(2, int), 2), beta)
-    np.testing.assert_allclose(shift, most, rtol=1e-12)
-    assert shift.mean() > 0.5 * beta * (T - 1) / 2
 
 
 # ---- Theorem 4.2 -----------------------------------------------------------------------------------------

@@ -74,7 +74,8 @@ def test_the_last_episode_ids_are_as_good_as_the_first():
 
 
 def test_ids_may_be_numpy_also_when_jit_closes_over_them():
-    walk = lambda now: rollout.play(rollout.tables(PROBLEM), POLICY, now, KEY, ids(100))
+    world = rollout.tables(PROBLEM)
+    walk = lambda now: rollout.play(world, POLICY, now, KEY, ids(100))
     same(jax.jit(walk)(row("mixed")), walk(row("mixed")))
 
 

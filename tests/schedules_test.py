@@ -13,7 +13,7 @@ from dagger_jax import schedules
 
 PER_ROUND = ("rate", "keep")
 boundaries = st.lists(st.booleans(), min_size=1, max_size=30).map(lambda later: np.array([True, *later]))
-settled = settings(deadline=None, derandomize=True, max_examples=60)
+settled = settings(deadline=None, derandomize=True, max_examples=30)
 
 
 def columns_besides(schedule, *names):

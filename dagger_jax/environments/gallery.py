@@ -1,7 +1,7 @@
 """Named worlds, each with its exact expert, its source and its closed form where there is one.
 
-In every world the expert's action has index 0 at the start, so an untrained majority learner is right there
-by luck alone where the theory wants it to be (`reset_cliff` draws the expert at random).
+In the worlds that are not drawn at random the expert's action at the start has index 0, the one that an
+untrained majority learner takes.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,6 +2,7 @@
 
 import dataclasses
 import zipfile
+import zlib
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from dagger_jax.precision import exact
 from dagger_jax.types import Array, World
 
 ROW_TOLERANCE = 1e-6  # how far a row of probabilities may be from summing to 1
+MOST_OBSERVATIONS = 2**24  # a learner's table has a row for every number up to the largest
 
 
 def world(transition: Array, cost: Array, initial: Array, horizon: int, observation: Array | None = None) -> World:
@@ -44,8 +46,11 @@ def world(transition: Array, cost: Array, initial: Array, horizon: int, observat
     _inside("cost", cost, given_over_time=cost.shape[0] > 1)
     _laws("transition", transition, given_over_time=transition.shape[0] > 1)
     _laws("initial", initial)
-    if not np.issubdtype(seen.dtype, np.integer) or (seen < 0).any():
-        raise ValueError("observation must hold integers from 0")
+    if not np.issubdtype(seen.dtype, np.integer):
+        raise ValueError(f"observation must hold integers, got {seen.dtype}")
+    if bad := np.argwhere((seen < 0) | (seen > MOST_OBSERVATIONS)).tolist():
+        index = bad[0]
+        raise ValueError(f"observation{index} is {seen[tuple(index)]}: it must lie in 0..{MOST_OBSERVATIONS}")
     return World(
         transition=transition / transition.sum(-1, keepdims=True),
         cost=cost,
@@ -68,29 +73,32 @@ def load(path: str | Path, horizon: int | None = None) -> World:
       ValueError: naming file, array and index.
       OSError: where the file cannot be read.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not an .npz file of plain arrays: {error}") from error
+    with open(path, "rb") as stream:
+        try:
+            with zipfile.ZipFile(stream):  # np.load would take a single array, or a pickle's name, as well
+                stream.seek(0)
+                file = np.load(stream, allow_pickle=False)
+                arrays = {name: np.asarray(file[name]) for name in file.files}
+        except (ValueError, OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} is not an .npz file of plain arrays: {error}") from error
     allowed = {"transition", "cost", "initial", "observation"}
-    if not isinstance(arrays, dict) or not allowed - {"observation"} <= set(arrays) <= allowed:
+    if not allowed - {"observation"} <= set(arrays) <= allowed:
         raise ValueError(
             f"{path} must hold transition, cost, initial and perhaps observation; it holds {sorted(arrays)}"
         )
     given = {
-        len(arrays[name])
-        for name, axes in (("transition", 4), ("cost", 3))
-        if np.asarray(arrays[name]).ndim == axes
+        name: len(arrays[name]) for name, axes in (("transition", 4), ("cost", 3)) if arrays[name].ndim == axes
     }
-    if horizon is None and len(given) != 1:
-        raise ValueError(f"{path}: a world that is not given over time needs a horizon")
-    if given and horizon is not None and horizon > min(given):
-        raise ValueError(f"{path} is given for {min(given)} steps, fewer than the horizon {horizon}")
-    horizon = horizon or given.pop()
-    for name, axes in (("transition", 4), ("cost", 3)):
-        if arrays[name].ndim == axes:
-            arrays[name] = arrays[name][:horizon]
+    if horizon is None:
+        if not given:
+            raise ValueError(f"{path}: a world that is not given over time needs a horizon")
+        if len(set(given.values())) > 1:
+            lengths = ", ".join(f"{name} is given for {steps} steps" for name, steps in given.items())
+            raise ValueError(f"{path}: {lengths}: give a horizon or equal lengths")
+        horizon = next(iter(given.values()))
+    if given and horizon > min(given.values()):
+        raise ValueError(f"{path} is given for {min(given.values())} steps, fewer than the horizon {horizon}")
+    arrays |= {name: arrays[name][: max(horizon, 0)] for name in given}
     try:
         return world(horizon=horizon, **arrays)
     except ValueError as error:
@@ -153,10 +161,10 @@ def _over_time(name: str, array: Array, axes: int) -> np.ndarray:
 
 
 def _finite(name: str, array: Array) -> np.ndarray:
-    try:
-        array = np.asarray(array, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold real numbers: {error}") from error
+    array = np.asarray(array)
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
+        raise ValueError(f"{name} must hold real numbers, got {array.dtype}")
+    array = array.astype(np.float64)
     if bad := np.argwhere(~np.isfinite(array)).tolist():
         raise ValueError(f"{name}{bad[0]} is {array[tuple(bad[0])]}: it must be finite")
     return array

@@ -1,0 +1,135 @@
+"""The architecture: imports go strictly down, the face is small, nothing is computed at import."""
+
+import ast
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dagger_jax
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "dagger_jax"
+
+# A module may import modules of earlier lines only. A new module needs a place here.
+ORDER = [
+    ["types"],
+    ["precision", "randomness"],
+    ["schedules"],
+    ["environments.tabular"],
+    ["experts", "learners"],
+    ["environments.gallery"],
+    ["environments"],
+    ["rollout", "exact"],
+    ["labels", "oracle"],
+    ["interaction"],
+    ["algorithms", "evidence"],
+    ["bounds", "growth"],
+    ["runtime.files"],
+    ["runtime.progress", "runtime.record", "runtime.store"],
+    ["runtime"],
+    ["report.drawing"],
+    ["report.html_page"],
+    ["report"],
+    [""],  # the package's face
+]
+LAYER = {module: layer for layer, modules in enumerate(ORDER) for module in modules}
+
+
+def name_of(path):
+    """dagger_jax/environments/tabular.py -> environments.tabular; an __init__.py has its folder's name."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+EVERY = pytest.mark.parametrize("module", MODULES)
+
+
+def imported(path):
+    """Full names that a file imports, anywhere in it: `from a import b` counts as a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(path):
+    """Modules of this package that a file imports."""
+    for name in imported(path):
+        head, _, rest = name.partition(".")
+        if head == "dagger_jax":
+            while rest not in MODULES:  # from dagger_jax.types import Array: the module is dagger_jax.types
+                rest = rest.rpartition(".")[0]
+            yield rest
+
+
+def test_every_module_has_a_layer():
+    assert set(MODULES) == set(LAYER)
+    assert len(MODULES) == len(list(itertools.chain(*ORDER)))
+
+
+@EVERY
+def test_imports_go_strictly_down(module):
+    for other in own_imports(MODULES[module]):
+        assert LAYER[other] < LAYER[module], f"{module} imports {other or 'dagger_jax itself'}"
+
+
+def test_the_parser_sees_imports():
+    """The control: imports of three kinds, known to be there."""
+    assert set(own_imports(MODULES["oracle"])) >= {"exact", "environments.tabular", "precision", "types"}
+    assert set(own_imports(MODULES["rollout"])) >= {"randomness", "types"}
+    assert set(own_imports(MODULES[""])) >= {"algorithms", "environments.gallery"}
+
+
+@EVERY
+def test_the_engine_knows_no_experiments_and_no_tests(module):
+    heads = {name.partition(".")[0] for name in imported(MODULES[module])}
+    assert not heads & {"experiments", "tests", "pytest", "absl"}
+
+
+def test_experiments_know_no_tests():
+    files = list((ROOT / "experiments").rglob("*.py"))
+    assert files
+    for path in files:
+        assert not {name.partition(".")[0] for name in imported(path)} & {"tests", "pytest"}, path
+
+
+@EVERY
+def test_no_global_switch(module):
+    """Precision is scoped: `precision` alone enables float64, and nobody reads or sets JAX's configuration."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        name = getattr(node, "attr", None) or getattr(node, "value", None)
+        assert name != "jax_enable_x64"
+        assert not isinstance(node, ast.Attribute) or node.attr != "enable_x64" or module == "precision"
+        assert not (isinstance(node, ast.Attribute) and ast.unparse(node) in ("jax.config", "jax.config.update"))
+
+
+def test_the_face_is_small_and_sorted():
+    lines = MODULES[""].read_text().splitlines()
+    assert len(lines) < 60
+    kind = lambda name: 0 if name.isupper() else 1 if name[0].isupper() else 2
+    assert dagger_jax.__all__ == sorted(dagger_jax.__all__, key=lambda name: (kind(name), name))
+    assert len(set(dagger_jax.__all__)) == len(dagger_jax.__all__)
+    assert all(hasattr(dagger_jax, name) for name in dagger_jax.__all__)
+
+
+def without_a_backend(code):
+    """Runs code where JAX can start no backend: whatever computes anything fails."""
+    environment = os.environ | {"JAX_PLATFORMS": "no_such_platform"}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def test_nothing_is_computed_at_import():
+    """Every module is imported without a backend; the control is that one array needs a backend."""
+    names = [f"dagger_jax.{name}".rstrip(".") for name in MODULES]
+    done = without_a_backend(f"import importlib\nfor name in {names}: importlib.import_module(name)")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert without_a_backend("import dagger_jax, jax.numpy as jnp; jnp.zeros(1)").returncode != 0
