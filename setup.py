@@ -26,6 +26,7 @@ setup(
         "pyarrow>=20,<26",
         "matplotlib>=3.10,<4",
         "rich>=14,<16",
+        "scikit-learn>=1.6,<2",
     ],
     extras_require={
         "dev": [

@@ -3,6 +3,8 @@
 from dagger_jax import (
     algorithms,
     bounds,
+    controllers,
+    detect,
     evidence,
     exact,
     experts,
@@ -11,9 +13,11 @@ from dagger_jax import (
     labels,
     learners,
     oracle,
+    planning,
     randomness,
     rollout,
     schedules,
+    strategies,
 )
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.environments import gallery, tabular
@@ -30,6 +34,8 @@ __all__ = [
     "World",
     "algorithms",
     "bounds",
+    "controllers",
+    "detect",
     "evidence",
     "exact",
     "experts",
@@ -39,8 +45,10 @@ __all__ = [
     "labels",
     "learners",
     "oracle",
+    "planning",
     "randomness",
     "rollout",
     "schedules",
+    "strategies",
     "tabular",
 ]

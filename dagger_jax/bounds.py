@@ -155,9 +155,7 @@ class NoRegret(NamedTuple):
     sharp_shift: Array  # [] (l_max / N) sum_i avg_t [1 - (1 - beta_i)^(t-1)]
 
 
-def no_regret(
-    losses: Array, own: Array, hindsight: Array, beta: Array, horizon: int, most: float = 1.0
-) -> NoRegret:
+def no_regret(losses: Array, own: Array, hindsight: Array, beta: Array, horizon: int, most: float = 1.0) -> NoRegret:
     """Terms of Ross, Gordon and Bagnell 2011, Theorems 4.1 and 4.2.
 
     Args:

@@ -49,10 +49,16 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any) -> La
       react: (behaviour of this step, training law [S]) -> the learner's action probabilities [S, A].
       behaviour: pytree with leading axis T, handed to `react` step by step.
 
+    Raises:
+      ValueError: a row with `patience`: where its chunks end depends on both walkers' paths together, of which
+        this recursion knows the marginal laws only. Use `rollout`.
+
     `agreement` couples the two actions maximally at every step. So 1 - agreement is the total variation
     between the guide's and the novice's chunk, from its start through step t, exactly for a deterministic
     expert (theory 7.5) and at least that for a stochastic one.
     """
+    if row.patience is not None:
+        raise ValueError("schedule.patience makes chunk lengths depend on states: only rollout can play it")
     world, actions = problem.world, problem.world.actions
 
     def beat(walkers: Walkers, xs: tuple[Array, Schedule, Array, Any]) -> tuple[Walkers, tuple]:
@@ -62,8 +68,7 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any) -> La
         # Jumps first: the chunk that starts here starts where the other walker is.
         novice = (1 - now.back) * walkers.novice + now.back * walkers.guide
         guide = (1 - now.join) * walkers.guide + now.join * walkers.novice
-        agreed = (1 - now.join - now.back) * walkers.agreed
-        agreed = agreed + now.join * walkers.novice + now.back * walkers.guide
+        agreed = (1 - now.join - now.back) * walkers.agreed + now.join * walkers.novice + now.back * walkers.guide
 
         learner = react(behaves, weights[0] * novice + weights[1] * guide)
         novice_acts = now.beta * expert + (1 - now.beta) * learner
@@ -102,4 +107,5 @@ def play(problem: Problem, policy: Array, row: Schedule) -> Laws:
 
 def frequencies(problem: Problem, laws: Laws) -> Play:
     """The `Play` that infinitely many episodes would show."""
-    return Play(laws.novice[..., None] * problem.expert, laws.guide[..., None] * problem.expert)
+    novice, guide = (law[..., None] * problem.expert for law in (laws.novice, laws.guide))
+    return Play(novice, guide, laws.agreement)

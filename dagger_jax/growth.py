@@ -111,9 +111,7 @@ def fit(
     aic = {name: value for name, (value, _) in models.items()}
     coefficients = {name: values for name, (_, values) in models.items()}
     verdict = _verdict(aic, exponent)
-    return Growth(
-        exponent, float(low), float(high), slopes, slopes_low, slopes_high, kept, aic, coefficients, verdict
-    )
+    return Growth(exponent, float(low), float(high), slopes, slopes_low, slopes_high, kept, aic, coefficients, verdict)
 
 
 def _checked(
@@ -141,9 +139,7 @@ def _checked(
     return horizons, gaps, saturation[kept], kept
 
 
-def _log_resampled_means(
-    gaps: np.ndarray, resamples: int, confidence: float, rng: np.random.Generator
-) -> np.ndarray:
+def _log_resampled_means(gaps: np.ndarray, resamples: int, confidence: float, rng: np.random.Generator) -> np.ndarray:
     """Returns the log mean gaps of resampled replicas, [B, m]; of one replica itself, [1, m]."""
     replicas, log_gap = len(gaps), np.log(gaps.mean(axis=0))
     if replicas == 1:

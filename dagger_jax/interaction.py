@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from dagger_jax import exact, randomness, rollout
+from dagger_jax.controllers import Controller, Seen
 from dagger_jax.labels import Label, imitate
 from dagger_jax.learners import Tabular
+from dagger_jax.schedules import training_weights
 from dagger_jax.types import Array, Play, Problem, Schedule
 
 Interpreter = Callable[[Array, Schedule, Array], Play]
@@ -18,7 +20,7 @@ class Moment(NamedTuple):
     """What a round shows to whoever measures it."""
 
     round: Array  # [] from 0
-    row: Schedule  # columns [T]
+    row: Schedule  # columns [T], as they were played
     acting: Array  # [L, S, A] the learner's policy that played this round
     play: Play  # what the interpreter saw
     memory: Any  # the learner's memory after this round's labels
@@ -32,6 +34,7 @@ class Outcome(NamedTuple):
     newest: Array  # [L, S, A] the policy fitted to all labels kept
     acting: Array  # [L, S, A] the mixture that would play the next round
     measured: Any  # what `measure` returned, stacked over rounds
+    control: Any  # the controller's state
 
 
 def exactly(problem: Problem) -> Interpreter:
@@ -59,6 +62,8 @@ def run(
     *,
     label: Label = imitate,
     measure: Callable[[Moment], Any] = lambda moment: None,
+    controller: Controller | None = None,
+    episodes: Array | float = jnp.inf,
     key: Array | None = None,
 ) -> Outcome:
     """All rounds of one algorithm. Pure: jit it, vmap it over schedules, keys or problems.
@@ -70,24 +75,45 @@ def run(
       interpreter: `exactly` or `by_sampling`.
       label: what is asked of the expert.
       measure: pure; what it returns of each round is stacked in `Outcome.measured`.
+      controller: rewrites `join` round by round from what it has seen; None: the schedule's own.
+      episodes: how many the interpreter plays a round, for the controller's confidence limits.
       key: for learners that draw.
     """
 
-    def one_round(carry: tuple[Any, Array], xs: tuple[Array, Schedule]) -> tuple[tuple[Any, Array], Any]:
-        memory, acting = carry
+    def one_round(carry: tuple[Any, ...], xs: tuple[Array, Schedule]) -> tuple[tuple[Any, ...], Any]:
+        memory, acting, control, starts = carry
         round, row = xs
+        row = row if controller is None else row._replace(join=starts)
         play = interpreter(acting, row, round)
         batch = label(problem, play, row, acting)
-        memory = learner.update(
-            None if draws is None else jax.random.fold_in(draws, round), memory, batch, row.keep
-        )
+        memory = learner.update(None if draws is None else jax.random.fold_in(draws, round), memory, batch, row.keep)
         newest = learner.policy(learner.params(memory), problem.world)
         measured = measure(Moment(round, row, acting, play, memory, newest))
-        return (memory, (1 - row.rate) * acting + row.rate * newest), measured
+        if controller is not None:
+            control, starts = controller.update(control, _seen(problem, row, play, acting, episodes))
+            starts = starts.astype(row.beta.dtype)
+        return (memory, (1 - row.rate) * acting + row.rate * newest, control, starts), measured
 
     begin, draws = (None, None) if key is None else jax.random.split(key)
     memory = learner.init(begin)
     untrained = learner.policy(learner.params(memory), problem.world)
     rounds = jnp.arange(schedule.beta.shape[0])
-    (memory, acting), measured = jax.lax.scan(one_round, (memory, untrained), (rounds, schedule))
-    return Outcome(memory, learner.policy(learner.params(memory), problem.world), acting, measured)
+    control, starts = (None, None) if controller is None else controller.init(problem.world.horizon)
+    starts = None if starts is None else starts.astype(schedule.beta.dtype)
+    carry = (memory, untrained, control, starts)
+    (memory, acting, control, _), measured = jax.lax.scan(one_round, carry, (rounds, schedule))
+    newest = learner.policy(learner.params(memory), problem.world)
+    return Outcome(memory, newest, acting, measured, control)
+
+
+def _seen(problem: Problem, row: Schedule, play: Play, policy: Array, episodes: Array | float) -> Seen:
+    """What a controller may know of a round: the learner's error where it was labelled, and who parted."""
+    if play.guide is None or play.agreement is None:
+        raise ValueError("a controller reads the guide's walk: sample with alone=False")
+    novice_share, guide_share = training_weights(row)
+    law = novice_share[:, None] * play.novice.sum(-1) + guide_share[:, None] * play.guide.sum(-1)
+    error = 0.5 * jnp.abs(policy - problem.expert).sum(-1)
+    beta = row.beta[:, None, None]
+    acts = beta * problem.expert + (1 - beta) * policy
+    cost = (play.novice.sum(-1)[..., None] * acts * problem.world.cost).sum()
+    return Seen(row.join, (law * error).sum(-1), play.agreement, cost, jnp.asarray(episodes))

@@ -5,11 +5,12 @@ are in the same state, and where they act alike they move alike (common random n
 is a difference of coupled runs.
 
 Two things make it fast: a next state costs one gather (alias tables), and random bits are a few elementwise
-operations inside the step (`randomness`). Every draw is a function of (key, episode, round, step, use), so
+operations inside the step (`sampling`, `randomness`). Every draw is a function of (key, episode, round, step, use), so
 results do not depend on blocks, devices or processes.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,8 @@ from flax import struct
 
 from dagger_jax import randomness
 from dagger_jax.randomness import Use, Words
-from dagger_jax.types import Array, Play, Problem, Schedule
+from dagger_jax.sampling import alias, blend, choose, draw, look, thresholds, uniform
+from dagger_jax.types import Array, Play, Problem, Schedule, Trace
 
 BLOCK = 4096  # episodes walked at once: their walkers stay in a core's cache
 
@@ -39,6 +41,7 @@ class Episodes(NamedTuple):
     novice_cost: Array  # [B] total cost
     guide_cost: Array  # [B] total cost; 0 where there is no guide
     parted: Array  # [B] int32, first step (from 0) at which the walkers act differently; T if none
+    chunks: Array  # [B] int32, how many chunks started; 0 where there is no guide
 
 
 class Walkers(NamedTuple):
@@ -49,6 +52,9 @@ class Walkers(NamedTuple):
     novice_cost: Array
     guide_cost: Array
     parted: Array
+    chunks: Array
+    together: Array  # have both acted alike since the chunk's start?
+    spent: Array  # the learner's error at the guide's states since then
 
 
 def tables(problem: Problem) -> Tables:
@@ -63,93 +69,27 @@ def tables(problem: Problem) -> Tables:
     )
 
 
-def alias(law: np.ndarray) -> np.ndarray:
-    """Alias tables (Walker 1977) of laws [..., S], packed into uint32 [..., E].
+class Learner(NamedTuple):
+    """The novice's behaviour made ready for sampling, by `ready`."""
 
-    The leading log2(E) bits of a draw choose an entry. Its own outcome is the entry's index, its alternative
-    stands in the entry's last log2(E) bits; the rest is a threshold for the rest of the draw. Probabilities
-    are first rounded to multiples of 2^-32 that sum to 1, impossible outcomes staying impossible; from there
-    on the table is exact.
-    """
-    width = max(1, (law.shape[-1] - 1).bit_length())
-    entries, capacity = 1 << width, 1 << (32 - width)
-    rows = law.reshape(-1, law.shape[-1]).astype(np.float64)
-    share = np.zeros((len(rows), entries), np.int64)
-    share[:, : law.shape[-1]] = np.floor(rows / rows.sum(-1, keepdims=True) * 2.0**32)
-    lines = np.arange(len(rows))
-    share[lines, share.argmax(-1)] += (1 << 32) - share.sum(-1)
-
-    # A sweep (Hübschle-Schneider and Sanders 2022): light outcomes first, then heavy ones, an entry a turn.
-    order = np.argsort(share > capacity, axis=-1, kind="stable")
-    light, heavy = np.zeros(len(rows), np.int64), (share <= capacity).sum(-1)
-    first_heavy = heavy.copy()
-
-    def at(place: np.ndarray) -> np.ndarray:
-        return order[lines, np.minimum(place, entries - 1)]
-
-    left = share[lines, at(heavy)]  # what the current heavy outcome has still to give
-    packed = np.zeros_like(share)
-    for _ in range(entries):
-        giving, following = at(heavy), at(heavy + 1)
-        fill = (light < first_heavy) & ((left > capacity) | (heavy >= entries))
-        entry = np.where(fill, at(light), giving)
-        kept = np.where(fill, share[lines, entry], left)
-        full = kept == capacity
-        alternative = np.where(full, entry, np.where(fill, giving, following))
-        packed[lines, entry] = np.where(full, 0, kept << width) | alternative
-        left = np.where(fill, left, left + share[lines, following]) - capacity + np.where(fill, kept, 0)
-        light, heavy = light + fill, heavy + ~fill
-    return packed.astype(np.uint32).reshape(*law.shape[:-1], entries)
+    acts: Array  # [T, S, A - 1] thresholds of its actions, the expert's share of them mixed in
+    error: Array | None  # [L, S] the learner's own error, where the row has patience
 
 
-def thresholds(policy: Array) -> Array:
-    """Cumulative probabilities of the first A - 1 actions, in units of 2^-31. [..., A] -> [..., A - 1]
-
-    Divided by their last value, so that an action of probability 0 is never taken.
-    """
-    cumulative = jnp.cumsum(jnp.asarray(policy, jnp.float32), axis=-1)
-    below, total = cumulative[..., :-1], cumulative[..., -1:]
-    # XLA may divide by multiplying with a rounded 1 / total: what should be 1 is said to be.
-    share = jnp.where(below < total, below / total, 1.0)
-    return (share * jnp.float32(2**31)).astype(jnp.uint32)
-
-
-def blend(share: Array, first: Array, second: Array) -> Array:
-    """Thresholds of the mixture of two laws, `share` [T] of the first. [L, S, A - 1] each -> [T, S, A - 1]"""
-    share = share[:, None, None]
-    # Where both are equal rounding must not move them: an impossible action would become possible.
-    return jnp.where(first == second, first, share * first + (1 - share) * second).astype(jnp.uint32)
-
-
-def uniform(word: Array) -> Array:
-    """A uniform float32 in [0, 1), a multiple of 2^-24, from a word."""
-    return (word >> 8).astype(jnp.float32) * jnp.float32(2**-24)
-
-
-def choose(cumulative: Array, word: Array) -> Array:
-    """The action that a word picks from thresholds [A - 1]. int32"""
-    return (word >> 1 >= cumulative).sum(-1, dtype=jnp.int32)
-
-
-def look(table: Array, *index: Array) -> Array:
-    """table[index], where every index is known to be in range. Leading axes of length 1 are constant."""
-    inside = tuple(i if size > 1 else 0 for i, size in zip(index, table.shape, strict=False))
-    return jnp.asarray(table).at[inside].get(mode="promise_in_bounds")
-
-
-def draw(table: Array, word: Array, *index: Array) -> Array:
-    """The outcome that a word picks from the alias table [E] at table[index]. int32"""
-    width = table.shape[-1].bit_length() - 1
-    entry = word >> (32 - width)
-    packed = look(table, *index, entry)
-    own = (word & jnp.uint32((1 << (32 - width)) - 1)) < packed >> width
-    return jnp.where(own, entry, packed & jnp.uint32((1 << width) - 1)).astype(jnp.int32)
+def ready(world: Tables, policy: Array, row: Schedule) -> Learner:
+    """A policy [L, S, A] under a row: moved by the expert with probability beta it acts by the mixture of both."""
+    own = thresholds(policy)
+    error = None
+    if row.patience is not None:
+        cumulative = (own.astype(jnp.float32) - world.expert.astype(jnp.float32)) * jnp.float32(2**-31)
+        error = 0.5 * jnp.abs(jnp.diff(cumulative, axis=-1, prepend=0.0, append=0.0)).sum(-1)
+    return Learner(blend(row.beta, world.expert, own), error)
 
 
 def beat(
-    world: Tables, learner: Array, key: Words, step: Array, now: Schedule, episode: Array, walkers: Walkers
-) -> tuple[Walkers, tuple[Array, Array | None]]:
-    """One step of one episode. Returns the walkers after it, and codes s A + a of (state, expert's action)."""
+    world: Tables, learner: Learner, key: Words, step: Array, now: Schedule, episode: Array, walkers: Walkers
+) -> tuple[Walkers, Trace]:
+    """One step of one episode: the walkers after it, and what they did."""
     actions = world.cost.shape[-1]
     move = randomness.bits(key, episode, step, Use.MOVE)
     meet = randomness.bits(key, episode, step, Use.MEET)
@@ -157,31 +97,72 @@ def beat(
     novice, guide = walkers.novice, walkers.guide
 
     # Jumps first: the chunk that starts here starts where the other walker is.
+    joined, together, spent = None, walkers.together, walkers.spent
     if guide is not None:
-        novice, guide = jnp.where(coin < now.back, guide, novice), jnp.where(coin < now.join, novice, guide)
+        joined, returns = coin < now.join, coin < now.back
+        if learner.error is not None:
+            joined |= spent + look(learner.error, step, guide) > jnp.asarray(now.patience)
+        novice, guide = jnp.where(returns, guide, novice), jnp.where(joined, novice, guide)
+        together |= joined | returns
+        if learner.error is not None:
+            spent = jnp.where(joined, 0.0, spent) + look(learner.error, step, guide)
 
     # One word picks every action, another every next state: walkers that are alike act and move alike.
     asked = choose(look(world.expert, step, novice), move.first)
-    acts = choose(look(learner, step, novice), move.first)
-    following = Walkers(
+    acts = choose(look(learner.acts, step, novice), move.first)
+    following = walkers._replace(
         novice=draw(world.transition, move.second, step, novice, acts),
-        guide=None,
         novice_cost=walkers.novice_cost + look(world.cost, step, novice, acts),
-        guide_cost=walkers.guide_cost,
-        parted=walkers.parted,
     )
-    if guide is None:
-        return following, (novice * actions + asked, None)
+    if guide is None or joined is None:
+        return following, Trace(novice, asked, acts, None, None, None, None, None)
 
     intended = choose(look(world.expert, step, guide), move.first)
     any_action = (uniform(move.first) * actions).astype(jnp.int32)
     guided = jnp.where(shaken, any_action, intended)
+    alike = acts == guided
+    together &= alike
     following = following._replace(
         guide=draw(world.transition, move.second, step, guide, guided),
         guide_cost=walkers.guide_cost + look(world.cost, step, guide, guided),
-        parted=jnp.where(acts == guided, walkers.parted, jnp.minimum(walkers.parted, step)),
+        parted=jnp.where(alike, walkers.parted, jnp.minimum(walkers.parted, step)),
+        chunks=walkers.chunks + joined,
+        together=together,
+        spent=spent,
     )
-    return following, (novice * actions + asked, guide * actions + intended)
+    return following, Trace(novice, asked, acts, guide, intended, guided, joined, together)
+
+
+def walk(
+    world: Tables,
+    learner: Learner,
+    row: Schedule,
+    key: Words,
+    episodes: Array,
+    alone: bool,
+    see: Callable[[Trace], Any],
+) -> tuple[Walkers, Any]:
+    """Episodes [B] walked at once. Returns the walkers at the end and what `see` makes of each step's trace."""
+
+    def advance(walkers: Walkers, xs: tuple[Array, Schedule]) -> tuple[Walkers, Any]:
+        each = jax.vmap(lambda episode, walker: beat(world, learner, key, *xs, episode, walker))
+        walkers, trace = each(episodes, walkers)
+        return walkers, see(trace)
+
+    start = draw(world.initial, randomness.bits(key, episodes, 0, Use.START).first)
+    zero, none = jnp.zeros(start.shape, jnp.float32), jnp.zeros(start.shape, jnp.int32)
+    walkers = Walkers(
+        novice=start,
+        guide=None if alone else start,
+        novice_cost=zero,
+        guide_cost=zero,
+        parted=jnp.full(start.shape, world.horizon),
+        chunks=none,
+        together=none == 0,
+        spent=zero,
+    )
+    steps = (jnp.arange(world.horizon), row._replace(rate=None, keep=None))
+    return jax.lax.scan(advance, walkers, steps)
 
 
 def play(
@@ -208,35 +189,43 @@ def play(
     Returns:
       Frequencies over the episodes, and what is kept of each.
     """
-    # Moved by the expert with probability beta, the novice acts by the mixture of both laws.
-    learner = blend(row.beta, world.expert, thresholds(policy))
+    learner = ready(world, policy, row)
     states, actions = world.cost.shape[-2:]
     count, size = episodes.shape[0], min(block, episodes.shape[0])
     order = jnp.arange(-(-count // size) * size).reshape(-1, size)  # the last block is filled with repeats,
     ids, counted = jnp.asarray(episodes)[order % count], order < count  # which do not count
 
-    def one_block(totals: tuple, xs: tuple[Array, Array]) -> tuple[tuple, Episodes]:
+    def one_block(totals: Any, xs: tuple[Array, Array]) -> tuple[Any, Episodes]:
         ids, counted = xs
 
-        def advance(walkers: Walkers, xs: tuple[Array, Schedule]) -> tuple[Walkers, tuple]:
-            each = jax.vmap(lambda episode, walker: beat(world, learner, key, *xs, episode, walker))
-            walkers, codes = each(ids, walkers)
-            return walkers, jax.tree.map(lambda code: histogram(code, counted, states * actions), codes)
+        def count_up(trace: Trace) -> tuple[Array, Array | None, Array | None]:
+            novice = histogram(trace.novice * actions + trace.asked, counted, states * actions)
+            if trace.guide is None or trace.intended is None or trace.together is None:
+                return novice, None, None
+            guide = histogram(trace.guide * actions + trace.intended, counted, states * actions)
+            return novice, guide, (trace.together & counted).sum(dtype=jnp.int32)
 
-        start = draw(world.initial, randomness.bits(key, ids, 0, Use.START).first)
-        zero, never = jnp.zeros(size, jnp.float32), jnp.full(size, world.horizon)
-        walkers = Walkers(start, None if alone else start, zero, zero, never)
-        steps = (jnp.arange(world.horizon), row._replace(rate=None, keep=None))
-        end, seen = jax.lax.scan(advance, walkers, steps)
-        kept = Episodes(end.novice_cost, end.guide_cost, end.parted)
+        end, seen = walk(world, learner, row, key, ids, alone, count_up)
+        kept = Episodes(end.novice_cost, end.guide_cost, end.parted, end.chunks)
         return jax.tree.map(jnp.add, totals, seen), kept
 
     zero = jnp.zeros((world.horizon, states * actions), jnp.int32)
-    totals, kept = jax.lax.scan(one_block, (zero, None if alone else zero), (ids, counted))
-    shares = (
-        total.reshape(world.horizon, states, actions) / jnp.float32(count) for total in totals if total is not None
-    )
-    return Play(next(shares), next(shares, None)), jax.tree.map(lambda column: column.reshape(-1)[:count], kept)
+    totals = (zero, None, None) if alone else (zero, zero, jnp.zeros(world.horizon, jnp.int32))
+    totals, kept = jax.lax.scan(one_block, totals, (ids, counted))
+    kept = jax.tree.map(lambda column: column.reshape(-1)[:count], kept)
+    shape = (world.horizon, states, actions)
+    novice, guide, together = jax.tree.map(lambda total: total / jnp.float32(count), totals)
+    guide = None if guide is None else guide.reshape(shape)
+    return Play(novice.reshape(shape), guide, together), kept
+
+
+def trace(world: Tables, policy: Array, row: Schedule, key: Words, episodes: Array) -> Trace:
+    """Everything that both walkers did in one round of episodes, [T, B]: the episodes of `play`, kept whole.
+
+    Arguments as in `play`; memory grows with T x B.
+    """
+    ids = jnp.asarray(episodes)
+    return walk(world, ready(world, policy, row), row, key, ids, False, lambda step: step)[1]
 
 
 def histogram(codes: Array, counted: Array, size: int) -> Array:

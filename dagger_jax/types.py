@@ -58,6 +58,9 @@ class Schedule(NamedTuple):
     noise: Array  # [N, T] probability that the guide's executed action is replaced by a uniform one
     rate: Array  # [N] share of the newest iterate in the acting mixture (1: the newest acts alone)
     keep: Array  # [N] share of the earlier labels that the learner keeps (1: aggregate, 0: forget)
+    # [N, T] the chunk also ends before the learner's error at the guide's states, summed since its start, would
+    # exceed this; None: never. Lengths then depend on the states: the sampler's alone.
+    patience: Array | None = None
 
 
 class Play(NamedTuple):
@@ -68,6 +71,20 @@ class Play(NamedTuple):
 
     novice: Array  # [T, S, A] at the novice's states
     guide: Array | None  # [T, S, A] at the guide's states; None where the novice walked alone
+    agreement: Array | None  # [T] share that acted alike since the chunk's start; None as above
+
+
+class Trace(NamedTuple):
+    """Everything that both walkers did; leading axes are free, [T, B] from `rollout.trace`. Integers and bools."""
+
+    novice: Array  # its state
+    asked: Array  # the expert's action there
+    acts: Array  # what it did
+    guide: Array | None  # its state; None, as all below, where the novice walks alone
+    intended: Array | None  # the expert's action there
+    guided: Array | None  # what it did
+    joined: Array | None  # whether a chunk started here
+    together: Array | None  # whether both have acted alike since the chunk's start
 
 
 class Batch(NamedTuple):

@@ -127,9 +127,7 @@ def _points(kinds: list[str], found: dict[str, Any], common: list[dict[str, Any]
     points = []
     for place, kind in enumerate(kinds):
         here = common[place] | {"algorithm": kind, "gap": found["gap"][place], "eps": found["eps"][place]}
-        judged = {
-            name: pair for name, pair in found["values"].items() if KINDS[kind].kind in bounds.BOUNDS[name].kinds
-        }
+        judged = {name: pair for name, pair in found["values"].items() if KINDS[kind].kind in bounds.BOUNDS[name].kinds}
         if here["world"] == "cliff" and KINDS[kind].kind != "reset":
             judged["k T eps (false)"] = found["false"]
         for name, (value, bounded) in judged.items():
@@ -215,9 +213,7 @@ def _dagger(problem: Problem, beta: Array, *, learner: str) -> dict[str, tuple[A
     losses, own, hindsight = interaction.run(
         problem, schedule, fits, interaction.exactly(problem), measure=record
     ).measured
-    terms = [
-        bounds.no_regret(losses[:n], own[:n], hindsight[n - 1], beta[:n], horizon) for n in range(1, ROUNDS + 1)
-    ]
+    terms = [bounds.no_regret(losses[:n], own[:n], hindsight[n - 1], beta[:n], horizon) for n in range(1, ROUNDS + 1)]
     best = jnp.stack([each.best_own for each in terms])
     return {
         "DAgger 4.1": (jnp.stack([bounds.theorem_4_1(each) for each in terms]), best),

@@ -37,9 +37,7 @@ def _measure(settings, cell):
 
 def _verdict(settings, table):
     worst = np.max(table["gap"].to_numpy() / table["horizon"].to_numpy())
-    return [
-        claim.Finding("gap at most", "1.2", "cliff", settings.most, worst, None, np.nan, worst <= settings.most)
-    ]
+    return [claim.Finding("gap at most", "1.2", "cliff", settings.most, worst, None, np.nan, worst <= settings.most)]
 
 
 def _figures(settings, table):

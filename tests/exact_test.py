@@ -142,9 +142,7 @@ def test_a_stochastic_experts_agreement_is_not_the_total_variation():
     """The control of the inequality above: over two steps it is strict, so equality is not vacuous."""
     problem, policy = tiny(7)
     laws = exact.play(problem, policy, schedules.row(schedules.behavioural_cloning(1, T), 0))
-    novice, guide = (
-        trajectories(problem.world, problem.world.initial, p, 0, T - 1) for p in (policy, problem.expert)
-    )
+    novice, guide = (trajectories(problem.world, problem.world.initial, p, 0, T - 1) for p in (policy, problem.expert))
     assert 1 - laws.agreement[-1] > sum(abs(novice[path] - guide[path]) for path in novice) / 2 + 1e-3
 
 

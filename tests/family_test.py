@@ -94,7 +94,8 @@ def results(name):
 @EVERY
 def test_shapes_and_validity(name):
     schedule = schedules.validate(FAMILY[name])
-    for column, values in schedule._asdict().items():
+    assert schedule.patience is None
+    for column, values in schedule._replace(patience=schedule.beta)._asdict().items():
         assert values.shape == ((N,) if column in ("rate", "keep") else (N, T))
     outcome, kept, laws = results(name)
     acting, play = outcome.measured
@@ -152,7 +153,7 @@ def label_scores(play, laws):
     expect less than 20 counts are left out: they are not normal.
     """
     wanted = exact.frequencies(PROBLEM, laws)
-    seen, law = (np.stack(jax.tree.leaves(p), 1).astype(float) for p in (play, wanted))
+    seen, law = (np.stack([p.novice, p.guide], 1).astype(float) for p in (play, wanted))
     variance = (law * (1 - law)).sum(0) / EPISODES
     z = (seen - law).sum(0) / np.sqrt(np.maximum(variance, 1e-30))
     often = law.sum(0) * EPISODES >= 20

@@ -22,7 +22,7 @@ def world(seed=0, **kwargs):
 def some_play(seed=0, guide=True):
     rng = np.random.default_rng(seed)
     law = lambda: rng.dirichlet(np.ones(S * A), T).reshape(T, S, A)
-    return Play(law(), law() if guide else None)
+    return Play(law(), law() if guide else None, None)
 
 
 def some_policy(seed=0, steps=T):

@@ -18,16 +18,20 @@ PACKAGE = ROOT / "dagger_jax"
 ORDER = [
     ["types"],
     ["precision", "randomness"],
+    ["sampling"],
+    ["schedules.columns", "schedules.partitions"],
     ["schedules"],
     ["environments.tabular"],
     ["experts", "learners"],
     ["environments.gallery"],
     ["environments"],
     ["rollout", "exact"],
-    ["labels", "oracle"],
+    ["labels", "oracle", "controllers"],
     ["interaction"],
     ["algorithms", "evidence"],
-    ["bounds", "growth"],
+    ["bounds", "growth", "strategies", "planning", "detect.ratio", "detect.samples"],
+    ["detect.learned"],
+    ["detect"],
     ["runtime.files"],
     ["runtime.progress", "runtime.record", "runtime.store"],
     ["runtime"],
@@ -122,9 +126,7 @@ def test_the_face_is_small_and_sorted():
 def without_a_backend(code):
     """Runs code where JAX can start no backend: whatever computes anything fails."""
     environment = os.environ | {"JAX_PLATFORMS": "no_such_platform"}
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
 
 
 def test_nothing_is_computed_at_import():

@@ -106,9 +106,7 @@ def test_hedge_regret(adversary, rounds):
             case _:
                 costs = np.array([1.0, 0, 0, 0])
         paid, total = paid + law @ costs, total + costs
-        memory = learner.update(
-            None, memory, Batch(np.zeros(1, int), np.zeros(1, int), costs[None], np.ones(1)), 1.0
-        )
+        memory = learner.update(None, memory, Batch(np.zeros(1, int), np.zeros(1, int), costs[None], np.ones(1)), 1.0)
     bound = np.sqrt(rounds * np.log(actions) / 2)
     assert paid - total.min() <= bound
 

@@ -52,9 +52,7 @@ def test_terms_against_their_definitions(most):
             terms = bounds.no_regret(losses, own, np.asarray(hindsight), beta, horizon, most)
             n_beta = max([n for n in range(1, rounds + 1) if beta[n - 1] > 1 / horizon], default=0)
             shift = 2 * most / rounds * (n_beta + horizon * beta[n_beta:].sum())
-            sharp = (
-                most / rounds * sum(1 - (1 - b) ** (t - 1) for b in beta for t in range(1, horizon + 1)) / horizon
-            )
+            sharp = most / rounds * sum(1 - (1 - b) ** (t - 1) for b in beta for t in range(1, horizon + 1)) / horizon
             wanted = (own.min(), hindsight, losses.mean() - hindsight, shift, sharp)
             np.testing.assert_allclose(terms, wanted, rtol=1e-5, atol=1e-6)  # float32
             np.testing.assert_allclose(bounds.theorem_4_1(terms), losses.mean() + shift, rtol=1e-5)

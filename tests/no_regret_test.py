@@ -146,8 +146,7 @@ def test_hindsight_is_the_class_minimum_by_brute_force(shared):
         for t, s in itertools.product(range(steps), range(4)):
             wrong[t, problem.world.observation[s]] += law[t, s] * (1 - problem.expert[t, s])
         losses = [
-            sum(wrong[t, o, table[0 if shared else t][o]] for t in range(steps) for o in range(2))
-            for table in tables
+            sum(wrong[t, o, table[0 if shared else t][o]] for t in range(steps) for o in range(2)) for table in tables
         ]
         assert len(losses) == (4 if shared else 256)
         np.testing.assert_allclose(best[n], min(losses), rtol=1e-12)

@@ -151,9 +151,7 @@ def test_placement_puts_the_average_where_it_is_told_to():
         np.testing.assert_allclose(placed, errors, rtol=1e-15)
         np.testing.assert_allclose(placed.mean(), 0.02, rtol=1e-15)
         # an excursion starts at step 0 as well, whatever `back` says there
-        np.testing.assert_array_equal(
-            oracle.placement(np.asarray(boundary) & (np.arange(7) > 0), 0.02, where), placed
-        )
+        np.testing.assert_array_equal(oracle.placement(np.asarray(boundary) & (np.arange(7) > 0), 0.02, where), placed)
 
 
 @pytest.mark.parametrize("eps", [-0.1, 1.1, np.nan])

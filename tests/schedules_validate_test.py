@@ -11,7 +11,7 @@ PER_ROUND = ("rate", "keep")
 
 
 def spoiled(name, where, value):
-    table = schedules.table(2, 3, join=1.0, label_novice=1.0)
+    table = schedules.table(2, 3, join=1.0, label_novice=1.0, patience=np.inf)
     return table._replace(**{name: getattr(table, name).at[where].set(value)})
 
 
@@ -19,13 +19,13 @@ def spoiled(name, where, value):
 @pytest.mark.parametrize("value", [-0.25, np.nan])
 def test_validate_names_column_and_place(name, value):
     where = (1,) if name in PER_ROUND else (1, 2)
-    allowed = ".*" if name.startswith("label") else r"must lie in \[0, 1\]"
+    allowed = ".*" if name.startswith(("label", "patience")) else r"must lie in \[0, 1\]"
     place = r"\[1\]" if name in PER_ROUND else r"\[1, 2\]"
     with pytest.raises(ValueError, match=rf"^schedule\.{name} {allowed}, got {value:g} at {place}$"):
         schedules.validate(spoiled(name, where, value))
 
 
-@pytest.mark.parametrize("name", [n for n in Schedule._fields if not n.startswith("label")])
+@pytest.mark.parametrize("name", [n for n in Schedule._fields if not n.startswith(("label", "patience"))])
 def test_validate_refuses_above_one(name):
     where = (0,) if name in PER_ROUND else (0, 1)
     with pytest.raises(ValueError, match=rf"^schedule\.{name} must lie in \[0, 1\], got 1.5 at \[0"):

@@ -86,9 +86,7 @@ def load(path: str | Path, horizon: int | None = None) -> World:
         raise ValueError(
             f"{path} must hold transition, cost, initial and perhaps observation; it holds {sorted(arrays)}"
         )
-    given = {
-        name: len(arrays[name]) for name, axes in (("transition", 4), ("cost", 3)) if arrays[name].ndim == axes
-    }
+    given = {name: len(arrays[name]) for name, axes in (("transition", 4), ("cost", 3)) if arrays[name].ndim == axes}
     if horizon is None:
         if not given:
             raise ValueError(f"{path}: a world that is not given over time needs a horizon")

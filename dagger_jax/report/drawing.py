@@ -126,9 +126,7 @@ def loglog(
         array = np.asarray(values, float)[order]
         return np.where(array > 0, array, np.nan)
 
-    (line,) = axes.plot(
-        drawn(x), drawn(y), marker=marker, label=label or "_nolegend_", color=colour, linewidth=width
-    )
+    (line,) = axes.plot(drawn(x), drawn(y), marker=marker, label=label or "_nolegend_", color=colour, linewidth=width)
     shade = to_hex(line.get_color())
     if low is not None and high is not None:
         axes.fill_between(drawn(x), drawn(low), drawn(high), color=shade, alpha=0.2, linewidth=0)

@@ -79,9 +79,7 @@ def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) 
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Refused(
-            f"cannot write in {directory} ({reason}); allowed: a directory that can be written"
-        ) from error
+        raise Refused(f"cannot write in {directory} ({reason}); allowed: a directory that can be written") from error
     return store
 
 
@@ -103,9 +101,7 @@ def confirm(store: Store) -> None:
     except (ValueError, AttributeError):
         found, whole = {}, False
     if not whole:
-        raise Corrupt(
-            f"{path} is truncated or altered: the run it belonged to cannot be known; use another directory"
-        )
+        raise Corrupt(f"{path} is truncated or altered: the run it belonged to cannot be known; use another directory")
     there, here = _flat(found), _flat(store.identity)
     differing = [
         f"{name} is {_words(there.get(name))} there and {_words(here.get(name))} here"

@@ -9,9 +9,7 @@ from typing import Any
 from experiments.claim.contract import PRESETS, Flag
 
 
-def integers(
-    name: str, meaning: str, *, low: int | None = None, high: int | None = None, many: bool = True
-) -> Flag:
+def integers(name: str, meaning: str, *, low: int | None = None, high: int | None = None, many: bool = True) -> Flag:
     """Declares a flag of whole numbers.
 
     Args:
@@ -28,9 +26,7 @@ def integers(
     return Flag(name, meaning, _range(words, low, high), functools.partial(_number, int, low, high), many)
 
 
-def numbers(
-    name: str, meaning: str, *, low: float | None = None, high: float | None = None, many: bool = True
-) -> Flag:
+def numbers(name: str, meaning: str, *, low: float | None = None, high: float | None = None, many: bool = True) -> Flag:
     """Declares a flag of real numbers; the arguments are those of `integers`.
 
     Args:

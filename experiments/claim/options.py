@@ -68,9 +68,7 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
         raise BadFlag(error.flagname, f"there is no such flag; allowed: {known}") from error
     except absl_flags.Error as error:
         name = (re.findall(r"--(\w+)", str(error)) or ["flagfile"])[0]
-        allowed = (
-            declared[name].allowed if name in declared else "true, false" if name == "resume" else "a flag file"
-        )
+        allowed = declared[name].allowed if name in declared else "true, false" if name == "resume" else "a flag file"
         raise BadFlag(name, f"it has no value that can be read; allowed: {allowed}") from error
     if extra:
         raise BadFlag(extra[0].lstrip("-"), "not a flag; flags are written --name=value, lists without spaces")

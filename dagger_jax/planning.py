@@ -1,0 +1,61 @@
+"""The best chunk partition for given errors and prices: the reference that every controller is compared with."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dagger_jax.types import Array
+
+
+class Partition(NamedTuple):
+    """The best partition, and what it costs."""
+
+    starts: Array  # [T]
+    value: Array  # [] hand-overs x price + bound
+
+
+def optimal_partition(
+    eps: Array, recoverability: Array, span: Array, per_chunk: Array | float, detectability: Array | float = 1.0
+) -> Partition:
+    """The partition of least hand-over cost plus bound 7.2(4), by dynamic programming; exact, O(T^2).
+
+    Args:
+      eps: [T] training error of each step.
+      recoverability: u.
+      span: [T] D_t, span of V* just after step t.
+      per_chunk: price of a hand-over, in units of cost.
+      detectability: no chunk may have a total variation 1 - prod(1 - eps_t) above it; a chunk of one step is
+        always allowed.
+
+    Returns:
+      The partition and its price; pure, so that it may be vmapped.
+    """
+    horizon = eps.shape[0]
+    step = jnp.arange(horizon)
+
+    # price[i, j]: of the chunk of steps i..j, both included.
+    left = step[None, :] - step[:, None] + 1  # [t, j] remaining length of t's chunk if it ends at j
+    to_end = horizon - step
+    worst = jnp.minimum(jnp.minimum(recoverability * left, left + span[None, :]), to_end[:, None])
+    inside = left > 0
+    each = jnp.where(inside, eps[:, None] * worst, 0.0)
+    suffix = jnp.cumsum(each[::-1], axis=0)[::-1]  # sum over t >= i
+    hidden = jnp.cumsum(jnp.log1p(-jnp.minimum(eps, 1 - 1e-12)))
+    apart = -jnp.expm1(hidden[None, :] - jnp.concatenate([jnp.zeros(1, hidden.dtype), hidden[:-1]])[:, None])
+    allowed = inside & ((left == 1) | (apart <= detectability))
+    price = jnp.where(allowed, per_chunk + suffix, jnp.inf)
+
+    def earlier(later: Array, i: Array) -> tuple[Array, Array]:
+        options = price[i] + later[1:]
+        best = options.argmin()
+        return jnp.asarray(later).at[i].set(options[best]), best + 1
+
+    value, ends = jax.lax.scan(earlier, jnp.zeros(horizon + 1, price.dtype), step, reverse=True)
+
+    def follow(start: Array, here: Array) -> tuple[Array, Array]:
+        begins = here == start
+        return jnp.where(begins, ends[here], start), begins
+
+    starts = jax.lax.scan(follow, jnp.asarray(0, ends.dtype), step)[1]
+    return Partition(starts.astype(eps.dtype), value[0])

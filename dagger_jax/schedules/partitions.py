@@ -1,0 +1,103 @@
+"""Chunk partitions: [T], 1 where a chunk starts, and what is summed along a chunk. Every number may be traced."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+from dagger_jax.types import Array
+
+
+def starts(horizon: int, length: Array | int, offset: Array | int = 0) -> Array:
+    """Equal chunks: starts at step 0 and at every t with (t - offset) divisible by `length`. [T]
+
+    A random offset, uniform in 0..length-1, is the random phase of theory 7.3.
+    """
+    step = jnp.arange(horizon)
+    return ((step - offset) % length == 0) | (step == 0)
+
+
+def partition(horizon: int, lengths: Sequence[int] | Array) -> Array:
+    """Chunks of the given lengths, in order. [T]
+
+    Args:
+      horizon: T.
+      lengths: positive integers; what lies beyond the horizon is cut, the last chunk is not extended.
+
+    Raises:
+      ValueError: a length below 1, or lengths that do not cover the horizon (concrete lengths only).
+    """
+    if not isinstance(jnp.zeros(()), jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
+        concrete = np.asarray(lengths)
+        if concrete.size == 0 or (concrete < 1).any():
+            raise ValueError(f"chunk lengths must be at least 1 step, got {concrete.tolist()}")
+        if concrete.sum() < horizon:
+            raise ValueError(f"chunk lengths sum to {concrete.sum()}, short of the horizon {horizon}")
+    lengths = jnp.asarray(lengths)
+    return jnp.zeros(horizon, bool).at[jnp.cumsum(lengths) - lengths].set(True, mode="drop")
+
+
+def geometric(horizon: int, mean: Array | float) -> Array:
+    """Chunks of geometric length: before each later step a new one starts with probability 1/mean. [T]"""
+    return jnp.full(horizon, 1.0 / mean).at[0].set(1.0)
+
+
+def drawn(key: Array, horizon: int, chances: Array) -> Array:
+    """Independent chunk lengths: k with probability chances[k - 1]. [T]
+
+    Args:
+      key: typed key; another one, another partition.
+      horizon: T.
+      chances: [K] law of the lengths 1..K, traced or not.
+    """
+    lengths = 1 + jax.random.categorical(key, jnp.log(jnp.asarray(chances)), shape=(horizon,))
+    return partition(horizon, lengths)
+
+
+def growing(horizon: int, first: Array | float, factor: Array | float) -> Array:
+    """Chunks of first, first x factor, first x factor^2, ... steps, rounded, at least 1. [T]"""
+    lengths = jnp.maximum(jnp.round(first * jnp.asarray(factor, float) ** jnp.arange(horizon)), 1.0)
+    return partition(horizon, jnp.minimum(lengths, horizon).astype(jnp.int32))
+
+
+def forks(horizon: int, steps: Array | Sequence[int]) -> Array:
+    """Chunks that start at step 0 and at the chosen steps, from 0; steps beyond the horizon do not count. [T]"""
+    return jnp.zeros(horizon, bool).at[0].set(True).at[jnp.asarray(steps)].set(True, mode="drop")
+
+
+def restart(boundary: Array, value: Array, fresh: Array) -> Array:
+    """What is summed or carried along a chunk: `fresh` where one starts, a mixture where a coin decides."""
+    return (1 - boundary) * value + boundary * fresh
+
+
+def offsets(boundary: Array) -> Array:
+    """Offset of each step in its chunk, from 0; entries are 0 or 1. [T] int"""
+    step = jnp.arange(boundary.shape[0])
+    return step - jax.lax.cummax(jnp.where(boundary > 0, step, 0))
+
+
+def by_offset(values: Array, boundary: Array) -> tuple[Array, Array]:
+    """Mean of `values` [T] over all steps of an offset, 0 where there is none, and their number. Both [T]."""
+    where = offsets(boundary)
+    count = jnp.zeros(where.shape[0], jnp.int32).at[where].add(1)
+    total = jnp.zeros(where.shape[0], jnp.result_type(float)).at[where].add(values)
+    return total / jnp.maximum(count, 1), count
+
+
+def remaining(boundary: Array) -> Array:
+    """Expected remaining length r_t of the current chunk, step t included. [..., T] -> [..., T]
+
+    `boundary` is `join` (or `back` in the reset variant); entries strictly between 0 and 1 are independent
+    coins, so r_t = 1 + (1 - boundary_{t+1}) r_{t+1}. A whole number where every entry is 0 or 1.
+    """
+
+    def earlier(later: Array, boundary_after: Array) -> tuple[Array, Array]:
+        here = 1.0 + (1.0 - boundary_after) * later
+        return here, here
+
+    boundary = jnp.asarray(boundary, jnp.result_type(float))
+    after = jnp.concatenate([boundary[..., 1:], jnp.ones_like(boundary[..., :1])], axis=-1)
+    zero = jnp.zeros(boundary.shape[:-1], after.dtype)
+    return jnp.moveaxis(jax.lax.scan(earlier, zero, jnp.moveaxis(after, -1, 0), reverse=True)[1], 0, -1)
