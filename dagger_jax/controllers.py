@@ -7,7 +7,10 @@ reads what the round showed and writes where the next round's chunks start. `sta
 
 from typing import Any, NamedTuple, Protocol
 
+import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from dagger_jax import schedules
@@ -64,6 +67,43 @@ def longest_within(distances: Array, budget: Array | float) -> Array:
     return jnp.maximum(jnp.where(within, jnp.arange(1, within.shape[0] + 1), 1).max(), 1)
 
 
+def certain_means(seen: Seen, deviations: float) -> Array:
+    """For chunks of k = 1..T steps, wherever they start: what (1/k) sum_{j<k} T_j cannot exceed. [T]
+
+    The walkers agree until step t with the learner in a state of its own law at most as often as it is there, so
+    they part at t with probability at most eta_t, its own error, whatever the chunk's start; and eta_t is at most
+    the sum of eps over the chunk so far that was played (theory 7.2(0)). The expert alone labels, and beta is 0.
+    """
+    horizon = seen.starts.shape[0]
+
+    def within(boundary: Array, values: Array) -> Array:
+        def later(before: Array, xs: tuple[Array, Array]) -> tuple[Array, Array]:
+            total = schedules.restart(xs[0], before, jnp.zeros_like(before)) + xs[1]
+            return total, total
+
+        total = jax.lax.scan(later, jnp.zeros_like(values[0]), (boundary.astype(values.dtype), values))[1]
+        return jnp.minimum(total, 1.0)
+
+    own = within(seen.starts, upper(seen.eps, seen.episodes, deviations))
+
+    def mean(k: Array) -> Array:
+        starts = schedules.starts(horizon, k)
+        after = schedules.by_offset(within(starts, own), starts)[0]  # after[i]: after i + 1 steps
+        return (after * (jnp.arange(horizon) < k - 1)).sum() / k
+
+    return jax.vmap(mean)(jnp.arange(1, horizon + 1))
+
+
+def require(name: str, value: Array | float, low: float, high: float = np.inf) -> None:
+    """Refuses by name what is not strictly between two limits; a traced value is not looked at.
+
+    Raises:
+      ValueError: naming the parameter, what is allowed, and what was given.
+    """
+    if not isinstance(value, jax.core.Tracer) and not ((low < np.asarray(value)) & (np.asarray(value) < high)).all():
+        raise ValueError(f"{name} must lie strictly between {low:g} and {high:g}, got {np.asarray(value).tolist()}")
+
+
 # ---- controllers --------------------------------------------------------------------------------------------------
 
 
@@ -73,6 +113,7 @@ class Fixed(struct.PyTreeNode):
     length: Array | int
 
     def init(self, horizon: int) -> tuple[Array, Array]:
+        require("length", self.length, 0)
         starts = schedules.starts(horizon, jnp.asarray(self.length))
         return jnp.zeros(()), starts
 
@@ -85,18 +126,30 @@ class DetectabilityBudget(struct.PyTreeNode):
 
     Then a learner that defects when it believes to be deployed gains at most eta by it (schedules notes).
     T_j are upper confidence limits, `deviations` standard deviations up. k at most doubles a round: beyond
-    what was played T_j is a guess.
+    what was played T_j is a guess. Where chunks of another length start in other states the budget may be exceeded
+    for a round. `proven` takes only lengths that the evidence proves: the one played, where its T_j are measured,
+    or what `certain_means` allows.
     """
 
     budget: Array | float  # eta
     deviations: float = struct.field(pytree_node=False, default=2.0)
     first: int = struct.field(pytree_node=False, default=1)  # k in round 1
+    proven: bool = struct.field(pytree_node=False, default=False)
 
     def init(self, horizon: int) -> tuple[Array, Array]:
+        require("budget", self.budget, 0, 1)
         return jnp.asarray(self.first), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
-        k = jnp.minimum(longest_within(distances(seen, self.deviations), self.budget), 2 * state)
+        measured = distances(seen, self.deviations)
+        if self.proven:
+            within = certain_means(seen, self.deviations) <= self.budget
+            k = jnp.where(within, jnp.arange(1, within.shape[0] + 1), 1).max()
+            played = schedules.offsets(seen.starts).max() + 1
+            mean = jnp.where(jnp.arange(within.shape[0]) < played, measured, 0.0).sum() / played
+            k = jnp.maximum(k, jnp.where(mean <= self.budget, played, 1))
+        else:
+            k = jnp.minimum(longest_within(measured, self.budget), 2 * state)
         return k.astype(state.dtype), schedules.starts(seen.starts.shape[0], k)
 
 
@@ -113,6 +166,9 @@ class AdditiveIncrease(struct.PyTreeNode):
     first: int = struct.field(pytree_node=False, default=1)
 
     def init(self, horizon: int) -> tuple[Array, Array]:
+        require("target", self.target, 0, 1)
+        require("step", self.step, 0)
+        require("factor", self.factor, 0, 1)
         return jnp.asarray(float(self.first)), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
@@ -154,6 +210,10 @@ class Budget(struct.PyTreeNode):
         return jnp.clip(jnp.round(k), 1, horizon).astype(jnp.int32)
 
     def init(self, horizon: int) -> tuple[Array, Array]:
+        for name in ("per_query", "per_step"):
+            require(name, getattr(self, name), -np.finfo(float).tiny)  # 0 is allowed
+        for name in ("total", "scale"):
+            require(name, getattr(self, name), 0)
         return jnp.zeros(()), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
@@ -236,14 +296,18 @@ def change_point(values: Array, length: Array) -> Array:
     """Where the mean of values[:length] breaks, by the Bayesian criterion; `length` if it does not. [] int"""
     place = jnp.arange(values.shape[0])
     inside = place < length
-    values = jnp.where(inside, values, 0.0)
+    mean = (values * inside).sum() / jnp.maximum(length, 1)
+    # Centred and scaled, so that what rounding leaves of equal values is below the floor of the residuals.
+    scale = jnp.maximum(jnp.abs(values * inside).max(), jnp.finfo(values.dtype).tiny)
+    values = jnp.where(inside, (values - mean) / scale, 0.0)
+    floor = 100 * values.shape[0] * jnp.finfo(values.dtype).eps ** 2
     first, second = jnp.cumsum(values), jnp.cumsum(values**2)
     total, squares = first[-1], second[-1]
     n = place + 1.0
     rest = jnp.maximum(length - n, 1.0)
     residual = (second - first**2 / n) + (squares - second - (total - first) ** 2 / rest)
-    residual = jnp.where(n < length, jnp.maximum(residual, 1e-12), jnp.inf)
-    whole = jnp.maximum(squares - total**2 / jnp.maximum(length, 1), 1e-12)
+    residual = jnp.where(n < length, jnp.maximum(residual, floor), jnp.inf)
+    whole = jnp.maximum(squares - total**2 / jnp.maximum(length, 1), floor)
     best = residual.argmin()
     broken = length * jnp.log(residual[best] / length) + 3 * jnp.log(length)
     plain = length * jnp.log(whole / length) + jnp.log(length)

@@ -78,3 +78,43 @@ def measure(problem: Problem, policy: Array, row: Schedule, known: Constants) ->
         shift=0.5 * jnp.abs(own - law).sum(-1),
         agreement=training.agreement,
     )
+
+
+class Prices(NamedTuple):
+    """What a row asks of the expert, per episode (expected, where chunks start by coins)."""
+
+    labels: Array  # [] steps that the expert labels; it writes as many
+    handovers: Array  # [] times it is called to a state that it has not come to by itself
+
+
+def prices(row: Schedule) -> Prices:
+    """Labels and hand-overs of a row without `patience`: a chunk is one hand-over, a label on the novice's walk too."""
+    asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
+    return Prices((asked_novice + asked_guide).sum(-1), (asked_novice + asked_guide * row.join).sum(-1))
+
+
+class Offsets(NamedTuple):
+    """Evidence by offset inside the chunk, 0..T-1: means over all steps of an offset, 0 where there is none."""
+
+    eps: Array  # [T] error under the training law
+    distance: Array  # [T] T_j, what a detector can know before step j of the chunk; T_0 = 0
+    labels: Array  # [T] labels asked, per episode
+    handovers: Array  # [T] hand-overs, per episode
+    steps: Array  # [T] int, steps of the episode that have this offset
+
+
+def by_offset(row: Schedule, eps: Array, agreement: Array) -> Offsets:
+    """Evidence by offset, from a row whose `join` is 0 or 1, its errors [T] and agreement [T]."""
+    before = jnp.concatenate([jnp.ones_like(agreement[:1]), agreement[:-1]])
+    distance = jnp.where(row.join > 0, 0.0, 1 - before)
+    each, count = schedules.by_offset(eps, row.join)
+    asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
+    labels = schedules.by_offset(asked_novice + asked_guide, row.join)[0] * count
+    handovers = schedules.by_offset(asked_novice + asked_guide * row.join, row.join)[0] * count
+    return Offsets(each, schedules.by_offset(distance, row.join)[0], labels, handovers, count)
+
+
+def detectability(row: Schedule, agreement: Array) -> Array:
+    """The mean of T_j over the steps of an episode: for chunks of k steps (1/k) sum_{j<k} T_j. []"""
+    before = jnp.concatenate([jnp.ones_like(agreement[:1]), agreement[:-1]])
+    return jnp.where(row.join > 0, 0.0, 1 - before).mean()

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 from dagger_jax.types import Array
 
@@ -25,12 +27,22 @@ def optimal_partition(
       recoverability: u.
       span: [T] D_t, span of V* just after step t.
       per_chunk: price of a hand-over, in units of cost.
-      detectability: no chunk may have a total variation 1 - prod(1 - eps_t) above it; a chunk of one step is
-        always allowed.
+      detectability: in [0, 1]; no chunk may have a total variation 1 - prod(1 - eps_t) above it; a chunk of one
+        step is always allowed.
 
     Returns:
       The partition and its price; pure, so that it may be vmapped.
+
+    Raises:
+      ValueError: by the argument's name, for a price below 0, or a probability outside [0, 1] (not when traced).
     """
+    for name, value, most in (("eps", eps, 1), ("per_chunk", per_chunk, np.inf), ("detectability", detectability, 1)):
+        if (
+            not isinstance(value, jax.core.Tracer)
+            and not ((np.asarray(value) >= 0) & (np.asarray(value) <= most)).all()
+        ):
+            raise ValueError(f"{name} must lie in [0, {most}], got {np.asarray(value).tolist()}")
+    eps, span = jnp.asarray(eps, jnp.result_type(float)), jnp.asarray(span)
     horizon = eps.shape[0]
     step = jnp.arange(horizon)
 
@@ -41,7 +53,7 @@ def optimal_partition(
     inside = left > 0
     each = jnp.where(inside, eps[:, None] * worst, 0.0)
     suffix = jnp.cumsum(each[::-1], axis=0)[::-1]  # sum over t >= i
-    hidden = jnp.cumsum(jnp.log1p(-jnp.minimum(eps, 1 - 1e-12)))
+    hidden = jnp.cumsum(jnp.log1p(-jnp.minimum(eps, 1 - jnp.finfo(eps.dtype).eps)))
     apart = -jnp.expm1(hidden[None, :] - jnp.concatenate([jnp.zeros(1, hidden.dtype), hidden[:-1]])[:, None])
     allowed = inside & ((left == 1) | (apart <= detectability))
     price = jnp.where(allowed, per_chunk + suffix, jnp.inf)

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dagger_jax import schedules
@@ -18,9 +20,15 @@ from dagger_jax.types import Array, Schedule
 
 
 def over_rounds(schedule: optax.Schedule | Array | float, rounds: int, horizon: int) -> Array:
-    """Whole lengths in 1..T, one a round, of an optax schedule (called with n = 0..N-1), an array or a number. [N]"""
+    """Whole lengths in 1..T, one a round, of an optax schedule (called with n = 0..N-1), an array or a number. [N]
+
+    Raises:
+      ValueError: a length that is not a number (outside jit only).
+    """
     n = jnp.arange(rounds)
     values = jax.vmap(schedule)(n) if callable(schedule) else jnp.broadcast_to(jnp.asarray(schedule), n.shape)
+    if not isinstance(values, jax.core.Tracer) and (bad := np.flatnonzero(np.isnan(values))).size:
+        raise ValueError(f"the schedule's length in round {bad[0]} is not a number")
     return jnp.clip(jnp.round(values), 1, horizon).astype(jnp.int32)
 
 

@@ -126,7 +126,7 @@ def random_mdp(
     horizon: int,
     states: int = 5,
     actions: int = 3,
-    seed: int = 0,
+    seed: int | tuple[int, ...] = 0,
     *,
     observations: int | None = None,
     concentration: float = 0.5,
@@ -139,7 +139,7 @@ def random_mdp(
       horizon: T.
       states: S.
       actions: A.
-      seed: of numpy's generator.
+      seed: of numpy's generator, one number or several.
       observations: O < S draws which states look alike, so that the expert is not realizable; None: all differ.
       concentration: of the Dirichlet laws; small values make transitions nearly deterministic.
       temperature: None for the optimal expert, otherwise of the softened, stochastic one, in units of cost.
@@ -161,7 +161,7 @@ def reset_cliff(
     states: int = 8,
     actions: int = 4,
     samples: int = 200,
-    seed: int = 0,
+    seed: int | tuple[int, ...] = 0,
     *,
     recoverable: bool = False,
     stationary: bool = False,

@@ -10,11 +10,23 @@ import numpy as np
 from dagger_jax.types import Array
 
 
+def _known(value: Array | Sequence[int] | float) -> np.ndarray | None:
+    """The value, if it can be looked at: not inside jit, vmap or scan."""
+    tracing = isinstance(jnp.zeros(()), jax.core.Tracer) or isinstance(value, jax.core.Tracer)
+    return None if tracing else np.asarray(value)
+
+
 def starts(horizon: int, length: Array | int, offset: Array | int = 0) -> Array:
     """Equal chunks: starts at step 0 and at every t with (t - offset) divisible by `length`. [T]
 
     A random offset, uniform in 0..length-1, is the random phase of theory 7.3.
+
+    Raises:
+      ValueError: a length below 1 (a concrete one only).
     """
+    known = _known(length)
+    if known is not None and (known < 1).any():
+        raise ValueError(f"chunk lengths must be at least 1 step, got {known.tolist()}")
     step = jnp.arange(horizon)
     return ((step - offset) % length == 0) | (step == 0)
 
@@ -29,8 +41,8 @@ def partition(horizon: int, lengths: Sequence[int] | Array) -> Array:
     Raises:
       ValueError: a length below 1, or lengths that do not cover the horizon (concrete lengths only).
     """
-    if not isinstance(jnp.zeros(()), jax.core.Tracer) and not isinstance(lengths, jax.core.Tracer):
-        concrete = np.asarray(lengths)
+    concrete = _known(lengths)
+    if concrete is not None:
         if concrete.size == 0 or (concrete < 1).any():
             raise ValueError(f"chunk lengths must be at least 1 step, got {concrete.tolist()}")
         if concrete.sum() < horizon:
@@ -50,8 +62,14 @@ def drawn(key: Array, horizon: int, chances: Array) -> Array:
     Args:
       key: typed key; another one, another partition.
       horizon: T.
-      chances: [K] law of the lengths 1..K, traced or not.
+      chances: [K] law of the lengths 1..K, traced or not; scaled to sum to 1.
+
+    Raises:
+      ValueError: chances that are negative, not finite, or all 0 (concrete ones only).
     """
+    known = _known(chances)
+    if known is not None and not ((known >= 0).all() and 0 < known.sum() < np.inf):
+        raise ValueError(f"chances of chunk lengths must be at least 0 and not all 0, got {known.tolist()}")
     lengths = 1 + jax.random.categorical(key, jnp.log(jnp.asarray(chances)), shape=(horizon,))
     return partition(horizon, lengths)
 

@@ -1,0 +1,90 @@
+"""Chunked DAgger trained under any schedule or controller, and judged exactly after every round."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dagger_jax import bounds, evidence, exact, interaction, learners, planning, randomness, rollout, schedules
+from dagger_jax.precision import exact as precisely
+from dagger_jax.types import Array, Problem, Schedule
+
+
+@functools.partial(jax.jit, static_argnames=("episodes", "shared"))
+def train(
+    problems: Problem,
+    samplers: rollout.Tables,
+    schedule: Schedule,
+    controller: Any,
+    keys: Array,
+    *,
+    episodes: int,
+    shared: bool,
+) -> tuple[Array, Array, Array, Array]:
+    """Policies [R, N, L, S, A] after each round; the chunk starts [R, N, T] that were played; hand-overs [R, N];
+    and how often the walkers had parted before a step of the same chunk [R, N], which is T_j averaged over steps.
+    """
+    ids = jnp.arange(episodes, dtype=jnp.uint32)
+
+    def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Any:
+        learner = learners.tabular(problem.world, learners.Majority(), shared)
+        words = randomness.words(key)
+
+        def record(moment: interaction.Moment) -> tuple[Array, Array, Array, Array]:
+            # Played once more for what `Play` does not say; XLA merges it with the round where it is the same.
+            round_key = randomness.for_round(words, moment.round)
+            kept = rollout.play(sampler, moment.acting, moment.row, round_key, ids)[1]
+            if schedule.patience is None:
+                return moment.newest, moment.row.join, kept.chunks.mean(), jnp.zeros(())
+            seen = rollout.trace(sampler, moment.newest, moment.row, round_key, ids)
+            together, joined = jnp.asarray(seen.together), jnp.asarray(seen.joined)
+            before = jnp.concatenate([jnp.ones_like(together[:1]), together[:-1]])
+            return moment.newest, moment.row.join, kept.chunks.mean(), (~before & ~joined).mean()
+
+        interpreter = interaction.by_sampling(sampler, words, ids)
+        return interaction.run(
+            problem, schedule, learner, interpreter, measure=record, controller=controller, episodes=float(episodes)
+        ).measured
+
+    return jax.vmap(one)(problems, samplers, keys)
+
+
+@precisely
+def judge(problems: Problem, policies: Array, joins: Array) -> tuple[Array, Array]:
+    """Exact gap, and mean T_j over the steps of the round's chunks, of every policy. [R, N] each"""
+
+    def one(problem: Problem, policy: Array, join: Array) -> tuple[Array, Array]:
+        horizon = problem.world.horizon
+        deployed = exact.play(problem, policy, schedules.row(schedules.behavioural_cloning(1, horizon), 0))
+        row = schedules.row(schedules.chunked(1, join), 0)
+        continued = exact.play(problem, policy, row)
+        return deployed.novice_cost - deployed.guide_cost, evidence.detectability(row, continued.agreement)
+
+    return jax.vmap(lambda problem, policies, joins: jax.vmap(lambda p, j: one(problem, p, j))(policies, joins))(
+        problems, policies, joins
+    )
+
+
+@precisely
+def plan(problems: Problem, policies: Array, costs: Array) -> tuple[Array, Array]:
+    """Hand-over cost plus bound of the best partition and of the best equal chunks, by cost [P]. [R, P] each"""
+
+    def one(problem: Problem, policy: Array) -> tuple[Array, Array]:
+        horizon = problem.world.horizon
+        known = evidence.constants(problem)
+        row = schedules.row(schedules.chunked(1, schedules.starts(horizon, 1)), 0)
+        eps = evidence.measure(problem, policy, row, known).eps
+
+        def price(starts: Array, cost: Array) -> Array:
+            seen = evidence.measure(problem, policy, row, known)
+            return cost * starts.sum() + bounds.chunk_combined(row._replace(join=starts * 1.0), seen, known)
+
+        def at(cost: Array) -> tuple[Array, Array]:
+            best = planning.optimal_partition(eps, known.recoverability, known.span, cost)
+            equal = jax.vmap(lambda k: price(schedules.starts(horizon, k), cost))(jnp.arange(1, horizon + 1))
+            return price(best.starts, cost), equal.min()
+
+        return jax.vmap(at)(costs)
+
+    return jax.vmap(one)(problems, policies)
