@@ -37,10 +37,9 @@ def optimal_partition(
       ValueError: by the argument's name, for a price below 0, or a probability outside [0, 1] (not when traced).
     """
     for name, value, most in (("eps", eps, 1), ("per_chunk", per_chunk, np.inf), ("detectability", detectability, 1)):
-        if (
-            not isinstance(value, jax.core.Tracer)
-            and not ((np.asarray(value) >= 0) & (np.asarray(value) <= most)).all()
-        ):
+        if isinstance(value, jax.core.Tracer):
+            continue
+        if not ((np.asarray(value) >= 0) & (np.asarray(value) <= most)).all():
             raise ValueError(f"{name} must lie in [0, {most}], got {np.asarray(value).tolist()}")
     eps, span = jnp.asarray(eps, jnp.result_type(float)), jnp.asarray(span)
     horizon = eps.shape[0]

@@ -9,18 +9,19 @@ is for training.
 from typing import NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
+from jax.scipy import special
+from scipy.special import rel_entr
 
 from dagger_jax import exact as interpreter
 from dagger_jax.environments.tabular import at
 from dagger_jax.precision import exact
-from dagger_jax.schedules import restart
 from dagger_jax.types import Array, Problem, Schedule
 
 LARGEST_LAW = 200_000  # values of the ratio (with states) beyond which the exact law is refused
-GRID = 1e-10  # histories whose ratios are nearer than this are one
+GRID = 1e-10  # nats; histories whose ratios are nearer than this are one
 
 
 class Detectability(NamedTuple):
@@ -37,22 +38,24 @@ class Detectability(NamedTuple):
 class RatioLaw(NamedTuple):
     """Exact law of the ratio after a prefix of the chunk: M values, in increasing order."""
 
-    llr: np.ndarray  # [M], -inf first and inf last where they occur
+    llr: np.ndarray  # [M], -inf first and inf last, perhaps with probability 0
     guide: np.ndarray  # [M] probability when the expert acts
     novice: np.ndarray  # [M] probability when the learner acts
 
 
-def log_ratio(problem: Problem, policy: Array) -> Array:
-    """log h(a|s) - log pi(a|s), [L, S, A]; -inf, inf where only one acts so, 0 where neither does."""
-    expert, learner = jnp.broadcast_arrays(jnp.asarray(problem.expert), jnp.asarray(policy))
-    both = jnp.log(expert) - jnp.log(learner)
-    return jnp.where((expert == 0) & (learner == 0), 0.0, both)
+def log_ratio(problem: Problem, policy: Array) -> np.ndarray:
+    """log h(a|s) - log pi(a|s), [L, S, A]; -inf, inf where only one acts so, 0 where neither does. On the host."""
+    expert, learner = np.broadcast_arrays(np.asarray(problem.expert, float), np.asarray(policy, float))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((expert == 0) & (learner == 0), 0.0, np.log(expert) - np.log(learner))
 
 
 # ---- exact: the law of the ratio --------------------------------------------------------------------------
 
 
-def ratio_laws(problem: Problem, policy: Array, start: Array, first: int, length: int) -> list[RatioLaw]:
+def ratio_laws(
+    problem: Problem, policy: Array, start: Array, first: int, length: int, *, cut: bool = False
+) -> list[RatioLaw]:
     """The exact law of the ratio after 1..k steps of a chunk, by dynamic programming over (state, ratio).
 
     Histories with the same state and ratio are one, so the cost is polynomial where ratios take few values.
@@ -63,6 +66,7 @@ def ratio_laws(problem: Problem, policy: Array, start: Array, first: int, length
       start: [S] law of the state in which the chunk begins.
       first: step (from 0) at which it begins.
       length: k, steps.
+      cut: return the laws of as many steps as there are below LARGEST_LAW, instead of refusing.
 
     Raises:
       ValueError: more than LARGEST_LAW values, or a chunk that leaves the episode; use `estimate` then.
@@ -72,8 +76,9 @@ def ratio_laws(problem: Problem, policy: Array, start: Array, first: int, length
         raise ValueError(f"a chunk of {length} steps at step {first} leaves the horizon {world.horizon}")
 
     def now(array: Array, step: int) -> np.ndarray:
-        return np.asarray(array, np.float64)[step if len(array) > 1 else 0]
+        return np.asarray(array[step if len(array) > 1 else 0], np.float64)
 
+    ratio = log_ratio(problem, policy)
     state = np.flatnonzero(np.asarray(start))
     guide = np.asarray(start, np.float64)[state]
     novice, llr = guide.copy(), np.zeros(len(state))
@@ -85,27 +90,27 @@ def ratio_laws(problem: Problem, policy: Array, start: Array, first: int, length
         only_guide += p[learner == 0].sum()
         only_novice += q[expert == 0].sum()
         line, action = np.nonzero((expert > 0) & (learner > 0))
-        moved = llr[line] + np.log(expert[line, action]) - np.log(learner[line, action])
         leads = now(world.transition, step)[state[line], action]  # [M', S]
         row, target = np.nonzero(leads)
         chance = leads[row, target]
-        key = np.stack([target, np.round(moved[row] / GRID)], -1)
-        key, where = np.unique(key, axis=0, return_inverse=True)
-        where = where.reshape(-1)
-        if len(key) > LARGEST_LAW:
+        moved = (llr[line] + now(ratio, step)[state[line], action])[row]
+        key = np.round(moved / GRID).astype(np.int64) * world.states + target
+        _, chosen, where = np.unique(key, return_index=True, return_inverse=True)
+        if len(chosen) > LARGEST_LAW:
+            if cut:
+                return laws
             raise ValueError(f"the ratio takes more than {LARGEST_LAW} values after {step - first + 1} steps")
-        state, llr = key[:, 0].astype(int), key[:, 1] * GRID
-        guide = np.bincount(where, p[line, action][row] * chance, len(key))
-        novice = np.bincount(where, q[line, action][row] * chance, len(key))
+        state, llr = target[chosen], moved[chosen]
+        guide = np.bincount(where, p[line, action][row] * chance, len(chosen))
+        novice = np.bincount(where, q[line, action][row] * chance, len(chosen))
         laws.append(_law(llr, guide, novice, only_guide, only_novice))
     return laws
 
 
 def _law(llr: np.ndarray, guide: np.ndarray, novice: np.ndarray, only_guide: float, only_novice: float) -> RatioLaw:
-    values, where = np.unique(llr, return_inverse=True)
-    where = where.reshape(-1)
-    p, q = np.bincount(where, guide, len(values)), np.bincount(where, novice, len(values))
-    return RatioLaw(np.r_[-np.inf, values, np.inf], np.r_[0.0, p, only_guide], np.r_[only_novice, q, 0.0])
+    _, chosen, where = np.unique(np.round(llr / GRID), return_index=True, return_inverse=True)
+    p, q = np.bincount(where, guide, len(chosen)), np.bincount(where, novice, len(chosen))
+    return RatioLaw(np.r_[-np.inf, llr[chosen], np.inf], np.r_[0.0, p, only_guide], np.r_[only_novice, q, 0.0])
 
 
 def distances(law: RatioLaw) -> Detectability:
@@ -115,9 +120,9 @@ def distances(law: RatioLaw) -> Detectability:
     middle = (p + q) / 2
     return Detectability(
         total_variation=total_variation,
-        kl=special.rel_entr(p, q).sum(),
+        kl=rel_entr(p, q).sum(),
         hellinger=((np.sqrt(p) - np.sqrt(q)) ** 2).sum(),
-        jensen_shannon=0.5 * (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(),
+        jensen_shannon=0.5 * (rel_entr(p, middle) + rel_entr(q, middle)).sum(),
         accuracy=(1 + total_variation) / 2,
         auc=(p * (np.cumsum(q) - q / 2)).sum(),
     )
@@ -134,36 +139,51 @@ class Recursion(NamedTuple):
     total_variation: Array  # [T] exact for a deterministic expert, otherwise an upper bound
 
 
-@exact
 def recursion(problem: Problem, policy: Array, row: Schedule) -> Recursion:
     """KL, Hellinger distance and total variation of every prefix of every chunk, in O(T S^2 A).
 
     Args:
       problem: the world and its expert.
       policy: [L, S, A].
-      row: columns [T] with `join` 0 or 1, without `back` and `noise`.
+      row: columns [T]; `beta` mixes the expert into the roll-in alone.
+
+    Raises:
+      ValueError: coins in `join`, or a row with `back`, `noise` or `patience` (`join`, `back` and `noise` are
+        not checked inside a transformation).
     """
+    columns = (row.join, row.back, row.noise)
+    if row.patience is not None:
+        raise ValueError("schedule.patience makes chunk lengths depend on states: use roll-outs and `estimate`")
+    if not any(isinstance(column, jax.core.Tracer) for column in columns):
+        join, back, noise = map(np.asarray, columns)
+        if ((join != 0) & (join != 1)).any() or back.any() or noise.any():
+            raise ValueError("a recursion along chunks needs `join` 0 or 1 at every step, and `back` and `noise` 0")
+    return _recursion(problem, policy, row)
+
+
+@exact
+def _recursion(problem: Problem, policy: Array, row: Schedule) -> Recursion:
     world = problem.world
     laws = interpreter.play(problem, policy, row)
-    horizon = world.horizon
-    expert = jnp.broadcast_to(problem.expert, (horizon, *problem.expert.shape[1:]))
-    learner = jnp.broadcast_to(policy, expert.shape)
-    ratio = jnp.where(expert > 0, log_ratio(problem, policy), 0.0)
-    each = (laws.guide * (expert * ratio).sum(-1)).sum(-1)
+    expert = jnp.broadcast_to(jnp.asarray(problem.expert), (world.horizon, world.states, world.actions))
+    learner = jnp.broadcast_to(jnp.asarray(policy), expert.shape)
+    each = special.rel_entr(expert, learner).sum(-1)  # [T, S] nats
+    now = jnp.where(laws.guide > 0, laws.guide * each, 0.0).sum(-1)
 
-    def later(carry: tuple[Array, Array], xs: tuple[Array, ...]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        weight, kl = carry
-        step, join, novice, h, pi, now = xs
-        weight = restart(join, weight, novice)
-        kl = restart(join, kl, jnp.zeros_like(kl)) + now
-        moves = weight[:, None] * jnp.sqrt(h * pi)
+    def later(carry: tuple[Array, ...], xs: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        step, join, novice, h, pi, gained = xs
+        alike, agreed, kl = (
+            jnp.where(join > 0, fresh, value) for fresh, value in zip((novice, novice, 0.0), carry, strict=True)
+        )
         leave = at(world.transition, step).reshape(-1, world.states)
-        return (moves.reshape(-1) @ leave, kl), (moves.sum(), kl)
+        alike, agreed = alike[:, None] * jnp.sqrt(h * pi), agreed[:, None] * jnp.minimum(h, pi)
+        after = (alike.reshape(-1) @ leave, agreed.reshape(-1) @ leave, kl + gained)
+        return after, (alike.sum(), agreed.sum(), kl + gained)
 
-    start = (jnp.asarray(world.initial), jnp.zeros((), each.dtype))
-    xs = (jnp.arange(horizon), row.join, laws.novice, expert, learner, each)
-    affinity, kl = jax.lax.scan(later, start, xs)[1]
-    return Recursion(kl, 2 * (1 - affinity), 1 - laws.agreement)
+    start = jnp.asarray(world.initial)
+    xs = (jnp.arange(world.horizon), row.join, laws.novice, expert, learner, now)
+    affinity, agreement, kl = jax.lax.scan(later, (start, start, jnp.zeros((), start.dtype)), xs)[1]
+    return Recursion(kl, 2 * (1 - affinity), 1 - agreement)
 
 
 # ---- the scheming learner -------------------------------------------------------------------------------------
