@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from dagger_jax import exact, randomness, rollout
 from dagger_jax.controllers import Controller, Seen
+from dagger_jax.gates import Gate
 from dagger_jax.labels import Label, imitate
 from dagger_jax.learners import Tabular
 from dagger_jax.schedules import training_weights
@@ -23,6 +24,7 @@ class Moment(NamedTuple):
     row: Schedule  # columns [T], as they were played
     acting: Array  # [L, S, A] the learner's policy that played this round
     play: Play  # what the interpreter saw
+    asked: Array  # [] labels asked, per episode
     memory: Any  # the learner's memory after this round's labels
     newest: Array  # [L, S, A] the policy fitted to it
 
@@ -63,6 +65,7 @@ def run(
     label: Label = imitate,
     measure: Callable[[Moment], Any] = lambda moment: None,
     controller: Controller | None = None,
+    gate: Gate | None = None,
     episodes: Array | float = jnp.inf,
     key: Array | None = None,
 ) -> Outcome:
@@ -76,23 +79,31 @@ def run(
       label: what is asked of the expert.
       measure: pure; what it returns of each round is stacked in `Outcome.measured`.
       controller: rewrites `join` round by round from what it has seen; None: the schedule's own.
+      gate: where the expert takes over from the novice and is asked; None: where the schedule says. It reads the
+        novice's walk, and labels of the guide are not gated.
       episodes: how many the interpreter plays a round, for the controller's confidence limits.
       key: for learners that draw.
     """
 
     def one_round(carry: tuple[Any, ...], xs: tuple[Array, Schedule]) -> tuple[tuple[Any, ...], Any]:
-        memory, acting, control, starts = carry
+        memory, mixture, control, starts, law = carry
         round, row = xs
         row = row if controller is None else row._replace(join=starts)
+        acting = mixture
+        if gate is not None:
+            taken = gate(problem, memory, mixture, law)[..., None]
+            acting = taken * problem.expert + (1 - taken) * mixture
         play = interpreter(acting, row, round)
-        batch = label(problem, play, row, acting)
+        law = play.novice.sum(-1)
+        asked = play if gate is None else play._replace(novice=taken * play.novice)
+        batch = label(problem, asked, row, acting)
         memory = learner.update(None if draws is None else jax.random.fold_in(draws, round), memory, batch, row.keep)
         newest = learner.policy(learner.params(memory), problem.world)
-        measured = measure(Moment(round, row, acting, play, memory, newest))
+        measured = measure(Moment(round, row, acting, play, batch.weight.sum(), memory, newest))
         if controller is not None:
             control, starts = controller.update(control, _seen(problem, row, play, acting, episodes))
             starts = starts.astype(row.beta.dtype)
-        return (memory, (1 - row.rate) * acting + row.rate * newest, control, starts), measured
+        return (memory, (1 - row.rate) * mixture + row.rate * newest, control, starts, law), measured
 
     begin, draws = (None, None) if key is None else jax.random.split(key)
     memory = learner.init(begin)
@@ -100,8 +111,10 @@ def run(
     rounds = jnp.arange(schedule.beta.shape[0])
     control, starts = (None, None) if controller is None else controller.init(problem.world.horizon)
     starts = None if starts is None else starts.astype(schedule.beta.dtype)
-    carry = (memory, untrained, control, starts)
-    (memory, acting, control, _), measured = jax.lax.scan(one_round, carry, (rounds, schedule))
+    horizon, states = problem.world.horizon, problem.world.states
+    unplayed = jnp.zeros((horizon, states), untrained.dtype)
+    carry = (memory, untrained, control, starts, unplayed)
+    (memory, acting, control, _, _), measured = jax.lax.scan(one_round, carry, (rounds, schedule))
     newest = learner.policy(learner.params(memory), problem.world)
     return Outcome(memory, newest, acting, measured, control)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
+from flax import struct
 
 from dagger_jax.environments.tabular import backward
 from dagger_jax.types import Array, Batch, Play, Problem, Schedule
@@ -40,6 +41,25 @@ def deviate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch
     after = row.after[:, None, None]
     to_go = after * by_expert + (1 - after) * by_learner
     return _batch(problem, weight[..., None] * (to_go - to_go.min(-1, keepdims=True)), weight)
+
+
+class RollOut(struct.PyTreeNode):
+    """Cost-to-go of a one-step deviation after which the learner acts for `steps` steps, then the expert.
+
+    VW's --search_rollout_num_steps, and THOR's horizon (arXiv 1805.11240): 0 steps are AggreVaTe's label, T steps
+    the learner's own costs-to-go. Costs-to-go are exact.
+    """
+
+    steps: int = struct.field(pytree_node=False)
+
+    def __call__(self, problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+        """A batch as `imitate`'s."""
+        weight = imitate(problem, play, row, policy).weight
+        to_go, value = backward(problem.world, problem.expert)
+        for _ in range(self.steps):
+            value = jnp.concatenate([(policy * to_go).sum(-1), value[-1:]])
+            to_go = problem.world.cost + jnp.einsum("...sap,...p->...sa", problem.world.transition, value[1:])
+        return _batch(problem, weight[..., None] * (to_go - to_go.min(-1, keepdims=True)), weight)
 
 
 def _batch(problem: Problem, costs: Array, weight: Array) -> Batch:

@@ -14,6 +14,9 @@ import numpy as np
 import optax
 
 from dagger_jax import schedules
+from dagger_jax.controllers import AdaptiveWindow, ChangePoint, Controller, JumpStart
+from dagger_jax.gates import Gate, NoveltyQuantile, ThriftyQuantile
+from dagger_jax.labels import Label, RollOut, imitate
 from dagger_jax.types import Array, Schedule
 
 # ---- lengths over rounds --------------------------------------------------------------------------------------
@@ -101,10 +104,13 @@ def corrections(fork: Array, horizon: int, length: Array | int | None = None) ->
 
 
 class Strategy(NamedTuple):
-    """A published strategy with its usual parameters."""
+    """A published strategy with its usual parameters: a schedule, and what rewrites it while it runs."""
 
     build: Callable[[int, int], Schedule]  # (rounds, horizon) -> [N, T]
     source: str
+    controller: Controller | None = None
+    gate: Gate | None = None
+    label: Label = imitate
 
 
 def _tenth(horizon: int) -> float:
@@ -165,5 +171,35 @@ STRATEGIES: dict[str, Strategy] = {
             jnp.round(jnp.linspace(0, horizon - 1, rounds)).astype(jnp.int32), horizon, max(1, horizon // 8)
         ),
         "schedules notes: a prefix by the learner, k steps by the expert, forks spread over the episode",
+    ),
+    "jsrl_gated": Strategy(
+        schedules.behavioural_cloning,
+        "Uchendu et al. 2023, arXiv 2204.02372: the chunk halves while performance holds",
+        controller=JumpStart(),
+    ),
+    "adwin": Strategy(
+        schedules.dagger,
+        "after arXiv 2605.28396: a window that doubles while late errors are like early ones",
+        controller=AdaptiveWindow(),
+    ),
+    "change_point": Strategy(
+        schedules.dagger,
+        "after arXiv 2605.13643: chunks end at a BIC change point of the error by offset",
+        controller=ChangePoint(),
+    ),
+    "thrifty_quantile": Strategy(
+        schedules.dagger,
+        "Hoque et al. 2021, arXiv 2109.08273: novelty or doubt, thresholds refitted to a rate of 20%",
+        gate=ThriftyQuantile(0.2),
+    ),
+    "crsail_quantile": Strategy(
+        schedules.dagger,
+        "arXiv 2512.00453: the most novel 20% of steps",
+        gate=NoveltyQuantile(0.2),
+    ),
+    "rollout_steps": Strategy(
+        schedules.dagger,
+        "VW --search_rollout_num_steps: the learner acts for 4 steps after a deviation, then the expert",
+        label=RollOut(4),
     ),
 }

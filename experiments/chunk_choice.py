@@ -13,9 +13,9 @@ import optax
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from dagger_jax import controllers, rollout, schedules
+from dagger_jax import controllers, labels, rollout, schedules
 from dagger_jax.environments import gallery
-from dagger_jax.strategies import inverse_sigmoid, over_rounds
+from dagger_jax.strategies import STRATEGIES, inverse_sigmoid, over_rounds
 from dagger_jax.types import Problem, Schedule
 from experiments import chunk_choice_figures, chunk_training, claim, study
 from experiments.claim import Claim, Finding, Measurement, Settings
@@ -43,13 +43,15 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
 class Method(NamedTuple):
     """A way to choose chunk lengths: a schedule over rounds, perhaps rewritten by a controller."""
 
-    kind: str  # fixed, schedule or controller
+    kind: str  # fixed, schedule, controller or published
     schedule: Schedule
     controller: Any = None
+    gate: Any = None
+    label: labels.Label = labels.imitate
 
 
 def methods(horizon: int, rounds: int) -> dict[str, Method]:
-    """Every fixed length that is a power of two or T, round schedules from optax, and every controller."""
+    """Every fixed length that is a power of two or T, round schedules from optax, controllers, published strategies."""
 
     def over(schedule: Any) -> Schedule:
         lengths = over_rounds(schedule, rounds, horizon)
@@ -85,6 +87,11 @@ def methods(horizon: int, rounds: int) -> dict[str, Method]:
         | {name: Method("schedule", over(schedule)) for name, schedule in changing.items()}
         | {name: Method("controller", start, controller) for name, controller in reacting.items()}
         | {"accumulated disagreement": Method("controller", patient)}
+        | {
+            name.replace("_", " "): Method("published", each.build(rounds, horizon), *each[2:])
+            for name, each in STRATEGIES.items()
+            if name not in ("jsrl_gated", "adwin", "change_point")  # controllers above
+        }
     )
 
 
@@ -126,8 +133,16 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     planned = cell["method"] == "optimal partition"
     method = methods(settings.horizon, settings.rounds)["k = 1" if planned else cell["method"]]
     keys = jax.random.split(jax.random.key(settings.seed), settings.runs)
-    policies, joins, chunks, parted = chunk_training.train(
-        batch, samplers, method.schedule, method.controller, keys, episodes=settings.episodes, shared=shared
+    policies, joins, handovers, asked, parted = chunk_training.train(
+        batch,
+        samplers,
+        method.schedule,
+        method.controller,
+        method.gate,
+        keys,
+        label=method.label,
+        episodes=settings.episodes,
+        shared=shared,
     )
     steps = 2 * settings.runs * settings.rounds * settings.episodes * settings.horizon
     if planned:
@@ -141,14 +156,19 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         ]
         return Measurement(points, steps)
     gap, seen = chunk_training.judge(batch, policies, joins)
-    handovers = np.asarray(chunks, float)
-    price = np.cumsum(settings.episodes * (PER_QUERY * handovers + PER_STEP * settings.horizon), axis=1)
+    handovers, asked = np.asarray(handovers, float), np.asarray(asked, float)
+    price = np.cumsum(settings.episodes * (PER_QUERY * handovers + PER_STEP * asked), axis=1)
     if method.schedule.patience is not None:  # the exact recursion cannot know where its chunks end
         seen = np.asarray(parted, float)
     points = [
         common
         | {"kind": method.kind, "round": n + 1, "run": run, "gap": gap[run, n], "interpreter": "exact"}
-        | {"price": price[run, n], "handovers": handovers[run, n], "detectability": seen[run, n]}
+        | {
+            "price": price[run, n],
+            "handovers": handovers[run, n],
+            "labels": asked[run, n],
+            "detectability": seen[run, n],
+        }
         for run in range(settings.runs)
         for n in range(settings.rounds)
     ]
@@ -164,13 +184,13 @@ class AtBudget(NamedTuple):
     kind: str
     gap: np.ndarray  # [R]
     detectability: np.ndarray  # [R]
-    chunk: np.ndarray  # [R] mean length in the round
 
 
 def at_budget(settings: Settings, table: pa.Table) -> dict[str, dict[str, AtBudget]]:
     """By world and method: values when the price of one chunk of T steps an episode, in every round, is spent.
 
-    Between two rounds they are interpolated in price.
+    Between two rounds they are interpolated in price. A published strategy that has not spent it after its last
+    round is read there, at the lower price.
     """
     budget = settings.rounds * settings.episodes * (PER_QUERY + PER_STEP * settings.horizon)
     rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
@@ -181,14 +201,14 @@ def at_budget(settings: Settings, table: pa.Table) -> dict[str, dict[str, AtBudg
     for (world, method, kind), own in rows.items():
         columns = {
             name: np.array([row[name] for row in own], float).reshape(settings.runs, settings.rounds)
-            for name in ("price", "gap", "detectability", "handovers")
+            for name in ("price", "gap", "detectability")
         }
         price = columns.pop("price")
-        gap, seen, handovers = (
+        gap, seen = (
             np.array([np.interp(budget, price[run], values[run]) for run in range(settings.runs)])
             for values in columns.values()
         )
-        found.setdefault(world, {})[method] = AtBudget(kind, gap, seen, settings.horizon / handovers)
+        found.setdefault(world, {})[method] = AtBudget(kind, gap, seen)
     return found
 
 
@@ -293,9 +313,10 @@ CLAIM = Claim(
     ),
     columns={
         "method": pa.string(),  # how the chunk length is chosen
-        "kind": pa.string(),  # fixed, schedule, controller; plan for the best partition
+        "kind": pa.string(),  # fixed, schedule, controller, published; plan for the best partition
         "price": pa.float64(),  # spent so far, in labels; of a hand-over, in units of cost, where kind is plan
         "handovers": pa.float64(),  # per episode of the round
+        "labels": pa.float64(),  # per episode of the round
         "detectability": pa.float64(),  # mean T_j over the steps, of the policy after the round
         "best_fixed": pa.float64(),  # hand-over cost plus bound of the best equal chunks, where kind is plan
     },

@@ -1,5 +1,6 @@
 """Figures of the chunk-length frontier."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,15 +13,16 @@ KINDS = {
     "fixed": ("#0072B2", "o", "fixed length"),
     "schedule": ("#009E73", "s", "schedule over rounds"),
     "controller": ("#D55E00", "^", "controller"),
+    "published": ("#8A5A9E", "x", "published strategy"),
 }
 
 
 def frontier(found: Mapping[str, Mapping[str, Any]], budget: float) -> Figure:
     """Gap against detectability at the same price, a panel a world; methods are numbered, fixed lengths joined."""
     caption = (
-        "Regret against detectability at an equal price. Blue: fixed lengths k, joined; squares: schedules over "
-        "rounds; triangles: controllers, all numbered as in the legend. Bars: 95% intervals over runs. Dotted: the "
-        "detectability budget. Down and to the left is better; k = 1 cannot be detected."
+        "Regret against detectability at an equal price. Blue: fixed lengths k, joined; squares: schedules over rounds; "
+        "triangles: controllers; crosses: published strategies, all numbered as in the legend. Bars: 95% intervals over "
+        "runs. Dotted: the detectability budget. Down and to the left is better; k = 1 cannot be detected."
     )
     figure, axes = report.panels(len(found), caption=caption)
     figure.set_size_inches(5.2 * len(found), 6.6)
@@ -42,8 +44,7 @@ def frontier(found: Mapping[str, Mapping[str, Any]], budget: float) -> Figure:
     axes[0].set_ylabel("gap at equal price (cost per episode)")
     axes[0].legend(fontsize=9)
     key = "   ".join(f"{number} {method}" for method, number in numbered.items())
-    half = key[: len(key) // 2].rfind("   ")
-    figure.supxlabel(key[:half] + "\n" + key[half:].strip(), fontsize=8.5)
+    figure.supxlabel("\n".join(textwrap.wrap(key, 200, break_on_hyphens=False)), fontsize=8.5)
     return figure
 
 

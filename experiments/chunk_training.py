@@ -6,24 +6,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dagger_jax import bounds, evidence, exact, interaction, learners, planning, randomness, rollout, schedules
+from dagger_jax import bounds, evidence, exact, interaction, labels, learners, planning, randomness, rollout, schedules
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
 
 
-@functools.partial(jax.jit, static_argnames=("episodes", "shared"))
+@functools.partial(jax.jit, static_argnames=("label", "episodes", "shared"))
 def train(
     problems: Problem,
     samplers: rollout.Tables,
     schedule: Schedule,
     controller: Any,
+    gate: Any,
     keys: Array,
     *,
+    label: labels.Label,
     episodes: int,
     shared: bool,
-) -> tuple[Array, Array, Array, Array]:
-    """Policies [R, N, L, S, A] after each round; the chunk starts [R, N, T] that were played; hand-overs [R, N];
-    and how often the walkers had parted before a step of the same chunk [R, N], which is T_j averaged over steps.
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Policies [R, N, L, S, A] after each round; the chunk starts [R, N, T] that were played; hand-overs and labels an
+    episode [R, N]; and, with patience, how often the walkers had parted before a step of the same chunk [R, N], which
+    is T_j averaged over steps.
+
+    A label on the novice's walk is a hand-over of its own, as is the start of a chunk that is labelled.
     """
     ids = jnp.arange(episodes, dtype=jnp.uint32)
 
@@ -31,20 +36,31 @@ def train(
         learner = learners.tabular(problem.world, learners.Majority(), shared)
         words = randomness.words(key)
 
-        def record(moment: interaction.Moment) -> tuple[Array, Array, Array, Array]:
+        def record(moment: interaction.Moment) -> tuple[Array, ...]:
+            row = moment.row
+            if schedule.patience is None:
+                calls = evidence.prices(row._replace(label_novice=0 * row.label_novice)).handovers
+                on_novice = moment.asked - (row.label_guide > 0).sum()
+                return moment.newest, row.join, calls + on_novice, moment.asked, jnp.zeros(())
             # Played once more for what `Play` does not say; XLA merges it with the round where it is the same.
             round_key = randomness.for_round(words, moment.round)
-            kept = rollout.play(sampler, moment.acting, moment.row, round_key, ids)[1]
-            if schedule.patience is None:
-                return moment.newest, moment.row.join, kept.chunks.mean(), jnp.zeros(())
-            seen = rollout.trace(sampler, moment.newest, moment.row, round_key, ids)
+            kept = rollout.play(sampler, moment.acting, row, round_key, ids)[1]
+            seen = rollout.trace(sampler, moment.newest, row, round_key, ids)
             together, joined = jnp.asarray(seen.together), jnp.asarray(seen.joined)
             before = jnp.concatenate([jnp.ones_like(together[:1]), together[:-1]])
-            return moment.newest, moment.row.join, kept.chunks.mean(), (~before & ~joined).mean()
+            return moment.newest, row.join, kept.chunks.mean(), moment.asked, (~before & ~joined).mean()
 
         interpreter = interaction.by_sampling(sampler, words, ids)
         return interaction.run(
-            problem, schedule, learner, interpreter, measure=record, controller=controller, episodes=float(episodes)
+            problem,
+            schedule,
+            learner,
+            interpreter,
+            label=label,
+            measure=record,
+            controller=controller,
+            gate=gate,
+            episodes=float(episodes),
         ).measured
 
     return jax.vmap(one)(problems, samplers, keys)

@@ -26,7 +26,7 @@ ORDER = [
     ["environments.gallery"],
     ["environments"],
     ["rollout", "exact"],
-    ["labels", "oracle", "controllers"],
+    ["labels", "oracle", "controllers", "gates"],
     ["interaction"],
     ["algorithms", "evidence"],
     ["bounds", "growth", "strategies", "planning", "detect.ratio", "detect.samples"],

@@ -154,7 +154,7 @@ def test_everything_is_traced_and_labels_every_step_once():
             np.testing.assert_array_equal(offset, wanted)
             seen.add(bytes(boundary.astype(bool)))
         schedules.validate(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), tables))
-    assert len(seen) > 1000
+    assert len(seen) > 700
 
 
 def test_random_phase_by_a_vmapped_offset():

@@ -1,6 +1,6 @@
 """Who is writing, the expert or the learner? Exactly, by roll-outs, and by learned detectors."""
 
-from dagger_jax.detect.learned import KernelTest, Tested, classify, kernel_test, one_hot
+from dagger_jax.detect.learned import KernelTest, Tested, classify, codes, kernel_test, one_hot
 from dagger_jax.detect.ratio import (
     Defection,
     Detectability,
@@ -12,7 +12,7 @@ from dagger_jax.detect.ratio import (
     recursion,
     scheme,
 )
-from dagger_jax.detect.samples import Estimate, estimate, ratios
+from dagger_jax.detect.samples import Estimate, auc, estimate, ratios
 
 __all__ = [
     "Defection",
@@ -22,7 +22,9 @@ __all__ = [
     "RatioLaw",
     "Recursion",
     "Tested",
+    "auc",
     "classify",
+    "codes",
     "distances",
     "estimate",
     "kernel_test",
