@@ -1,6 +1,5 @@
 """Figures of the chunk-length frontier."""
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,9 +19,9 @@ KINDS = {
 def frontier(found: Mapping[str, Mapping[str, Any]], budget: float) -> Figure:
     """Gap against detectability at the same price, a panel a world; methods are numbered, fixed lengths joined."""
     caption = (
-        "Regret against detectability at an equal price. Blue: fixed lengths k, joined; squares: schedules over rounds; "
-        "triangles: controllers; crosses: published strategies, all numbered as in the legend. Bars: 95% intervals over "
-        "runs. Dotted: the detectability budget. Down and to the left is better; k = 1 cannot be detected."
+        "Regret against detectability at an equal price. Blue: fixed lengths k, joined; squares: schedules over "
+        "rounds; triangles: controllers; crosses: published strategies, all numbered as in the legend. Bars: 95% "
+        "intervals over runs. Dotted: the detectability budget. Down and left is better; k = 1 cannot be detected."
     )
     figure, axes = report.panels(len(found), caption=caption)
     figure.set_size_inches(5.2 * len(found), 6.6)
@@ -39,12 +38,17 @@ def frontier(found: Mapping[str, Mapping[str, Any]], budget: float) -> Figure:
                 text = method if kind == "fixed" else str(numbered.setdefault(method, len(numbered) + 1))
                 ax.annotate(text, (px, py), xytext=(5, 4), textcoords="offset points", fontsize=8, color=colour)
         ax.axvline(budget, color="#888888", linestyle=":")
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+        ax.tick_params(axis="y", which="both", labelsize=8)
         ax.set_title(world)
         ax.set_xlabel("mean T_j: what a detector can know (total variation)")
     axes[0].set_ylabel("gap at equal price (cost per episode)")
     axes[0].legend(fontsize=9)
-    key = "   ".join(f"{number} {method}" for method, number in numbered.items())
-    figure.supxlabel("\n".join(textwrap.wrap(key, 200, break_on_hyphens=False)), fontsize=8.5)
+    names = [f"{number} {method}" for method, number in numbered.items()]
+    lines = ["    ".join(names[start : start + 9]) for start in range(0, len(names), 9)]
+    figure.supxlabel("\n".join(lines), fontsize=8.5)
     return figure
 
 
