@@ -1,0 +1,117 @@
+"""Gates by budget, labels after k steps of the learner, and evidence by price and by offset."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dagger_jax import evidence, exact, gates, interaction, labels, learners, schedules
+from dagger_jax.environments import gallery
+from dagger_jax.environments.tabular import backward
+from dagger_jax.precision import exact as exactly
+from dagger_jax.types import Play
+
+T, S, A = 6, 4, 3
+
+
+# ---- gates -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.3, 0.77, 1.0])
+@pytest.mark.parametrize("digits", [1, 12])
+def test_above_quantile_takes_its_share_of_the_highest(rate, digits):
+    """Exactly the rate, with ties (scores of one digit) and without; nothing lower while something higher is free."""
+    rng = np.random.default_rng(0)
+    scores, law = rng.random((T, S)).round(digits), rng.dirichlet(np.ones(S), T)
+    taken = exactly(gates.above_quantile)(scores, law, rate)
+    assert (taken * law).sum() / law.sum() == pytest.approx(rate, abs=1e-12)  # float64 sums of 24 numbers
+    partial = np.unique(scores[(taken > 0) & (taken < 1)])
+    assert len(partial) <= 1
+    if 0 < rate < 1:
+        assert scores[taken == 1].min(initial=2) >= scores[taken < 1].max(initial=-1)
+
+
+def test_without_a_law_everything_is_asked():
+    assert (np.asarray(gates.above_quantile(jnp.ones((T, S)), jnp.zeros((T, S)), 0.1)) == 1).all()
+
+
+@pytest.mark.parametrize("gate", [gates.NoveltyQuantile(0.25), gates.ThriftyQuantile(0.25)])
+def test_a_gate_asks_its_share_and_hands_over_where_it_asks(gate):
+    """From the second round on; the share is of the last round's law, so it drifts with the policy, by little."""
+    problem = gallery.random_mdp(T, S, A, seed=3, observations=2, concentration=2.0)
+    learner = learners.tabular(problem.world, learners.LogLoss(1.0), shared=False)
+
+    def run(problem, schedule):
+        see = lambda moment: (moment.asked, moment.acting, moment.play.novice.sum(-1))
+        interpreter = interaction.exactly(problem)
+        return interaction.run(problem, schedule, learner, interpreter, measure=see, gate=gate).measured
+
+    plain = schedules.dagger(30, T, np.zeros(30))
+    asked, acting, law = exactly(run)(problem, plain)
+    assert asked[0] == pytest.approx(T)  # no law yet: the expert does all
+    np.testing.assert_allclose(acting[0], np.broadcast_to(problem.expert, acting[0].shape))
+    share = asked[5:] / T
+    low = 0.125 if isinstance(gate, gates.ThriftyQuantile) else 0.2  # both halves may choose the same states
+    assert low - 0.01 < share.mean() < 0.3
+    np.testing.assert_allclose(law.sum(-1), 1.0, rtol=1e-12)
+
+
+# ---- labels -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stationary", [False, True])
+@pytest.mark.parametrize("steps", range(T + 1))
+def test_roll_out_label_is_the_learner_for_k_steps_then_the_expert(steps, stationary):
+    """By the definition: cost-to-go of the policy that deviates at t, follows the learner, then the expert."""
+    problem = gallery.random_mdp(T, S, A, seed=1, stationary=stationary)
+    policy = np.random.default_rng(0).dirichlet(np.ones(A), (T, S))
+    play, row = Play(np.full((T, S, A), 1 / S / A), None, None), schedules.row(schedules.dagger(1, T), 0)
+    label = labels.RollOut(steps)
+    costs = exactly(lambda problem, policy, row: label(problem, play, row, policy).costs)(problem, policy, row)
+    expert = np.broadcast_to(problem.expert, (T, S, A))
+    for t in range(T):
+        follows = np.where((np.arange(T) <= t + steps)[:, None, None], policy, expert)
+        to_go = backward(problem.world, follows)[0][t]
+        np.testing.assert_allclose(costs[t], (to_go - to_go.min(-1, keepdims=True)) / S, atol=1e-13)
+
+
+# ---- prices and offsets -------------------------------------------------------------------------------
+
+
+def test_prices_of_the_rows_that_matter():
+    """T labels each; hand-overs: one for cloning, one a chunk, one a label for DAgger, 1/p on average for coins."""
+    rows = {
+        (12, 1): schedules.behavioural_cloning(1, 12),
+        (12, 3): schedules.chunked(1, schedules.partition(12, [2, 9, 1])),
+        (12, 12): schedules.dagger(1, 12),
+        (12, 1 + 11 / 4): schedules.chunked(1, schedules.geometric(12, 4.0)),
+    }
+    for wanted, schedule in rows.items():
+        assert tuple(map(float, evidence.prices(schedules.row(schedule, 0)))) == pytest.approx(wanted)
+
+
+def test_evidence_by_offset():
+    """Chunks of 2 and 3 steps: offsets 0, 1 occur twice, 2 once; T_j is what parted before the step."""
+    row = schedules.row(schedules.chunked(1, schedules.partition(5, [2, 3])), 0)
+    eps, agreement = np.array([0.1, 0.2, 0.3, 0.4, 0.5]), np.array([0.9, 0.8, 0.7, 0.5, 0.2])
+    seen = exactly(evidence.by_offset)(row, eps, agreement)
+    np.testing.assert_allclose(seen.eps, [0.2, 0.3, 0.5, 0, 0])
+    np.testing.assert_allclose(seen.distance, [0, (0.1 + 0.3) / 2, 0.5, 0, 0])
+    np.testing.assert_array_equal(seen.labels, [2, 2, 1, 0, 0])
+    np.testing.assert_array_equal(seen.handovers, [2, 0, 0, 0, 0])
+    np.testing.assert_array_equal(seen.steps, [2, 2, 1, 0, 0])
+    mean = exactly(evidence.detectability)(row, agreement)
+    assert mean == pytest.approx((seen.distance * seen.steps).sum() / 5)
+
+
+def test_detectability_is_zero_for_single_steps_and_grows_with_the_chunk():
+    problem = gallery.chunk_reset(12)
+    policy = np.broadcast_to([0.9, 0.1], (12, 2, 2))
+    means = []
+    for k in (1, 2, 3, 4, 6, 12):
+        row = schedules.row(schedules.chunked(1, schedules.starts(12, k)), 0)
+        laws = exact.play(problem, policy, row)
+        means.append(float(exactly(evidence.detectability)(row, laws.agreement)))
+        wanted = np.mean([1 - 0.9**j for j in range(k)])  # T_j = 1 - (1 - eps)^j
+        assert means[-1] == pytest.approx(wanted, rel=1e-12)
+    assert means[0] == 0
+    assert (np.diff(means) > 0).all()
