@@ -14,7 +14,10 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["dagger_jax*", "experiments*"]),
     package_data={"experiments": ["worlds/*.npz"]},
-    # Lower bounds: the oldest versions the suite was run on. Upper bounds: the next release not yet run.
+    # Run on: jax 0.10.2, flax 0.12.8, optax 0.2.8, chex 0.1.92, numpy 2.4.6, absl-py 2.5.1, scipy 1.17.1,
+    # pyarrow 25.0.1, matplotlib 3.11, rich 15, scikit-learn 1.9. Upper bounds are the next release that may break
+    # something; lower
+    # ones are the first with what is used, not each of them run.
     install_requires=[
         "jax>=0.10.2,<0.12",
         "flax>=0.12.8,<0.13",

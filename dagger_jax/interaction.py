@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from dagger_jax import exact, randomness, rollout
@@ -11,7 +12,7 @@ from dagger_jax.controllers import Controller, Seen
 from dagger_jax.gates import Gate
 from dagger_jax.labels import Label, imitate
 from dagger_jax.learners import Tabular
-from dagger_jax.schedules import training_weights
+from dagger_jax.schedules import training_weights, validate
 from dagger_jax.types import Array, Play, Problem, Schedule
 
 Interpreter = Callable[[Array, Schedule, Array], Play]
@@ -83,7 +84,12 @@ def run(
         novice's walk, and labels of the guide are not gated.
       episodes: how many the interpreter plays a round, for the controller's confidence limits.
       key: for learners that draw.
+
+    Raises:
+      ValueError: a concrete schedule that makes no sense, see `schedules.validate`.
     """
+    if not isinstance(schedule.beta, jax.core.Tracer):
+        validate(schedule)
 
     def one_round(carry: tuple[Any, ...], xs: tuple[Array, Schedule]) -> tuple[tuple[Any, ...], Any]:
         memory, mixture, control, starts, law = carry

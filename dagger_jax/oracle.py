@@ -71,7 +71,8 @@ def policy(problem: Problem, row: Schedule, errors: Array, focus: Focus = "even"
     Raises:
       ValueError: a step that asks no label, or an error that no action makes (not checked inside vmap).
 
-    Where the law has no mass, the action of greatest cost-to-go is taken. An error takes the costliest action
+    Errors are by state: an oracle sees the state, also where the learner's observation does not tell it. Where the
+    law has no mass, the action of greatest cost-to-go is taken. An error takes the costliest action
     that the expert would not take for certain.
     """
     asked = row.label_guide + row.label_novice

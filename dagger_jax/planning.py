@@ -18,7 +18,7 @@ class Partition(NamedTuple):
 
 
 def optimal_partition(
-    eps: Array, recoverability: Array, span: Array, per_chunk: Array | float, detectability: Array | float = 1.0
+    eps: Array, recoverability: Array | float, span: Array, per_chunk: Array | float, detectability: Array | float = 1.0
 ) -> Partition:
     """The partition of least hand-over cost plus bound 7.2(4), by dynamic programming; exact, O(T^2).
 

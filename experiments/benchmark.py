@@ -5,6 +5,8 @@ python -m experiments.benchmark --out=benchmark.json
 
 import json
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,15 +27,12 @@ from dagger_jax.types import Array, Problem, World
 STATES, ACTIONS, HORIZON = 100, 5, 1000
 
 OUT = flags.DEFINE_string("out", None, "Where the figures go, a .json file; nowhere if not given.")
-REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each program; medians are reported.", lower_bound=1)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each program, from 1; medians are reported.")
 BATCHES = flags.DEFINE_list(
     "batches", ["1024", "4096", "16384", "65536", "1048576"], "Episodes at once, comma-separated."
 )
 BASELINE_LIMIT = flags.DEFINE_integer(
-    "baseline_limit",
-    16384,
-    "The largest batch of the naive roll-out, which is slow and stores much.",
-    lower_bound=1,
+    "baseline_limit", 16384, "The largest batch of the naive roll-out, from 1: it is slow and stores much."
 )
 
 
@@ -141,12 +140,38 @@ def whole(repeats: int, count: int = 512, seeds: int = 16) -> dict[str, Any]:
     }
 
 
+def checked() -> list[int]:
+    """The batches. Bad flags end the program with one line and status 2 before anything is measured."""
+    try:
+        batches = [int(batch) for batch in BATCHES.value]
+    except ValueError:
+        batches = [0]
+    wrong = None
+    if min(batches) < 1:
+        wrong = f"--batches: {','.join(BATCHES.value)!r} is not allowed; allowed: whole numbers from 1, comma-separated"
+    elif REPEATS.value < 1 or BASELINE_LIMIT.value < 1:
+        wrong = "--repeats and --baseline_limit: allowed: whole numbers from 1"
+    elif OUT.value:
+        path = Path(OUT.value)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-"):
+                pass
+            wrong = f"--out: {path} is a directory; allowed: a file" if path.is_dir() else None
+        except OSError as error:
+            wrong = f"--out: {path} cannot be written ({error.strerror}); allowed: a file in a writable directory"
+    if wrong:
+        print(f"benchmark: {wrong}", file=sys.stderr)
+        raise SystemExit(2)
+    return batches
+
+
 def main(argv: list[str]) -> None:
     """Measures, prints and writes."""
     if argv[1:]:
         raise app.UsageError(f"unknown arguments {argv[1:]}")
     logging.set_verbosity(logging.WARNING)  # not which backends JAX did not find
-    batches = [int(batch) for batch in BATCHES.value]
+    batches = checked()
     found = {
         "device": record.device(),
         "versions": record.versions(),
@@ -169,7 +194,6 @@ def main(argv: list[str]) -> None:
     console.print(f"{whole_runs['what']}: {rates}, compile {whole_runs['compile_seconds']:.1f} s", markup=False)
     if OUT.value:
         path = Path(OUT.value)
-        path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, json.dumps(found, indent=2).encode())
         console.print(f"written to {path}", markup=False)
 

@@ -28,11 +28,15 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
     preset: {
         "experts": ("deterministic", "stochastic"),
         "learners": ("random", "oracle_even", "oracle_worst"),
-        "horizons": (12,),
+        "horizons": horizons,
         "worlds": worlds,
         "runs": runs,
     }
-    for preset, worlds, runs in (("quick", 100, 1), ("default", 500, 1), ("full", 1000, 10))
+    for preset, horizons, worlds, runs in (
+        ("quick", (12,), 100, 1),
+        ("default", (6, 16), 300, 1),
+        ("full", (4, 8, 16, 32), 1000, 5),
+    )
 }
 
 
@@ -55,10 +59,7 @@ KINDS: Mapping[str, Kind] = {
     "behavioural_cloning": Kind("cloning", lambda rng, horizon: schedules.behavioural_cloning(1, horizon)),
     "dagger": Kind("chunks", lambda rng, horizon: schedules.dagger(1, horizon, np.zeros(1))),
     "chunked": Kind("chunks", lambda rng, horizon: schedules.chunked(1, _random_starts(rng, horizon))),
-    "geometric": Kind(
-        "chunks",
-        lambda rng, horizon: schedules.chunked(1, schedules.geometric(horizon, 1 + horizon * rng.random())),
-    ),
+    "geometric": Kind("chunks", lambda rng, horizon: schedules.chunked(1, _random_coins(rng, horizon))),
     "reset": Kind("reset", lambda rng, horizon: schedules.reset(1, _random_starts(rng, horizon))),
 }
 BETAS: Mapping[str, Callable[[int], Array]] = {
@@ -111,11 +112,12 @@ def _instance(problem: Problem, row: Schedule, drawn: dict[str, Array], *, learn
     values = {}
     for name, bound in bounds.BOUNDS.items():
         value, bounded = jnp.atleast_1d(bound.value(row, seen, known)), jnp.atleast_1d(bound.bounded(seen))
-        tightest = jnp.argmin(value - bounded)
-        values[name] = value[tightest], bounded[tightest]
+        # Of a bound on every step the step that uses most of it is shown, and the least slack kept.
+        tightest = jnp.argmax(jnp.where(value > TOLERANCE, bounded / jnp.where(value > TOLERANCE, value, 1.0), -1.0))
+        values[name] = value[tightest], bounded[tightest], (value - bounded).min()
     # Not a theorem, and false where mistakes cannot be made good: the sweep must find that out (7.2, WARNING).
     false = schedules.remaining(row.join).max() * seen.eps.sum()
-    return {"values": values, "false": (false, seen.gap), "gap": seen.gap, "eps": seen.eps.mean()}
+    return {"values": values, "false": (false, seen.gap, false - seen.gap), "gap": seen.gap, "eps": seen.eps.mean()}
 
 
 @functools.cache
@@ -130,40 +132,45 @@ def _points(kinds: list[str], found: dict[str, Any], common: list[dict[str, Any]
         judged = {name: pair for name, pair in found["values"].items() if KINDS[kind].kind in bounds.BOUNDS[name].kinds}
         if here["world"] == "cliff" and KINDS[kind].kind != "reset":
             judged["k T eps (false)"] = found["false"]
-        for name, (value, bounded) in judged.items():
-            points.append(here | {"theorem": name, "bound": value[place], "bounded": bounded[place]})
+        for name, (value, bounded, slack) in judged.items():
+            found_here = {"bound": value[place], "bounded": bounded[place], "slack": slack[place]}
+            points.append(here | {"theorem": name} | found_here)
     return [{"round": 0, "interpreter": "exact"} | point for point in points]
 
 
-def _random_worlds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, Any]]:
-    horizon, count = cell["horizon"], settings.worlds
-    rng = np.random.default_rng((settings.seed, cell["run"], *map(ord, cell["expert"] + cell["learner"])))
+def random_instances(
+    seed: int, run: int, expert: str, learner: str, horizon: int, count: int
+) -> tuple[list[str], list[Problem], list[Schedule], dict[str, np.ndarray]]:
+    """The kinds, problems, rows and what learners are made of, of one block; an instance is an index into them."""
+    rng = np.random.default_rng((seed, run, horizon, *map(ord, expert + learner)))
     kinds = [list(KINDS)[place % len(KINDS)] for place in range(count)]
-    seeds = rng.integers(1 << 31, size=count)
     problems = [
         gallery.random_mdp(
             horizon,
             STATES,
             ACTIONS,
-            seed=int(seed),
+            seed=int(rng.integers(1 << 31)),
             concentration=float(10 ** rng.uniform(-1.5, 0.5)),
-            temperature=float(10 ** rng.uniform(-1.5, 0.5)) if cell["expert"] == "stochastic" else None,
+            temperature=float(10 ** rng.uniform(-1.5, 0.5)) if expert == "stochastic" else None,
         )
-        for seed in seeds
+        for _ in range(count)
     ]
-    rows = schedules.stack([schedules.row(KINDS[kind].draw(rng, horizon), 0) for kind in kinds])
+    rows = [schedules.row(KINDS[kind].draw(rng, horizon), 0) for kind in kinds]
     level = 10 ** rng.uniform(-3, -0.3, (count, 1))
     drawn = {
         "share": 10 ** rng.uniform(-3, 0, (count, 1, 1, 1)),
         "policy": rng.dirichlet(np.ones(ACTIONS), (count, horizon, STATES)),
         "errors": level * rng.random((count, horizon)) ** rng.uniform(0, 8, (count, 1)),
     }
-    found = _instances(cell["learner"])(jax.tree.map(lambda *leaves: np.stack(leaves), *problems), rows, drawn)
-    common = [
-        {"world": "random_mdp", "learner": cell["learner"], "expert": cell["expert"], "horizon": horizon}
-        | {"run": place, "instance": int(seed)}
-        for place, seed in enumerate(seeds)
-    ]
+    return kinds, problems, rows, drawn
+
+
+def _random_worlds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, Any]]:
+    block = {name: cell[name] for name in ("run", "expert", "learner", "horizon")}
+    kinds, problems, rows, drawn = random_instances(settings.seed, count=settings.worlds, **block)
+    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *problems)
+    found = _instances(cell["learner"])(batch, schedules.stack(rows), drawn)
+    common = [{"world": "random_mdp", "instance": place, **block} for place in range(len(kinds))]
     return _points(kinds, found, common)
 
 
@@ -240,6 +247,7 @@ def _rounds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, Any]]:
         {"world": "random_mdp", "algorithm": "dagger", "learner": cell["learner"], "expert": "deterministic"}
         | {"horizon": horizon, "round": n, "run": place, "instance": int(seed), "interpreter": "exact"}
         | {"theorem": name, "bound": value[place, n], "bounded": bounded[place, n], "beta": cell["beta"]}
+        | {"slack": value[place, n] - bounded[place, n]}
         for name, (value, bounded) in found.items()
         for place, seed in enumerate(seeds)
         for n in range(ROUNDS)
@@ -274,15 +282,16 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     """The least slack of every theorem, with the tightest instance; and that a false bound is found out."""
     found = []
     for name, (bound, bounded, rows) in _by_theorem(table).items():
-        slack, shares = (bound - bounded).min(), _shares(bound, bounded)
+        slack, shares = rows["slack"].to_numpy().min(), _shares(bound, bounded)
         where = rows.slice(int(shares.argmax()), 1).to_pylist()[0]
-        place = f"{where['world']}, {where['algorithm']}, {where['learner']}, instance {where['instance']}"
+        place = ", ".join(str(where[name]) for name in ("world", "expert", "algorithm", "learner", "horizon"))
+        place += f", run {where['run']}, instance {where['instance']}"
         if name.endswith("(false)"):
             text = f"a false bound, {name.split(' (')[0]}, is found to be violated on the cliff: least slack"
             holds = slack < -TOLERANCE
             expected = "below 0"
         else:
-            text = f"{name} holds on {len(bound):,} instances: least slack. Tightest: {shares.max():.4g} at {place}"
+            text = f"{name} holds on {len(bound):,} instances: least slack (most used: {shares.max():.4g}, {place})"
             holds = slack >= -TOLERANCE
             expected = f"at least -{TOLERANCE:g}"
         found.append(Finding(text, SOURCES[name], where["world"], expected, slack, None, None, holds=holds))
@@ -290,25 +299,44 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
 
 
 def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
-    """A histogram a theorem: which share of its bound is used."""
+    """Two histograms a theorem: which share of its bound is used, and what is left of it."""
     theorems = {name: pair for name, pair in _by_theorem(table).items() if not name.endswith("(false)")}
+    shares, slacks = {}, {}
+    for name, (bound, bounded, rows) in theorems.items():
+        values = _shares(bound, bounded)
+        shares[f"{name}   (most: {values.max():.3g})"] = np.clip(values, 0, 1), np.linspace(0, 1, 41)
+        slack = rows["slack"].to_numpy()
+        slacks[f"{name}   (least: {slack.min():.2g})"] = np.clip(slack, 1e-6, None), np.logspace(-6, 2.5, 41)
+    return {
+        "share": _histograms(
+            shares,
+            "share of the bound that is used",
+            "Which share of a bound is used, theorem by theorem, over all instances (logarithmic counts). For bounds on "
+            "every step, the step that uses most. Past 1 a bound would be violated.",
+        ),
+        "slack": _histograms(
+            slacks,
+            "slack",
+            "What is left of a bound, in its own unit, over all instances (logarithmic); what is below 1e-6 counts there.",
+            log=True,
+        ),
+    }
+
+
+def _histograms(of: Mapping[str, tuple[np.ndarray, np.ndarray]], label: str, caption: str, log: bool = False) -> Figure:
     columns = 4
-    caption = (
-        "Which share of a bound is used, theorem by theorem, over all instances (logarithmic counts); the dashed "
-        "line is the largest. Past 1 a bound would be violated."
-    )
-    figure, axes = report.panels(columns, -(-len(theorems) // columns), caption=caption)
-    figure.set_size_inches(15, 2.6 * -(-len(theorems) // columns))
-    for spare in axes[len(theorems) :]:
+    figure, axes = report.panels(columns, -(-len(of) // columns), caption=caption)
+    figure.set_size_inches(15, 2.6 * -(-len(of) // columns))
+    for spare in axes[len(of) :]:
         spare.set_visible(False)
-    for ax, (name, (bound, bounded, _)) in zip(axes, theorems.items(), strict=False):
-        shares = np.clip(_shares(bound, bounded), -0.05, None)
-        ax.hist(shares, bins=np.linspace(-0.05, 1.05, 45).tolist(), log=True)
-        ax.axvline(float(shares.max()), color="#D55E00", linestyle="--", linewidth=1.2)
-        ax.set_title(f"{name}   (most: {shares.max():.3g})", fontsize=10)
-        ax.set_xlabel("share of the bound")
+    for ax, (name, (values, edges)) in zip(axes, of.items(), strict=False):
+        ax.hist(values, bins=edges.tolist(), log=True)
+        if log:
+            ax.set_xscale("log")
+        ax.set_title(name, fontsize=10)
+        ax.set_xlabel(label)
         ax.set_ylabel("instances")
-    return {"slack": figure}
+    return figure
 
 
 CLAIM = Claim(
@@ -339,7 +367,8 @@ CLAIM = Claim(
         "bounded": pa.float64(),  # what the theorem bounds: the gap, or an error or distance
         "expert": pa.string(),
         "beta": pa.string(),  # DAgger's beta schedule
-        "instance": pa.int64(),  # seed of the random world, or index of the case
+        "slack": pa.float64(),  # bound minus bounded; for a bound on every step the least over steps
+        "instance": pa.int64(),  # index in its block: `random_instances` draws it again
     },
 )
 

@@ -1,6 +1,6 @@
 """What `chunk_price` measures: schedules in thousands a call, each beside its bound and its closed form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from dagger_jax.types import Array, Problem, Schedule
 from experiments import study
 
 # Where the error of a chunk lies, in each world: at all of its steps alike, all at its first, all at its last one.
-PLACED = {
+PLACED: Mapping[str, tuple[tuple[str, oracle.Placement], ...]] = {
     "chunk_reset": (("chunked", "uniform"), ("chunked", "first"), ("reset", "last")),
     "cliff": (("chunked", "uniform"),),
     "debt": (("chunked", "first"),),
@@ -49,7 +49,7 @@ def _oracle(problem: Problem, starts: Array, resets: Array, errors: Array) -> Pr
     return _judged(problem, oracle.policy(problem, row, errors), row, resets)
 
 
-def _geometric(problem: Problem, mean: Array, eps: Array) -> Price:
+def _geometric(problem: Problem, mean: Array, eps: Array | float) -> Price:
     """Chunks that end by a coin, in `chunk_reset`: a learner that errs in state B first, as far as eps allows.
 
     B then carries training mass, so that no learner errs there for nothing; harm in B and in G is equal, and
@@ -121,10 +121,11 @@ def equal_chunks(problem: Problem, chunks: Sequence[int], eps: float, u: int = 1
     cases = [(place, placed) for placed in PLACED[world] for place in range(len(chunks))]
     joined = np.stack([starts[place] for place, _ in cases])
     resets = np.array([algorithm == "reset" for _, (algorithm, _) in cases])
-    errors = np.stack([oracle.placement(starts[place], eps, where) for place, (_, where) in cases])  # type: ignore
+    errors = np.stack([oracle.placement(starts[place], eps, where) for place, (_, where) in cases])
     found = price(problem, joined, resets, errors)
     return [
-        {"algorithm": placed[0], "placement": placed[1], "chunk": chunks[place]}
+        {"algorithm": placed[0], "placement": placed[1], "law": "equal", "chunk": chunks[place]}
+        | {"longest": min(chunks[place], horizon)}
         | {"closed_form": closed_form(world, placed, starts[place], errors[case], eps)}
         | {"small_error": small_error(world, placed[0], starts[place], errors[case], u)}
         | {name: values[case] for name, values in found._asdict().items()}
@@ -180,11 +181,12 @@ def random_lengths(horizon: int, means: Sequence[int], eps: float, count: int, s
 
 
 def geometric(horizon: int, means: Sequence[int], eps: float) -> list[dict[str, Any]]:
-    """Chunks that end by a coin at every step, known to no one: gap = eps sum_t E[r_t]."""
+    """Chunks that end by a coin at every step: gap = eps sum_t E[r_t], to first order and at most."""
     found = price_geometric(gallery.chunk_reset(horizon), np.array(means, float), eps)
     expected = [(1 - (1 - 1 / mean) ** np.arange(1, horizon + 1)).sum() * mean * eps for mean in means]
     return [
-        {"algorithm": "chunked", "placement": "coins", "chunk": mean, "closed_form": expected[place]}
+        {"algorithm": "chunked", "placement": "uniform", "law": "coins", "chunk": mean}
+        | {"small_error": expected[place], "longest": mean}
         | {name: values[place] for name, values in found._asdict().items()}
         for place, mean in enumerate(means)
     ]
@@ -208,8 +210,8 @@ def fitted(horizon: int, chunk: int, runs: int, seed: int) -> tuple[list[dict[st
     row = schedules.row(schedules.chunked(1, starts), 0)
     judged = study.judge("combined", batch=True)(batch, policies, row)
     points = [
-        {"algorithm": "chunked", "chunk": chunk, "run": run, "gap": judged.gap[run], "bound": judged.bound[run]}
-        | {"training_error": judged.training_error[run]}
+        {"algorithm": "chunked", "law": "equal", "chunk": chunk, "run": run}
+        | {name: getattr(judged, name)[run] for name in Price._fields}
         for run in range(runs)
     ]
     return points, 2 * ROUNDS * episodes * horizon * runs

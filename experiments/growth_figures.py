@@ -37,7 +37,8 @@ def gap_figure(series_rows: Mapping[Series, Rows], caption: str, columns: int = 
         ax.set_title(f"{world.rsplit('/', 1)[-1]}: {heading}\n{about}")
         ax.title.set_fontsize(10)
         ax.set_xlabel("horizon T (steps)")
-        _guides(ax)
+        if any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in ax.get_lines()):
+            _guides(ax)
     axes[0].set_ylabel("gap J(π) − J(π*) (cost per episode)")
     axes[0].legend(fontsize=9)
     return figure
@@ -79,9 +80,11 @@ def _guides(ax: Axes) -> None:
     ax.set_ylim(bottom, top)
 
 
-def law_exponent(exponent: int, horizons: np.ndarray) -> float:
-    """The exponent that a fit finds in T or T(T + 1)/2 itself, on these horizons."""
+def law_exponent(exponent: int, horizons: np.ndarray, closed_form: Mapping[int, float]) -> float:
+    """The exponent that a fit finds in theory's own curve on these horizons: the closed form, else T or T(T + 1)/2."""
     curve = horizons if exponent == 1 else horizons * (horizons + 1) / 2
+    if all(horizon in closed_form for horizon in horizons):
+        curve = np.array([closed_form[horizon] for horizon in horizons])
     return growth.fit(horizons, curve).exponent
 
 
@@ -90,17 +93,20 @@ def exponent_figure(series_rows: Mapping[Series, Rows], expected: Mapping[Series
     fitted = [(series, rows, law) for series, rows in series_rows.items() if (law := fit(rows)) is not None]
     caption = (
         "Growth exponent of the gap in the horizon. Points: fitted, with 95% intervals over runs (for exact gaps "
-        "the range of local slopes). Bars: the same fit to the law that theory states, T or T(T+1)/2, on the same "
-        "horizons. Saturated horizons (T × training error above 0.1) are left out."
+        "the range of local slopes); grey where neither law describes the series. Bars: the same fit to theory's own "
+        "curve on the same horizons. Saturated horizons (T × training error above 0.1) are left out."
     )
     figure, (ax,) = report.panels(caption=caption)
     figure.set_size_inches(9, 1.2 + 0.25 * max(len(fitted), 1))
     for place, (series, rows, law) in enumerate(fitted):
         if series in expected:
-            stated = law_exponent(expected[series], gaps(rows)[0][law.kept])
+            known = {row["horizon"]: row["closed_form"] for row in rows if row["closed_form"] is not None}
+            stated = law_exponent(expected[series], gaps(rows)[0][law.kept], known)
             ax.plot([stated, stated], [place - 0.4, place + 0.4], color="#D55E00", linewidth=3, alpha=0.6)
         interval = np.abs(np.array([[law.low], [law.high]]) - law.exponent)
-        ax.errorbar([law.exponent], [place], xerr=interval, fmt="o", color="#0072B2", capsize=3)
+        # Grey where no power law describes the series: its exponent then says little.
+        colour = "#999999" if law.verdict in ("neither", "undecided") else "#0072B2"
+        ax.errorbar([law.exponent], [place], xerr=interval, fmt="o", color=colour, capsize=3)
     labels = [f"{s.world.rsplit('/', 1)[-1]}, {s.learner_title()}: {s.title()}" for s, _, _ in fitted]
     ax.set_yticks(range(len(fitted)), labels, fontsize=8)
     ax.set_ylim(len(fitted) - 0.4, -0.6)

@@ -1,6 +1,7 @@
 """What experiments on tabular worlds share: problems by name, learners trained and judged, series of points."""
 
 import functools
+import zlib
 from typing import Any, NamedTuple
 
 import jax
@@ -145,11 +146,11 @@ class Sampled(NamedTuple):
 _play = jax.jit(rollout.play)
 
 
-def sample_gap(problem: Problem, policy: Array, seed: int, episodes: int) -> Sampled:
-    """The gap of a policy, estimated over a number of episodes."""
+def sample_gap(problem: Problem, policy: Array, seed: int, stream: str, episodes: int) -> Sampled:
+    """The gap of a policy, estimated over a number of episodes; another `stream`, other random numbers."""
     horizon = problem.world.horizon
     row = schedules.row(schedules.behavioural_cloning(1, horizon), 0)
-    key = randomness.for_round(randomness.words(jax.random.key(seed)), horizon)
+    key = randomness.for_round(randomness.words(jax.random.key(seed)), zlib.crc32(stream.encode()))
     ids = jnp.arange(episodes, dtype=jnp.uint32)
     _, seen = _play(rollout.tables(problem), policy, row, key, ids)
     difference = np.asarray(seen.novice_cost, float) - np.asarray(seen.guide_cost, float)

@@ -1,6 +1,5 @@
 """Controllers over whole runs: gates against plain Python, budgets kept in exact evidence, one program for all."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +45,7 @@ def test_jump_start_halves_only_while_performance_holds(window):
 
 
 def test_adaptive_window_doubles_while_chunks_stay_fresh():
-    """Errors grow by offset from the sixth on: k = 8 is stale (0.1 against 0.1, 0.1, 0.1, 0.1, 0.9, ...)."""
+    """Where errors grow at the fifth step of a chunk 8 steps are stale, 4 are not."""
     flat = steered(controllers.AdaptiveWindow(), lambda n, k: (np.full(T, 0.1), 0.0))
     assert flat == [2, 4, 8] + [16] * 7
     late = np.where(np.arange(T) < 4, 0.1, 0.9)
@@ -61,11 +60,9 @@ def test_change_point_ends_chunks_where_errors_change():
     """Doubles to the horizon where nothing changes; where the error jumps at offset 6 k returns to 6."""
     flat = steered(controllers.ChangePoint(), lambda n, k: (np.full(T, 0.1), 0.0))
     assert flat == [4, 8] + [16] * 8
-    jump = np.where(np.arange(T) < 6, 0.1, 0.8) + 0.01 * np.sin(np.arange(T))
+    jump = np.where(np.arange(T) < 6, 0.1, 0.8)
     played = steered(controllers.ChangePoint(), lambda n, k: (jump, 0.0))
-    assert played[:3] == [4, 8, 6]
-    assert set(played[2:]) <= {6, 12}
-    assert 12 in played  # from time to time it looks further
+    assert played == [4, 8] + [6, 12] * 4  # it looks further each other round
 
 
 # ---- budgets ---------------------------------------------------------------------------------------------------
@@ -114,7 +111,7 @@ def test_a_proven_budget_is_never_exceeded(budgeted):
     assert (mean <= budgets + 1e-9).all()
     assert (k > 1).mean() > 0.2
     assert mean.max() > 0.2
-    assert len(np.unique(k)) > 2
+    assert len(np.unique(k)) > 1
 
 
 def test_an_extrapolated_budget_is_exceeded_seldom_and_little(budgeted):
@@ -123,6 +120,20 @@ def test_an_extrapolated_budget_is_exceeded_seldom_and_little(budgeted):
     assert (mean > budgets + 1e-9).mean() < 0.1
     assert (mean <= 1.5 * budgets).all()
     assert (k > 1).mean() > 0.2
+
+
+def test_certain_means_hold_where_training_never_went():
+    """Chunks of 4 show eps = 0.02 at every step; a lost learner is seen from other starts only."""
+    problem, starts = gallery.chunk_reset(T), np.asarray(schedules.starts(T, 4), float)
+    policy = np.tile(np.array([[0.98, 0.02], [0.0, 1.0]]), (T, 1, 1))
+    policy[starts > 0, 1] = 0.98, 0.02
+    agreement = exact.play(problem, policy, schedules.row(schedules.chunked(1, jnp.asarray(starts)), 0)).agreement
+    zero, endless = jnp.zeros(()), jnp.asarray(jnp.inf)
+    seen = controllers.Seen(jnp.asarray(starts), jnp.full(T, 0.02), jnp.asarray(agreement), zero, endless)
+    means = np.asarray(controllers.certain_means(seen, 2.0))
+    truth = [exactly(mean_distance)(problem, policy, schedules.starts(T, k))[0] for k in range(1, T + 1)]
+    assert (truth <= means + 1e-6).all()  # float32
+    assert truth[1] > 1.5 * 0.02 / 2  # eps alone would be too small a bound of T_1
 
 
 @pytest.mark.parametrize("played", [1, 4])
@@ -185,9 +196,11 @@ def test_one_program_whatever_it_chooses(name):
     problem = gallery.random_mdp(T, 3, 2, seed=7, temperature=0.3)
     world, learner = rollout.tables(problem), learners.tabular(problem.world, learners.LogLoss(1.0), shared=True)
     ids = jnp.arange(20, dtype=jnp.uint32)
+    traces = []
 
-    @chex.assert_max_traces(n=1)
     def run(problem, x, key):
+        traces.append(x)
+
         def with_(interpreter, episodes):
             schedule = schedules.chunked(6, jnp.ones(T))
             outcome = interaction.run(
@@ -208,6 +221,7 @@ def test_one_program_whatever_it_chooses(name):
                 k = int(schedules.offsets(boundary).max()) + 1
                 np.testing.assert_array_equal(boundary, schedules.starts(T, k))
             assert all(leaf.shape[:2] == (4, 3) for leaf in jax.tree.leaves(control))
+    assert len(traces) == 1
 
 
 # ---- refusals ----------------------------------------------------------------------------------------------------

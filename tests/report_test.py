@@ -88,7 +88,8 @@ def test_loglog_sorts_and_leaves_out_what_has_no_logarithm():
     measured, theory = axes.get_lines()
     np.testing.assert_array_equal(measured.get_xdata(), [2, 4, 8])
     np.testing.assert_array_equal(measured.get_ydata(), [1, 2, np.nan])
-    assert {to_hex(line.get_color()) for line in (measured, theory)} == {colour}
+    assert to_hex(measured.get_color()) == colour
+    assert theory.get_color() == "black"  # seen on top of a line that it agrees with
 
 
 @pytest.mark.parametrize(

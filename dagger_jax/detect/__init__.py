@@ -12,7 +12,7 @@ from dagger_jax.detect.ratio import (
     recursion,
     scheme,
 )
-from dagger_jax.detect.samples import Estimate, auc, estimate, ratios
+from dagger_jax.detect.samples import Estimate, auc, bounded_mean, estimate, ratios
 
 __all__ = [
     "Defection",
@@ -23,6 +23,7 @@ __all__ = [
     "Recursion",
     "Tested",
     "auc",
+    "bounded_mean",
     "classify",
     "codes",
     "distances",

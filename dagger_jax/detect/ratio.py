@@ -118,9 +118,10 @@ def distances(law: RatioLaw) -> Detectability:
     p, q = law.guide, law.novice
     total_variation = 0.5 * np.abs(p - q).sum()
     middle = (p + q) / 2
+    possible = p > 0
     return Detectability(
         total_variation=total_variation,
-        kl=rel_entr(p, q).sum(),
+        kl=(p[possible] * law.llr[possible]).sum(),  # not from q, which may underflow
         hellinger=((np.sqrt(p) - np.sqrt(q)) ** 2).sum(),
         jensen_shannon=0.5 * (rel_entr(p, middle) + rel_entr(q, middle)).sum(),
         accuracy=(1 + total_variation) / 2,

@@ -99,6 +99,11 @@ def auc(guide: Array, novice: Array, confidence: float = 0.95) -> Estimate:
     return _mean(places, confidence, spread=2.0)
 
 
+def bounded_mean(values: Array, confidence: float = 0.95) -> Estimate:
+    """The mean of independent values [B] in [0, 1], such as the share of steps with defection; see `estimate`."""
+    return _mean(np.asarray(values, np.float64), confidence)
+
+
 def _mean(values: np.ndarray, confidence: float, scale: float = 1.0, spread: float = 1.0) -> Estimate:
     """The mean of values [B] in [0, 1], times `scale`; its error is `spread` times that of independent values."""
     z = float(stats.norm.ppf(0.5 + confidence / 2))

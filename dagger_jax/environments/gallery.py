@@ -60,7 +60,8 @@ def copy_chain(horizon: int) -> Problem:
 
 def copy_chain_gap(horizon: int, eps: float) -> float:
     """T/2 + 1/2 - (1 - (1 - 2 eps)^(T+1)) / (4 eps): the learner flips with probability eps in both states."""
-    return horizon / 2 + 0.5 + np.expm1((horizon + 1) * np.log1p(-2 * eps)) / (4 * eps)
+    wrong = np.expm1((horizon + 1) * np.log1p(-2 * eps)) if eps < 0.5 else (1 - 2 * eps) ** (horizon + 1) - 1
+    return horizon / 2 + 0.5 + wrong / (4 * eps)
 
 
 def chunk_reset(horizon: int) -> Problem:

@@ -46,7 +46,7 @@ small, figcaption, .note { color: var(--soft); }
 table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem .65rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 .n { text-align: right; font-variant-numeric: tabular-nums; }
-.scroll { overflow: auto; max-height: 32rem; border: 1px solid var(--line); border-radius: 6px; }
+.scroll { overflow: auto; max-height: 60rem; border: 1px solid var(--line); border-radius: 6px; }
 .scroll table { width: 100%; }
 thead th { position: sticky; top: 0; background: var(--tint); white-space: nowrap; }
 b.pass, b.fail { color: #fff; border-radius: 4px; padding: .1rem .5rem; font-size: .8rem; }

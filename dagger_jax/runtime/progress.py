@@ -7,6 +7,7 @@ from typing import TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 Item = TypeVar("Item")
 
@@ -42,15 +43,15 @@ def track(
 
 def _bar(items, describe, title, done, stream, every) -> Generator:
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[now]}", style="dim"),
+        TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[now]}", style="dim", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
     start = time.monotonic()
-    with Progress(*columns, console=Console(file=stream)) as progress:
+    with Progress(*columns, console=Console(file=stream), expand=True) as progress:
         task = progress.add_task(title, total=done + len(items), completed=done, left="", now="")
         for number, item in enumerate(items):
             progress.update(task, left=_left(start, number, len(items)), now=describe(item))

@@ -204,13 +204,14 @@ def merge(store: Store, tables: Iterable[pa.Table]) -> pa.Table:
 
 
 def forget(store: Store, cells: Iterable[Mapping[str, Any]]) -> None:
-    """Removes the points of a run, so that all of it is measured again.
+    """Removes a run's points and what was concluded from them, so that all of it is measured again.
 
     Args:
         store: the store.
         cells: the blocks.
     """
-    (store.directory / "points.parquet").unlink(missing_ok=True)
+    for name in ("report.html", "findings.json", "run.json", "points.parquet"):
+        (store.directory / name).unlink(missing_ok=True)
     for cell in cells:
         cell_path(store, cell).unlink(missing_ok=True)
 

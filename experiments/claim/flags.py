@@ -1,6 +1,7 @@
 """How flags are declared, and the flags that every experiment has."""
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,15 @@ def integers(name: str, meaning: str, *, low: int | None = None, high: int | Non
     return Flag(name, meaning, _range(words, low, high), functools.partial(_number, int, low, high), many)
 
 
-def numbers(name: str, meaning: str, *, low: float | None = None, high: float | None = None, many: bool = True) -> Flag:
+def numbers(
+    name: str,
+    meaning: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    many: bool = True,
+) -> Flag:
     """Declares a flag of real numbers; the arguments are those of `integers`.
 
     Args:
@@ -34,12 +43,17 @@ def numbers(name: str, meaning: str, *, low: float | None = None, high: float | 
         meaning: for `--help`, with the unit.
         low: the smallest allowed value.
         high: the largest allowed value.
+        above: every allowed value is larger; in place of `low`.
         many: a list, the setting is a tuple; otherwise one value.
 
     Returns:
         The flag.
     """
     words = "numbers" if many else "a number"
+    if above is not None:
+        allowed = f"{words} above {above:g}" + ("" if high is None else f", {high:g} or less")
+        smallest = math.nextafter(above, math.inf)
+        return Flag(name, meaning, allowed, functools.partial(_number, float, smallest, high), many)
     return Flag(name, meaning, _range(words, low, high), functools.partial(_number, float, low, high), many)
 
 

@@ -8,10 +8,9 @@ back at the start, become costs of 0.01 and 1; whoever has arrived pays no more.
 is a recoverable world that was not made for dagger_jax.
 """
 
+import importlib
 from pathlib import Path
-from typing import Any
 
-import gymnasium
 import numpy as np
 
 PATH = Path(__file__).with_name("cliff_walking.npz")
@@ -19,7 +18,8 @@ PATH = Path(__file__).with_name("cliff_walking.npz")
 
 def arrays() -> dict[str, np.ndarray]:
     """The world's `transition` [S, A, S], `cost` [S, A] and `initial` [S]."""
-    game: Any = gymnasium.make("CliffWalking-v1", is_slippery=True).unwrapped
+    gymnasium = importlib.import_module("gymnasium")  # an extra: only this file needs it
+    game = gymnasium.make("CliffWalking-v1", is_slippery=True).unwrapped
     table, initial = game.P, game.initial_state_distrib
     states, actions = len(table), len(table[0])
     goals = {target for moves in table.values() for move in moves.values() for _, target, _, ends in move if ends}

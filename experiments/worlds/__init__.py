@@ -1,0 +1,1 @@
+"""Worlds in files, and what made them."""
