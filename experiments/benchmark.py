@@ -22,7 +22,7 @@ from rich.table import Table
 from dagger_jax import interaction, learners, randomness, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.runtime import files, record
-from dagger_jax.types import Array, Problem, World
+from dagger_jax.types import Array, Problem, Schedule, World
 
 STATES, ACTIONS, HORIZON = 100, 5, 1000
 
@@ -116,28 +116,38 @@ def sampler(batches: list[int], limit: int, repeats: int) -> list[dict[str, Any]
     return measured
 
 
-def whole(repeats: int, count: int = 512, seeds: int = 16) -> dict[str, Any]:
-    """Whole experiments: schedules x seeds in one compiled call, each of 4 rounds of 8 episodes of 32 steps."""
+def whole(repeats: int, counts: tuple[int, ...] = (1, 64, 2048, 16384), seeds: int = 2) -> list[dict[str, Any]]:
+    """Whole experiments: distinct chunk partitions x seeds in one call, each of 4 rounds of 8 episodes of 32 steps.
+
+    One program for any partitions: its cost per experiment must not grow with how many distinct ones there are.
+    """
     case = gallery.random_mdp(32, 8, 3, seed=1, stationary=True)
     tables = rollout.tables(case)
-    rng = np.random.default_rng(0)
-    starts = jnp.asarray(np.c_[np.ones((count, 1)), rng.random((count, 31)) < rng.random((count, 1))])
-    batch = jax.vmap(lambda starts: schedules.chunked(4, starts))(starts)
     learner = learners.tabular(case.world, learners.Majority(), shared=True)
     ids = jnp.arange(8, dtype=jnp.uint32)
+    keys = jax.random.split(jax.random.key(0), seeds)
 
-    def one(schedule: schedules.Schedule, key: Array) -> Array:
+    def one(schedule: Schedule, key: Array) -> Array:
         interpreter = interaction.by_sampling(tables, randomness.words(key), ids)
         return interaction.run(case, schedule, learner, interpreter).newest
 
     program = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None)))
-    compiling, running = timed(program, batch, jax.random.split(jax.random.key(0), seeds), repeats=repeats)
-    return {
-        "what": f"{count} chunk partitions x {seeds} seeds, 4 rounds of 8 episodes of 32 steps",
-        "experiments_per_second": count * seeds / running,
-        "steps_per_second": count * seeds * 4 * 8 * 32 * 2 / running,
-        "compile_seconds": compiling,
-    }
+    measured = []
+    for count in counts:
+        rng = np.random.default_rng(count)
+        starts = jnp.asarray(np.c_[np.ones((count, 1)), rng.random((count, 31)) < rng.random((count, 1))])
+        batch = jax.vmap(lambda starts: schedules.chunked(4, starts))(starts)
+        compiling, running = timed(program, batch, keys, repeats=repeats)
+        measured.append(
+            {
+                "partitions": count,
+                "seeds": seeds,
+                "experiments_per_second": count * seeds / running,
+                "steps_per_second": count * seeds * 4 * 8 * 32 * 2 / running,
+                "compile_seconds": compiling,
+            }
+        )
+    return measured
 
 
 def checked() -> list[int]:
@@ -188,10 +198,11 @@ def main(argv: list[str]) -> None:
         speed = f"{line['steps_per_second'] / 1e6:.2f}"
         shown.add_row(line["what"], f"{line['batch']:,}", speed, ratio, f"{line['compile_seconds']:.2f}")
     console.print(shown)
-    whole_runs = found["whole"]
-    rates = f"{whole_runs['experiments_per_second']:.0f} experiments/s"
-    rates += f", {whole_runs['steps_per_second'] / 1e6:.1f} million steps/s"
-    console.print(f"{whole_runs['what']}: {rates}, compile {whole_runs['compile_seconds']:.1f} s", markup=False)
+    table = Table("partitions", "seeds", "experiments/s", "million steps/s", "compile s", title="whole experiments")
+    for line in found["whole"]:
+        rates = f"{line['experiments_per_second']:,.0f}", f"{line['steps_per_second'] / 1e6:.1f}"
+        table.add_row(f"{line['partitions']:,}", str(line["seeds"]), *rates, f"{line['compile_seconds']:.2f}")
+    console.print(table)
     if OUT.value:
         path = Path(OUT.value)
         files.replace(path, json.dumps(found, indent=2).encode())

@@ -36,18 +36,22 @@ def partition(horizon: int, lengths: Sequence[int] | Array) -> Array:
 
     Args:
       horizon: T.
-      lengths: positive integers; what lies beyond the horizon is cut, the last chunk is not extended.
+      lengths: positive integers that sum to T (traced ones are not checked; what lies beyond T is cut).
 
     Raises:
-      ValueError: a length below 1, or lengths that do not cover the horizon (concrete lengths only).
+      ValueError: a length below 1, or lengths that do not sum to the horizon.
     """
-    concrete = _known(lengths)
-    if concrete is not None:
-        if concrete.size == 0 or (concrete < 1).any():
-            raise ValueError(f"chunk lengths must be at least 1 step, got {concrete.tolist()}")
-        if concrete.sum() < horizon:
-            raise ValueError(f"chunk lengths sum to {concrete.sum()}, short of the horizon {horizon}")
-    lengths = jnp.asarray(lengths)
+    known = _known(lengths)
+    if known is not None:
+        if known.size == 0 or (known < 1).any():
+            raise ValueError(f"chunk lengths must be at least 1 step, got {known.tolist()}")
+        if known.sum() != horizon:
+            raise ValueError(f"chunk lengths must sum to the horizon {horizon}, got a sum of {known.sum()}")
+    return _in_order(horizon, jnp.asarray(lengths))
+
+
+def _in_order(horizon: int, lengths: Array) -> Array:
+    """Starts of chunks of these lengths; what lies beyond the horizon is cut."""
     return jnp.zeros(horizon, bool).at[jnp.cumsum(lengths) - lengths].set(True, mode="drop")
 
 
@@ -70,14 +74,17 @@ def drawn(key: Array, horizon: int, chances: Array) -> Array:
     known = _known(chances)
     if known is not None and not ((known >= 0).all() and 0 < known.sum() < np.inf):
         raise ValueError(f"chances of chunk lengths must be at least 0 and not all 0, got {known.tolist()}")
-    lengths = 1 + jax.random.categorical(key, jnp.log(jnp.asarray(chances)), shape=(horizon,))
-    return partition(horizon, lengths)
+    # Inverse of the cumulative law: one uniform a chunk, in place of a Gumbel number a chunk and length.
+    cumulative = jnp.cumsum(jnp.asarray(chances, jnp.result_type(float)))
+    draws = jax.random.uniform(key, (horizon,), cumulative.dtype) * cumulative[-1]
+    lengths = 1 + jnp.minimum(jnp.searchsorted(cumulative, draws, side="right"), cumulative.shape[0] - 1)
+    return _in_order(horizon, lengths)
 
 
 def growing(horizon: int, first: Array | float, factor: Array | float) -> Array:
     """Chunks of first, first x factor, first x factor^2, ... steps, rounded, at least 1. [T]"""
     lengths = jnp.maximum(jnp.round(first * jnp.asarray(factor, float) ** jnp.arange(horizon)), 1.0)
-    return partition(horizon, jnp.minimum(lengths, horizon).astype(jnp.int32))
+    return _in_order(horizon, jnp.minimum(lengths, horizon).astype(jnp.int32))
 
 
 def forks(horizon: int, steps: Array | Sequence[int]) -> Array:
