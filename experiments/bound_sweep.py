@@ -311,13 +311,13 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
         "share": _histograms(
             shares,
             "share of the bound that is used",
-            "Which share of a bound is used, theorem by theorem, over all instances (logarithmic counts). For bounds on "
-            "every step, the step that uses most. Past 1 a bound would be violated.",
+            "Which share of a bound is used, theorem by theorem, over all instances (logarithmic counts). For bounds "
+            "on every step, the step that uses most. Past 1 a bound would be violated.",
         ),
         "slack": _histograms(
             slacks,
             "slack",
-            "What is left of a bound, in its own unit, over all instances (logarithmic); what is below 1e-6 counts there.",
+            "What is left of a bound, in its own unit, over all instances; what is below 1e-6 counts there.",
             log=True,
         ),
     }

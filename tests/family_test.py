@@ -153,7 +153,7 @@ def label_scores(play, laws):
     expect less than 20 counts are left out: they are not normal.
     """
     wanted = exact.frequencies(PROBLEM, laws)
-    seen, law = (np.stack([p.novice, p.guide], 1).astype(float) for p in (play, wanted))
+    seen, law = (np.stack([np.asarray(p.novice), np.asarray(p.guide)], 1).astype(float) for p in (play, wanted))
     variance = (law * (1 - law)).sum(0) / EPISODES
     z = (seen - law).sum(0) / np.sqrt(np.maximum(variance, 1e-30))
     often = law.sum(0) * EPISODES >= 20
