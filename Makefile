@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 OUT ?= out
 READY := $(VENV)/.ready
 
-.PHONY: growth bounds bench test test-all lint clean
+EXPERIMENTS := bound_sweep chunk_price chunk_choice detectability
+
+.PHONY: growth $(EXPERIMENTS) experiments bench test test-all lint clean
 
 growth: $(READY)
 	$(BIN)/python -m experiments.horizon_growth --out=$(OUT)/horizon_growth
 
-bounds: $(READY)
-	$(BIN)/python -m experiments.bound_sweep --out=$(OUT)/bound_sweep
+experiments: growth $(EXPERIMENTS)
+
+$(EXPERIMENTS): $(READY)
+	$(BIN)/python -m experiments.$@ --out=$(OUT)/$@
 
 bench: $(READY)
 	$(BIN)/python -m experiments.benchmark --out=$(OUT)/benchmark.json
