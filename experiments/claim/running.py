@@ -43,10 +43,10 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    if _HELP & set(arguments):
-        print(options.explain(claim))
-        return 0
     try:
+        if _HELP & set(arguments):
+            print(options.explain(claim), flush=True)
+            return 0
         request = options.parse(claim, arguments)
         cells = _blocks(claim, request)
         return 0 if all(finding.holds for finding in _conduct(claim, request, cells)) else 1
