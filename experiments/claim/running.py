@@ -156,4 +156,4 @@ def _summarise(claim: Claim, findings: list[Finding], page) -> None:
 
 
 def _label(cell: dict[str, Any]) -> str:
-    return " ".join(options.shown(value) for value in cell.values() if value is not None)
+    return " ".join(f"{name}={options.shown(value)}" for name, value in cell.items() if value is not None)
