@@ -18,10 +18,11 @@ from dagger_jax.environments import gallery
 from dagger_jax.strategies import STRATEGIES, inverse_sigmoid, over_rounds
 from dagger_jax.types import Problem, Schedule
 from experiments import chunk_choice_figures, chunk_training, claim, study
-from experiments.claim import Claim, Finding, Measurement, Settings
+from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
 
 ETA = 0.05  # the detectability budget
 PER_QUERY, PER_STEP = 4.0, 1.0  # price of a hand-over and of a label
+NOTHING = 1e-12  # added to gaps before one is divided by another: two gaps of 0 are equal
 HANDOVER_COSTS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)  # of the best partition, in units of the world's cost
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
@@ -101,6 +102,8 @@ def _lengths(horizon: int) -> list[int]:
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
     """One block a world and method; and one a world for the best partition."""
+    if settings.runs < 2:
+        raise BadFlag("runs", f"{settings.runs} leaves no interval; allowed: whole numbers, 2 or more")
     names = methods(settings.horizon, settings.rounds)
     learned = [{"world": world, "method": name} for world in settings.worlds for name in names]
     return learned + [{"world": world, "method": "optimal partition"} for world in settings.worlds]
@@ -219,6 +222,7 @@ def best_fixed(found: dict[str, AtBudget]) -> str:
 
 def ratio(values: np.ndarray, reference: np.ndarray, resamples: int = 2000) -> tuple[float, float, float]:
     """Ratio of mean gaps with a 95% bootstrap interval; runs are paired."""
+    values, reference = values + NOTHING, reference + NOTHING
     draws = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
     ratios = values[draws].mean(1) / reference[draws].mean(1)
     low, high = np.quantile(ratios, [0.025, 0.975])

@@ -74,7 +74,7 @@ def test_ratio_is_paired():
     assert high == pytest.approx(0.9)
 
 
-@pytest.mark.parametrize("flag", ["--horizon=2", "--worlds=moon", "--rounds=0", "--episodes=-1"])
+@pytest.mark.parametrize("flag", ["--horizon=2", "--worlds=moon", "--rounds=0", "--episodes=-1", "--runs=1"])
 def test_bad_flags_are_named(flag, tmp_path, capsys):
     out = tmp_path / "out"
     assert execute(chunk_choice.CLAIM, ["chunk_choice", f"--out={out}", flag]) == 2

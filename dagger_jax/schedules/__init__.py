@@ -12,6 +12,7 @@ recompiles a program.
     DAgger                   beta_n    every step        never             novice
     forward training         -         every step        never             novice at t = n
     reset variant            -         t = 0             chunk starts(l)   novice
+    round trip               -         chunk starts(l)   returns           both, half each
 
 Constructors are pure functions of numbers, some static (N, T), some traced, and may be called under jit.
 """
