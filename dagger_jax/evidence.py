@@ -115,6 +115,12 @@ def by_offset(row: Schedule, eps: Array, agreement: Array) -> Offsets:
 
 
 def detectability(row: Schedule, agreement: Array) -> Array:
-    """The mean of T_j over the steps of an episode: for chunks of k steps (1/k) sum_{j<k} T_j. []"""
+    """The mean of T_j over the steps that are labelled: for chunks of k steps (1/k) sum_{j<k} T_j. []
+
+    A label on the novice's own walk gives nothing away. Where coins decide on chunks it is the expected value.
+    Meaningless for rows with `back`: there the novice's law in training is not its own.
+    """
     before = jnp.concatenate([jnp.ones_like(agreement[:1]), agreement[:-1]])
-    return jnp.where(row.join > 0, 0.0, 1 - before).mean()
+    asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
+    seen = asked_guide * (1 - row.join) * (1 - before)
+    return seen.sum() / jnp.maximum((asked_novice + asked_guide).sum(), 1.0)

@@ -6,6 +6,7 @@ acts and is labelled, elsewhere neither. These two set their threshold by a budg
 
 from typing import Any, Protocol
 
+import jax.core
 import jax.numpy as jnp
 from flax import struct
 
@@ -22,7 +23,12 @@ def above_quantile(scores: Array, law: Array, rate: Array | float) -> Array:
     """1 where a score is among the top `rate` of the law's mass, a fraction at the threshold itself. [T, S]
 
     Exactly `rate` of the mass is taken, ties are shared out. Before there is a law everything is taken.
+
+    Raises:
+      ValueError: a rate outside [0, 1] (a concrete one only).
     """
+    if not isinstance(rate, jax.core.Tracer) and not 0 <= float(rate) <= 1:
+        raise ValueError(f"rate must lie in [0, 1], got {float(rate):g}")
     flat, mass = scores.reshape(-1), law.reshape(-1)
     order = jnp.argsort(-flat)
     ranked = flat[order]

@@ -79,7 +79,8 @@ def run(
       interpreter: `exactly` or `by_sampling`.
       label: what is asked of the expert.
       measure: pure; what it returns of each round is stacked in `Outcome.measured`.
-      controller: rewrites `join` round by round from what it has seen; None: the schedule's own.
+      controller: rewrites `join` round by round from what it has seen, but after rounds with beta > 0, which show
+        the expert; None: the schedule's own.
       gate: where the expert takes over from the novice and is asked; None: where the schedule says. It reads the
         novice's walk, and labels of the guide are not gated.
       episodes: how many the interpreter plays a round, for the controller's confidence limits.
@@ -107,8 +108,11 @@ def run(
         newest = learner.policy(learner.params(memory), problem.world)
         measured = measure(Moment(round, row, acting, play, batch.weight.sum(), memory, newest))
         if controller is not None:
-            control, starts = controller.update(control, _seen(problem, row, play, acting, episodes))
-            starts = starts.astype(row.beta.dtype)
+            updated, after = controller.update(control, _seen(problem, row, play, acting, episodes))
+            # Where the expert moves the novice too, what is seen of the learner is not its own.
+            own = row.beta.max() == 0
+            control = jax.tree.map(lambda new, old: jnp.where(own, new, old), updated, control)
+            starts = jnp.where(own, after.astype(starts.dtype), starts)
         return (memory, (1 - row.rate) * mixture + row.rate * newest, control, starts, law), measured
 
     begin, draws = (None, None) if key is None else jax.random.split(key)

@@ -1,4 +1,4 @@
-"""The best chunk partition for given errors and prices: the reference that every controller is compared with."""
+"""The best chunk partition for given errors and prices: the limit of what a controller can choose."""
 
 from typing import NamedTuple
 

@@ -53,13 +53,20 @@ def mbpo_length(first: float, last: float, begin: int, end: int) -> optax.Schedu
 # ---- strategies over rounds -----------------------------------------------------------------------------------
 
 
+def _positive(lengths: Array) -> None:
+    if not isinstance(lengths, jax.core.Tracer) and (np.asarray(lengths) < 1).any():
+        raise ValueError(f"chunk lengths must be at least 1 step, got {np.asarray(lengths).tolist()}")
+
+
 def chunks(lengths: Array, horizon: int) -> Schedule:
     """Chunks of k_n steps in round n. `lengths` [N], traced. The expert continues from the learner's states."""
+    _positive(lengths)
     return schedules.chunked(lengths.shape[0], jax.vmap(lambda k: schedules.starts(horizon, k))(lengths))
 
 
 def excursions(lengths: Array, horizon: int) -> Schedule:
     """The learner's excursions of k_n steps from the expert's states; with `mbpo_length`, MBPO's branched roll-outs."""
+    _positive(lengths)
     return schedules.reset(lengths.shape[0], jax.vmap(lambda k: schedules.starts(horizon, k))(lengths))
 
 

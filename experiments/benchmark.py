@@ -27,7 +27,7 @@ from dagger_jax.types import Array, Problem, Schedule, World
 STATES, ACTIONS, HORIZON = 100, 5, 1000
 
 OUT = flags.DEFINE_string("out", None, "Where the figures go, a .json file; nowhere if not given.")
-REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each program, from 1; medians are reported.")
+REPEATS = flags.DEFINE_integer("repeats", 3, "Timed calls of each program, from 1; medians are reported.")
 BATCHES = flags.DEFINE_list(
     "batches", ["1024", "4096", "16384", "65536", "1048576"], "Episodes at once, comma-separated."
 )

@@ -35,6 +35,8 @@ def frontier(found: Mapping[str, Mapping[str, Any]], budget: float) -> Figure:
             line = "-" if kind == "fixed" else "none"
             ax.errorbar(x, y, error, linestyle=line, color=colour, marker=marker, label=name, capsize=2, linewidth=1.2)
             for method, px, py in zip(own, x, y, strict=True):
+                if np.isnan(px):
+                    continue  # with `back` a detector's distance means nothing
                 text = method if kind == "fixed" else str(numbered.setdefault(method, len(numbered) + 1))
                 ax.annotate(text, (px, py), xytext=(5, 4), textcoords="offset points", fontsize=8, color=colour)
         ax.axvline(budget, color="#888888", linestyle=":")

@@ -32,7 +32,10 @@ def column(rows: Rows, name: str) -> np.ndarray:
 def fit(x: np.ndarray, gaps: np.ndarray, saturation: np.ndarray | None = None) -> growth.Growth | None:
     """The power by which gaps [M] or [R, M] grow in x, or None where too few are unsaturated (theory 9.2)."""
     kept = len(x) if saturation is None else int((saturation <= LIMIT).sum())
-    return growth.fit(x, gaps, saturation=saturation, saturation_limit=LIMIT) if kept >= 3 else None
+    try:
+        return growth.fit(x, gaps, saturation=saturation, saturation_limit=LIMIT) if kept >= 3 else None
+    except ValueError:
+        return None  # no positive gap, or replicas that cannot tell it from zero
 
 
 def all_of(settings: Settings, rows: Rows) -> list[Finding]:

