@@ -76,9 +76,7 @@ def methods(horizon: int, rounds: int, episodes: int = 1) -> dict[str, Method]:
     reacting: dict[str, Any] = {
         "detectability budget": controllers.DetectabilityBudget(ETA),
         "AIMD on the AUC": controllers.AdditiveIncrease(0.5 + ETA),
-        "price list": controllers.Budget(
-            PER_QUERY, PER_STEP, rounds * episodes * (PER_QUERY + PER_STEP * horizon), 1.0
-        ),
+        "price list": controllers.Budget(PER_QUERY, PER_STEP, total, scale=1.0),
         "jump start": controllers.JumpStart(),
         "adaptive window": controllers.AdaptiveWindow(),
         "change point": controllers.ChangePoint(),
@@ -329,10 +327,10 @@ CLAIM = Claim(
         "An expert is expensive to call and a learner that can tell that it is being trained may behave for the "
         "occasion only. At an equal price (a hand-over costs 4 labels), which chunk length leaves the least regret, "
         "how detectable is it, and does it pay to change the length: over rounds, by a controller that reads "
-        "evidence between rounds, or inside the episode where the learner disagrees? Compared are fixed lengths (powers "
-        "of two, and T), schedules over rounds in both directions, controllers and published strategies, on a world "
-        "whose rare mistakes can be made good, on a walk seen through noise and on random worlds outside the learner's "
-        "class. The best fixed length is "
+        "evidence between rounds, or inside the episode where the learner disagrees? Compared are fixed lengths "
+        "(powers of two, and T), schedules over rounds in both directions, controllers and published strategies, on a "
+        "world whose rare mistakes can be made good, on a walk seen through noise and on random worlds outside the "
+        "learner's class. The best fixed length is "
         "chosen in hindsight, on the same runs, which favours it. What helps is to cut a chunk where the learner "
         "goes wrong, if the expert can see that (the cut is told where, at no price); schedules over rounds do not "
         "beat the best fixed length by much, anywhere."
