@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import exact, gallery, labels, randomness, rollout, schedules
+from dagger_jax import exact, gallery, gates, labels, randomness, rollout, schedules, strategies
 
 T = 16
 CHANCES = np.array([0.1, 0.0, 0.4, 0.3, 0.2])
@@ -223,3 +223,20 @@ def test_round_trip_sampled_is_exact(temperature):
     np.testing.assert_allclose(laws.guide[3].sum(-1), laws.novice[3].sum(-1), rtol=1e-12)
     np.testing.assert_allclose(laws.novice[5].sum(-1), laws.guide[5].sum(-1), rtol=1e-12)
     assert np.abs(laws.novice[4].sum(-1) - laws.guide[4].sum(-1)).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: schedules.growing(8, -3, 2.0), "first of growing chunks must be a number from 0, got -3"),
+        (lambda: schedules.growing(8, np.nan, 2.0), "first of growing chunks must be a number from 0, got nan"),
+        (lambda: schedules.growing(8, 2, -1.0), "factor of growing chunks must be a number from 0, got -1"),
+        (lambda: schedules.forks(8, [-1]), r"forks must be steps from 0, got \[-1\]"),
+        (lambda: strategies.chunks(jnp.array([0, -3]), 8), r"at least 1 step, got \[0, -3\]"),
+        (lambda: strategies.excursions(jnp.array([2, 0]), 8), r"at least 1 step, got \[2, 0\]"),
+        (lambda: gates.above_quantile(jnp.ones((2, 2)), jnp.ones((2, 2)), 3.0), r"rate must lie in \[0, 1\], got 3"),
+    ],
+)
+def test_lengths_steps_and_rates_are_refused_by_name(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

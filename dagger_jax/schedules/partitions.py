@@ -85,12 +85,12 @@ def growing(horizon: int, first: Array | float, factor: Array | float) -> Array:
     """Chunks of first, first x factor, first x factor^2, ... steps, rounded, at least 1. [T]
 
     Raises:
-      ValueError: a first length below 1, or a factor that is not positive (concrete ones only).
+      ValueError: a first length or a factor below 0 or not finite (concrete ones only).
     """
-    for name, value, least in (("first", first, 1.0), ("factor", factor, np.finfo(float).tiny)):
+    for name, value in (("first", first), ("factor", factor)):
         known = _known(value)
-        if known is not None and not ((known >= least) & (known < np.inf)).all():
-            raise ValueError(f"{name} of growing chunks must be at least {least:.3g}, got {known.tolist()}")
+        if known is not None and not ((known >= 0) & (known < np.inf)).all():
+            raise ValueError(f"{name} of growing chunks must be a number from 0, got {known.tolist()}")
     lengths = jnp.maximum(jnp.round(first * jnp.asarray(factor, float) ** jnp.arange(horizon)), 1.0)
     return _in_order(horizon, jnp.minimum(lengths, horizon).astype(jnp.int32))
 
