@@ -61,8 +61,7 @@ def measure(problem: Problem, policy: Array, row: Schedule, known: Constants) ->
       known: `constants(problem)`.
     """
     training = interpreter.play(problem, policy, row)
-    alone = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
-    deployed = interpreter.play(problem, policy, alone)
+    deployed = interpreter.deploy(problem, policy)
     novice_share, guide_share = schedules.training_weights(row)
     law = novice_share[:, None] * training.novice + guide_share[:, None] * training.guide
     error = 0.5 * jnp.abs(policy - problem.expert).sum(-1)

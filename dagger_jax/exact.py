@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dagger_jax import schedules
 from dagger_jax.environments.tabular import at
 from dagger_jax.precision import exact
 from dagger_jax.schedules import training_weights
@@ -103,6 +104,11 @@ def play(problem: Problem, policy: Array, row: Schedule) -> Laws:
     """Both walkers' laws when the learner acts by a fixed `policy` [L, S, A]. See `forward`."""
     fixed = jnp.broadcast_to(policy, (problem.world.horizon, *policy.shape[1:]))
     return forward(problem, row, lambda probabilities, law: probabilities, fixed)
+
+
+def deploy(problem: Problem, policy: Array) -> Laws:
+    """The learner alone as the novice, the expert alone as the guide, both from the start of the episode."""
+    return play(problem, policy, schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0))
 
 
 def frequencies(problem: Problem, laws: Laws) -> Play:

@@ -17,7 +17,7 @@ from dagger_jax import bounds, evidence, exact, interaction, learners, oracle, r
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
-from experiments import claim
+from experiments import claim, study
 from experiments.claim import Claim, Finding, Measurement, Settings
 
 STATES, ACTIONS = 4, 3
@@ -168,7 +168,7 @@ def random_instances(
 def _random_worlds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, Any]]:
     block = {name: cell[name] for name in ("run", "expert", "learner", "horizon")}
     kinds, problems, rows, drawn = random_instances(settings.seed, count=settings.worlds, **block)
-    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *problems)
+    batch = study.stacked(problems)
     found = _instances(cell["learner"])(batch, schedules.stack(rows), drawn)
     common = [{"world": "random_mdp", "instance": place, **block} for place in range(len(kinds))]
     return _points(kinds, found, common)
@@ -211,7 +211,7 @@ def _dagger(problem: Problem, beta: Array, *, learner: str) -> dict[str, tuple[A
 
     def record(moment: interaction.Moment) -> tuple[Array, Array, Array]:
         playing = exact.play(problem, moment.acting, moment.row)
-        alone = exact.play(problem, moment.acting, schedules.row(schedules.behavioural_cloning(1, horizon), 0))
+        alone = exact.deploy(problem, moment.acting)
         loss = (moment.acting * wrong).sum(-1)
         best = moment.memory.costs.min(-1).sum() / (horizon * (moment.round + 1))
         return (playing.novice * loss).sum(-1).mean(), (alone.novice * loss).sum(-1).mean(), best
@@ -241,7 +241,7 @@ def _rounds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, Any]]:
         gallery.random_mdp(horizon, STATES, ACTIONS, seed=int(seed), observations=STATES // 2, stationary=True)
         for seed in seeds
     ]
-    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *problems)
+    batch = study.stacked(problems)
     found = _daggers(cell["learner"])(batch, np.asarray(BETAS[cell["beta"]](ROUNDS)))
     return [
         {"world": "random_mdp", "algorithm": "dagger", "learner": cell["learner"], "expert": "deterministic"}

@@ -130,9 +130,7 @@ def problems(world: str, settings: Settings) -> tuple[list[Problem], bool]:
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     """Every run's gap, price and detectability after every round; or the best partition for measured errors."""
     each, shared = problems(cell["world"], settings)
-    batch, samplers = (
-        jax.tree.map(lambda *leaves: np.stack(leaves), *trees) for trees in (each, list(map(rollout.tables, each)))
-    )
+    batch, samplers = study.stacked(each), study.stacked(list(map(rollout.tables, each)))
     common = {"world": cell["world"], "algorithm": "chunked", "learner": "follow_the_leader"}
     common |= {"method": cell["method"], "horizon": settings.horizon}
     planned = cell["method"] == "optimal partition"

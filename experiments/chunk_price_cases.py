@@ -199,10 +199,7 @@ def fitted(horizon: int, chunk: int, runs: int, seed: int) -> tuple[list[dict[st
         gallery.reset_cliff(horizon, STATES, ACTIONS, trajectories, (seed, run), recoverable=True)
         for run in range(runs)
     ]
-    batch, samplers = (
-        jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-        for trees in (problems, [rollout.tables(problem) for problem in problems])
-    )
+    batch, samplers = study.stacked(problems), study.stacked(list(map(rollout.tables, problems)))
     starts, episodes = schedules.starts(horizon, chunk), trajectories // ROUNDS
     schedule = schedules.chunked(ROUNDS, starts, schedules.beta_indicator(ROUNDS))
     keys, rule = jax.random.split(jax.random.key(seed), runs), learners.Majority()

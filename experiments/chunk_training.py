@@ -1,7 +1,8 @@
 """Chunked DAgger trained under any schedule or controller, and judged exactly after every round."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,8 +72,7 @@ def judge(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Ar
     """Exact gap, and `evidence.detectability` under the round's row, of every policy. [R, N] each; nan with `back`."""
 
     def one(problem: Problem, policy: Array, row: Schedule) -> tuple[Array, Array]:
-        horizon = problem.world.horizon
-        deployed = exact.play(problem, policy, schedules.row(schedules.behavioural_cloning(1, horizon), 0))
+        deployed = exact.deploy(problem, policy)
         row = row._replace(beta=0 * row.beta, patience=None)
         seen = evidence.detectability(row, exact.play(problem, policy, row).agreement)
         return deployed.novice_cost - deployed.guide_cost, jnp.where((row.back > 0).any(), jnp.nan, seen)
@@ -81,16 +81,31 @@ def judge(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Ar
     return jax.vmap(each_round)(problems, policies, rows)
 
 
+class Priced(NamedTuple):
+    """What partitions of a policy's episodes cost, for its errors by step on its own states."""
+
+    best: Callable[[Array], planning.Partition]  # (price of a hand-over) -> the best partition
+    price: Callable[[Array, Array], Array]  # (chunk starts [T], price of a hand-over) -> hand-over cost plus bound
+
+
+def priced(problem: Problem, policy: Array) -> Priced:
+    """Measures the policy once, and prices any partition by it."""
+    known = evidence.constants(problem)
+    row = schedules.row(schedules.chunked(1, schedules.starts(problem.world.horizon, 1)), 0)
+    seen = evidence.measure(problem, policy, row, known)
+    return Priced(
+        lambda cost: planning.optimal_partition(seen.eps, known.recoverability, known.span, cost),
+        lambda starts, cost: cost * starts.sum() + bounds.chunk_combined(row._replace(join=starts * 1.0), seen, known),
+    )
+
+
 @precisely
 def over_best(problems: Problem, policies: Array, starts: Array, cost: Any) -> Array:
     """Hand-over cost plus bound of chunks [R, T], relative to the best partition for the same policies' errors. [R]"""
 
     def one(problem: Problem, policy: Array, starts: Array) -> Array:
-        known = evidence.constants(problem)
-        row = schedules.row(schedules.chunked(1, schedules.starts(problem.world.horizon, 1)), 0)
-        seen = evidence.measure(problem, policy, row, known)
-        best = planning.optimal_partition(seen.eps, known.recoverability, known.span, cost).value
-        return (cost * starts.sum() + bounds.chunk_combined(row._replace(join=starts), seen, known)) / best
+        partitions = priced(problem, policy)
+        return partitions.price(starts, cost) / partitions.best(cost).value
 
     return jax.vmap(one)(problems, policies, starts)
 
@@ -100,19 +115,12 @@ def plan(problems: Problem, policies: Array, costs: Array) -> tuple[Array, Array
     """Hand-over cost plus bound of the best partition and of the best equal chunks, by cost [P]. [R, P] each"""
 
     def one(problem: Problem, policy: Array) -> tuple[Array, Array]:
-        horizon = problem.world.horizon
-        known = evidence.constants(problem)
-        row = schedules.row(schedules.chunked(1, schedules.starts(horizon, 1)), 0)
-        eps = evidence.measure(problem, policy, row, known).eps
-
-        def price(starts: Array, cost: Array) -> Array:
-            seen = evidence.measure(problem, policy, row, known)
-            return cost * starts.sum() + bounds.chunk_combined(row._replace(join=starts * 1.0), seen, known)
+        partitions, horizon = priced(problem, policy), problem.world.horizon
+        equal = jax.vmap(lambda k: schedules.starts(horizon, k))(jnp.arange(1, horizon + 1))
 
         def at(cost: Array) -> tuple[Array, Array]:
-            best = planning.optimal_partition(eps, known.recoverability, known.span, cost)
-            equal = jax.vmap(lambda k: price(schedules.starts(horizon, k), cost))(jnp.arange(1, horizon + 1))
-            return price(best.starts, cost), equal.min()
+            best = partitions.price(partitions.best(cost).starts, cost)
+            return best, jax.vmap(lambda starts: partitions.price(starts, cost))(equal).min()
 
         return jax.vmap(at)(costs)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from dagger_jax import detect, exact, randomness, rollout, schedules
+from dagger_jax import detect, exact, randomness, rollout
 from dagger_jax.detect.ratio import GRID
 from dagger_jax.types import Trace
 from experiments.claim import Measurement, Settings
@@ -35,7 +35,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     key = randomness.for_round(randomness.words(jax.random.key(settings.seed)), block)
     ids = jnp.arange(settings.episodes, dtype=jnp.uint32)
     seen = jax.tree.map(np.asarray, _trace(rollout.tables(case.problem), case.policy, case.row, key, ids))
-    alone = exact.play(case.problem, case.policy, schedules.row(schedules.behavioural_cloning(1, horizon), 0))
+    alone = exact.deploy(case.problem, case.policy)
     common = cell | {
         "algorithm": "chunked",
         "learner": "log_loss" if cell["eps"] is None else "oracle",

@@ -161,9 +161,7 @@ def _fitted(settings: Settings, series: Series, horizon: int, row: Schedule) -> 
 def _batch(settings: Settings, world: str, horizon: int) -> tuple[Problem, rollout.Tables]:
     """A problem and its sampler for every run: drawn anew in the reset cliffs, the same elsewhere."""
     drawn = [_problem(settings, world, horizon, run) for run in range(settings.runs if world in RESET_CLIFFS else 1)]
-    batch, samplers = (
-        jax.tree.map(lambda *leaves: np.stack(leaves), *trees) for trees in (drawn, list(map(rollout.tables, drawn)))
-    )
+    batch, samplers = study.stacked(drawn), study.stacked(list(map(rollout.tables, drawn)))
     repeats = settings.runs // len(drawn)
     return jax.tree.map(lambda leaf: np.repeat(leaf, repeats, axis=0), (batch, samplers))
 

@@ -2,7 +2,8 @@
 
 import functools
 import zlib
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ WORLDS_HELP = (
     "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
     "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy."
 )
+
+
+Tree = TypeVar("Tree")
 
 
 class Series(NamedTuple):
@@ -80,6 +84,11 @@ def check_chunks(chunks: tuple[int, ...], horizons: tuple[int, ...]) -> None:
     """Raises BadFlag where a chunk is longer than a horizon."""
     if max(chunks) > (shortest := min(horizons)):
         raise BadFlag("chunks", f"{max(chunks)} is longer than the horizon {shortest}; allowed: 1 to {shortest}")
+
+
+def stacked(trees: Sequence[Tree]) -> Tree:
+    """Problems, samplers or other trees of equal shape as one batch: a new leading axis, on the host."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 # ---- learners -----------------------------------------------------------------------------------------------
