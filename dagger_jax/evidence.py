@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from dagger_jax import exact as interpreter
 from dagger_jax import schedules
 from dagger_jax.environments.tabular import backward, reachable
 from dagger_jax.precision import exact
-from dagger_jax.types import Array, Problem, Schedule
+from dagger_jax.types import Array, Play, Problem, Schedule
 
 
 class Constants(NamedTuple):
@@ -80,16 +81,49 @@ def measure(problem: Problem, policy: Array, row: Schedule, known: Constants) ->
 
 
 class Prices(NamedTuple):
-    """What a row asks of the expert, per episode (expected, where chunks start by coins)."""
+    """What a row asks of the expert, per episode (expected, where coins decide)."""
 
-    labels: Array  # [] steps that the expert labels; it writes as many
+    labels: Array  # [] steps that the expert labels
     handovers: Array  # [] times it is called to a state that it has not come to by itself
+    steps: Array  # [] steps that it acts: for the novice, on the guide's walk as far as needed, after deviations
 
 
 def prices(row: Schedule) -> Prices:
-    """Labels and hand-overs of a row without `patience`: a chunk is one hand-over, a label on the novice's walk too."""
+    """What a row [T] without `patience` asks: a chunk is one hand-over, a label on the novice's walk too."""
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
-    return Prices((asked_novice + asked_guide).sum(-1), (asked_novice + asked_guide * row.join).sum(-1))
+    labels, handovers = (asked_novice + asked_guide).sum(-1), (asked_novice + asked_guide * row.join).sum(-1)
+
+    def earlier(later: Array, xs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        asked, back, join_next = xs
+        acts = jnp.maximum(asked, (1 - join_next) * later)  # the guide goes on only to where its state is needed
+        return jnp.maximum(acts, (back > 0) * 1.0), acts
+
+    join_next = jnp.append(row.join[1:], 1.0)
+    guided = jax.lax.scan(earlier, jnp.zeros_like(asked_guide[0]), (asked_guide, row.back, join_next), reverse=True)[1]
+    left = jnp.arange(row.beta.shape[-1] - 1, -1, -1)  # steps after a deviation
+    return Prices(labels, handovers, row.beta.sum(-1) + guided.sum(-1) + (asked_novice * row.after * left).sum(-1))
+
+
+class GatedPrices(NamedTuple):
+    """What a gate asked of the expert in a round, per episode."""
+
+    labels: Array  # [] steps at which it had the wheel
+    interventions: Array  # [] times it took over
+    switches: Array  # [] times the wheel changed hands, either way
+
+
+def gated_prices(play: Play) -> GatedPrices:
+    """Labels, interventions and context switches of a round that was played with a gate.
+
+    Raises:
+      ValueError: a round that was played without one.
+    """
+    if play.helped is None or play.entered is None:
+        raise ValueError("this round was played without a gate: see `prices`")
+    helped = play.helped.sum((-2, -1))
+    before = jnp.concatenate([jnp.zeros_like(helped[:1]), helped[:-1]])
+    handed_back = before + play.entered - helped
+    return GatedPrices(helped.sum(), play.entered.sum(), (play.entered + handed_back).sum())
 
 
 class Offsets(NamedTuple):

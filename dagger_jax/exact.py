@@ -14,7 +14,7 @@ from dagger_jax import schedules
 from dagger_jax.environments.tabular import at
 from dagger_jax.precision import exact
 from dagger_jax.schedules import training_weights
-from dagger_jax.types import Array, Play, Problem, Schedule
+from dagger_jax.types import Array, Play, Problem, Schedule, Takeover
 
 React = Callable[[Any, Array], Array]
 
@@ -29,19 +29,21 @@ class Laws(NamedTuple):
     agreement: Array  # [T] probability that the walkers' actions agreed from the chunk's start through step t
     novice_cost: Array  # [] expected total cost of the novice
     guide_cost: Array  # [] expected total cost of the guide
+    helped: Array | None = None  # [T, S] law of the novice's state, and: the expert has taken over; None: no gate
+    entered: Array | None = None  # [T] probability that it takes over at this step
 
 
 class Walkers(NamedTuple):
-    """Carried from step to step."""
+    """Carried from step to step. M: who has the novice's wheel, the learner (0) or the expert (1); 1 without a gate."""
 
-    novice: Array  # [S]
+    novice: Array  # [M, S]
     guide: Array  # [S]
-    agreed: Array  # [S] guide's state and: no disagreement since the chunk began
+    agreed: Array  # [M, S] guide's state and: no disagreement since the chunk began
     novice_cost: Array
     guide_cost: Array
 
 
-def forward(problem: Problem, row: Schedule, react: React, behaviour: Any) -> Laws:
+def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeover: Takeover | None = None) -> Laws:
     """Both walkers' laws where the learner's policy at a step may depend on the training law there.
 
     Args:
@@ -49,6 +51,7 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any) -> La
       row: one row of a schedule, columns [T].
       react: (behaviour of this step, training law [S]) -> the learner's action probabilities [S, A].
       behaviour: pytree with leading axis T, handed to `react` step by step.
+      takeover: where a gate lets the expert take the novice's wheel; None: nowhere.
 
     Raises:
       ValueError: a row with `patience`: where its chunks end depends on both walkers' paths together, of which
@@ -61,25 +64,32 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any) -> La
     if row.patience is not None:
         raise ValueError("schedule.patience makes chunk lengths depend on states: only rollout can play it")
     world, actions = problem.world, problem.world.actions
+    wheels = 1 if takeover is None else 2
 
-    def beat(walkers: Walkers, xs: tuple[Array, Schedule, Array, Any]) -> tuple[Walkers, tuple]:
-        step, now, weights, behaves = xs
+    def beat(walkers: Walkers, xs: tuple[Array, Schedule, Array, Any, Any]) -> tuple[Walkers, tuple]:
+        step, now, weights, behaves, gate = xs
         expert, cost = at(problem.expert, step), at(world.cost, step)
 
         # Jumps first: the chunk that starts here starts where the other walker is.
-        novice = (1 - now.back) * walkers.novice + now.back * walkers.guide
-        guide = (1 - now.join) * walkers.guide + now.join * walkers.novice
-        agreed = (1 - now.join - now.back) * walkers.agreed + now.join * walkers.novice + now.back * walkers.guide
+        returned = jnp.stack([walkers.guide, 0 * walkers.guide][:wheels])  # the learner begins an excursion
+        novice = (1 - now.back) * walkers.novice + now.back * returned
+        guide = (1 - now.join) * walkers.guide + now.join * walkers.novice.sum(0)
+        agreed = (1 - now.join - now.back) * walkers.agreed + now.join * walkers.novice + now.back * returned
+        entered = None
+        if gate is not None:
+            entered = (novice[0] * gate.enter).sum()
+            novice, agreed = (_relieve(law, gate) for law in (novice, agreed))
 
-        learner = react(behaves, weights[0] * novice + weights[1] * guide)
-        novice_acts = now.beta * expert + (1 - now.beta) * learner
+        learner = react(behaves, weights[0] * novice.sum(0) + weights[1] * guide)
+        blend = now.beta * expert + (1 - now.beta) * learner
+        novice_acts = jnp.stack([blend] if gate is None else [blend, gate.acts * expert + (1 - gate.acts) * blend])
         guide_acts = (1 - now.noise) * expert + now.noise / actions
 
-        novice_moves, guide_moves = novice[:, None] * novice_acts, guide[:, None] * guide_acts
-        agreed_moves = agreed[:, None] * jnp.minimum(novice_acts, guide_acts)
+        novice_moves, guide_moves = novice[..., None] * novice_acts, guide[:, None] * guide_acts
+        agreed_moves = agreed[..., None] * jnp.minimum(novice_acts, guide_acts)
         leave = at(world.transition, step).reshape(-1, world.states)
         next_novice, next_guide, next_agreed = (
-            moves.reshape(-1) @ leave for moves in (novice_moves, guide_moves, agreed_moves)
+            moves.reshape(*moves.shape[:-2], -1) @ leave for moves in (novice_moves, guide_moves, agreed_moves)
         )
         following = Walkers(
             next_novice,
@@ -88,22 +98,35 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any) -> La
             walkers.novice_cost + (novice_moves * cost).sum(),
             walkers.guide_cost + (guide_moves * cost).sum(),
         )
-        return following, (novice, guide, learner, agreed_moves.sum())
+        helped = None if gate is None else novice[1]
+        return following, (novice.sum(0), guide, learner, agreed_moves.sum(), helped, entered)
 
     start = jnp.asarray(world.initial)
     row = jax.tree.map(lambda column: jnp.asarray(column, start.dtype), row)
     zero = jnp.zeros((), start.dtype)
     weights = jnp.stack(training_weights(row), axis=-1)
-    xs = (jnp.arange(world.horizon), row._replace(rate=None, keep=None), weights, behaviour)
-    end, (novice, guide, policy, agreement) = jax.lax.scan(beat, Walkers(start, start, start, zero, zero), xs)
-    return Laws(novice, guide, end.novice, policy, agreement, end.novice_cost, end.guide_cost)
+    by_step = None
+    if takeover is not None:
+        acts = jnp.broadcast_to(jnp.asarray(takeover.acts, start.dtype), world.horizon)
+        by_step = takeover._replace(acts=acts)
+    xs = (jnp.arange(world.horizon), row._replace(rate=None, keep=None), weights, behaviour, by_step)
+    learners_wheel = jnp.concatenate([start[None], jnp.zeros((wheels - 1, *start.shape), start.dtype)])
+    walkers = Walkers(learners_wheel, start, learners_wheel, zero, zero)
+    end, (novice, guide, policy, agreement, *gated) = jax.lax.scan(beat, walkers, xs)
+    return Laws(novice, guide, end.novice.sum(0), policy, agreement, end.novice_cost, end.guide_cost, *gated)
+
+
+def _relieve(law: Array, gate: Takeover) -> Array:
+    """The law [2, S] after the expert has taken over and handed back."""
+    helped = gate.enter * law[0] + (1 - gate.leave) * law[1]
+    return jnp.stack([law.sum(0) - helped, helped])
 
 
 @exact
-def play(problem: Problem, policy: Array, row: Schedule) -> Laws:
+def play(problem: Problem, policy: Array, row: Schedule, takeover: Takeover | None = None) -> Laws:
     """Both walkers' laws when the learner acts by a fixed `policy` [L, S, A]. See `forward`."""
     fixed = jnp.broadcast_to(policy, (problem.world.horizon, *policy.shape[1:]))
-    return forward(problem, row, lambda probabilities, law: probabilities, fixed)
+    return forward(problem, row, lambda probabilities, law: probabilities, fixed, takeover)
 
 
 def deploy(problem: Problem, policy: Array) -> Laws:
@@ -114,4 +137,5 @@ def deploy(problem: Problem, policy: Array) -> Laws:
 def frequencies(problem: Problem, laws: Laws) -> Play:
     """The `Play` that infinitely many episodes would show."""
     novice, guide = (law[..., None] * problem.expert for law in (laws.novice, laws.guide))
-    return Play(novice, guide, laws.agreement)
+    helped = None if laws.helped is None else laws.helped[..., None] * problem.expert
+    return Play(novice, guide, laws.agreement, helped, laws.entered)

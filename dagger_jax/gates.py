@@ -1,7 +1,12 @@
-"""Gates: the expert takes over, and is asked, in states that look unfamiliar. Round by round, inside the loop.
+"""Gates: in which states the expert takes over from the learner and is asked, and in which it hands back.
 
-A gate is called before every round and says with which probability the expert takes over in each state; there it
-acts and is labelled, elsewhere neither. These two set their threshold by a budget: the share of steps to ask.
+A gate is called before every round, inside the loop, and answers with a `Takeover` by step and state. Gates with two
+thresholds have hysteresis: who has the wheel is carried through the episode by both interpreters. Labels are the
+expert's actions while it has the wheel; an intervention is each time it takes over; a context switch each time the
+wheel changes hands (`evidence.gated_prices`).
+
+What is novel, doubtful or wrong is read off the learner's tables: `novelty` and `predicted_error` off the labels of a
+row, `spread` off an ensemble. What the expert itself sees while it acts (`disagreement`, `risk`) is exact.
 """
 
 from typing import Any, Protocol
@@ -10,13 +15,158 @@ import jax.core
 import jax.numpy as jnp
 from flax import struct
 
-from dagger_jax.types import Array, Problem
+from dagger_jax.environments.tabular import backward
+from dagger_jax.types import Array, Problem, Takeover
 
 
 class Gate(Protocol):
-    """(problem, the learner's memory, its policy, the novice's law in the last round [T, S]) -> takeover [T, S]."""
+    """(problem, the learner's memory, its policy, the novice's law in the last round [T, S]) -> Takeover."""
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Array: ...
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover: ...
+
+
+# ---- scores of states, [T, S] ---------------------------------------------------------------------------------
+
+
+def novelty(problem: Problem, memory: Any) -> Array:
+    """1 / (1 + labels seen) of a tabular learner's row."""
+    return 1.0 / (1.0 + _rows(problem, memory.weight))
+
+
+def doubt(problem: Problem, policy: Array) -> Array:
+    """1 - the probability of the learner's likeliest action."""
+    return _over_time(problem, 1.0 - policy.max(-1))
+
+
+def predicted_error(problem: Problem, memory: Any, policy: Array) -> Array:
+    """The share of a row's labels that the policy would have missed: SafeDAgger's classifier; 1 where there is none.
+
+    Needs labels of kind "imitate": there an action's cost is the weight of the labels that differ from it.
+    """
+    missed = (_over_time(problem, policy) * _rows(problem, memory.costs)).sum(-1)
+    weight = _rows(problem, memory.weight)
+    return jnp.where(weight > 0, missed / jnp.where(weight > 0, weight, 1.0), 1.0)
+
+
+def spread(problem: Problem, members: Array) -> Array:
+    """How far an ensemble's members [E, L, S, A] are from their mean: total variation, averaged over them."""
+    return _over_time(problem, 0.5 * jnp.abs(members - members.mean(0)).sum(-1).mean(0))
+
+
+def disagreement(problem: Problem, policy: Array) -> Array:
+    """Total variation between the learner's and the expert's action: what an expert at the wheel can see."""
+    return _over_time(problem, 0.5 * jnp.abs(policy - problem.expert).sum(-1))
+
+
+def risk(problem: Problem, policy: Array) -> Array:
+    """The learner's expected cost to go above the expert's, V_t(s) - V*_t(s); ThriftyDAgger's critic, exact here."""
+    own, expert = (backward(problem.world, acting)[1][:-1] for acting in (policy, problem.expert))
+    return own - expert
+
+
+# ---- gates ----------------------------------------------------------------------------------------------------
+
+
+class Safe(struct.PyTreeNode):
+    """Takes over where the predicted error is at least a threshold: SafeDAgger (Zhang and Cho 2017, arXiv 1605.06450).
+
+    At threshold 0 it takes over everywhere: DAgger with beta = 1.
+    """
+
+    threshold: Array | float
+
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+        return _memoryless(predicted_error(problem, memory, policy) >= self.threshold)
+
+
+class Ensemble(struct.PyTreeNode):
+    """Takes over where discrepancy or doubt is above its threshold: EnsembleDAgger (Menda et al. 2019,
+    arXiv 1807.08364).
+
+    Needs `learners.Ensemble`, whose members' spread is the doubt. The discrepancy is the one predicted from earlier
+    labels: the measured one would need the expert's action at every step.
+    """
+
+    discrepancy: Array | float
+    doubt: Array | float
+
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+        wrong = predicted_error(problem, memory, policy) > self.discrepancy
+        return _memoryless(wrong | (spread(problem, memory.members[:, :, problem.world.observation]) > self.doubt))
+
+
+class Lazy(struct.PyTreeNode):
+    """Two thresholds: LazyDAgger (Hoque et al. 2021, arXiv 2104.00053).
+
+    The expert takes over where the predicted error is above `high`, and keeps the wheel until the learner's
+    disagreement, which it sees while it acts, is below `low`.
+    """
+
+    high: Array | float
+    low: Array | float
+
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+        enter = predicted_error(problem, memory, policy) > self.high
+        return _hysteresis(enter, ~enter & (disagreement(problem, policy) < self.low))
+
+
+class Human(struct.PyTreeNode):
+    """The human decides: HG-DAgger (Kelly et al. 2019, arXiv 1810.02890).
+
+    It takes over where what the learner is about to do endangers more than `tolerance` (`risk`, in units of cost) or
+    where its doubt is above a threshold, and hands back where neither holds. `doubt_threshold` fits that threshold
+    to the doubt in the states of earlier interventions, as the paper does.
+    """
+
+    tolerance: Array | float
+    doubt: Array | float = jnp.inf
+
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+        return _memoryless((risk(problem, policy) > self.tolerance) | (doubt(problem, policy) > self.doubt))
+
+
+class Thrifty(struct.PyTreeNode):
+    """Novelty or risk, each to half of a target rate, refitted each round: ThriftyDAgger (arXiv 2109.08273).
+
+    With hysteresis the expert keeps the wheel until the learner's disagreement is below `low` as well.
+    """
+
+    rate: Array | float
+    low: Array | float | None = None
+
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+        novel = above_quantile(novelty(problem, memory), law, self.rate / 2)
+        risky = above_quantile(risk(problem, policy), law, self.rate / 2)
+        enter = 1 - (1 - novel) * (1 - risky)
+        if self.low is None:
+            return _memoryless(enter)
+        return _hysteresis(enter, (1 - enter) * (disagreement(problem, policy) < self.low))
+
+
+class Novelty(struct.PyTreeNode):
+    """The most novel states up to a share of steps: CRSAIL's conformal query rate (arXiv 2512.00453), where the
+    distance to the nearest neighbours is the novelty of a table's row.
+    """
+
+    rate: Array | float
+
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+        return _memoryless(above_quantile(novelty(problem, memory), law, self.rate))
+
+
+class AskOnly(struct.PyTreeNode):
+    """Any gate, but the learner keeps the wheel: the expert is asked where it would have taken over.
+
+    With a gate that is always open this is DAgger.
+    """
+
+    gate: Gate
+
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+        return self.gate(problem, memory, policy, law)._replace(acts=0.0)
+
+
+# ---- thresholds -----------------------------------------------------------------------------------------------
 
 
 def above_quantile(scores: Array, law: Array, rate: Array | float) -> Array:
@@ -42,35 +192,24 @@ def above_quantile(scores: Array, law: Array, rate: Array | float) -> Array:
     return jnp.where(total > 0, taken, 1.0).reshape(scores.shape)
 
 
-def novelty(problem: Problem, memory: Any) -> Array:
-    """1 / (1 + labels seen) of a tabular learner's row at every step and state. [T, S]"""
-    seen = memory.weight[:, problem.world.observation]
-    return jnp.broadcast_to(1.0 / (1.0 + seen), (problem.world.horizon, seen.shape[-1]))
+def doubt_threshold(doubts: Array, entered: Array) -> Array:
+    """HG-DAgger's fit: the mean doubt [T, S] over the states in which the expert took over, by their law [T, S]. []"""
+    total = entered.sum()
+    return jnp.where(total > 0, (doubts * entered).sum() / jnp.where(total > 0, total, 1.0), jnp.inf)
 
 
-def doubt(policy: Array, horizon: int) -> Array:
-    """1 - the probability of the learner's likeliest action. [T, S]"""
-    least = 1.0 - policy.max(-1)
-    return jnp.broadcast_to(least, (horizon, least.shape[-1]))
+def _memoryless(enter: Array) -> Takeover:
+    return _hysteresis(enter, 1.0 - enter)
 
 
-class NoveltyQuantile(struct.PyTreeNode):
-    """The most novel states up to a share of steps: CRSAIL's conformal query rate (arXiv 2512.00453), where the
-    distance to the nearest neighbours is the novelty of a table's row.
-    """
-
-    rate: Array | float
-
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Array:
-        return above_quantile(novelty(problem, memory), law, self.rate)
+def _hysteresis(enter: Array, leave: Array) -> Takeover:
+    return Takeover(enter * 1.0, leave * 1.0)
 
 
-class ThriftyQuantile(struct.PyTreeNode):
-    """Novelty or doubt, each to half of a target rate, refitted each round: ThriftyDAgger (arXiv 2109.08273)."""
+def _rows(problem: Problem, table: Array) -> Array:
+    """A learner's table [L, O, ...] at every step and state, [T, S, ...]."""
+    return _over_time(problem, table[:, problem.world.observation])
 
-    rate: Array | float
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Array:
-        novel = above_quantile(novelty(problem, memory), law, self.rate / 2)
-        doubtful = above_quantile(doubt(policy, problem.world.horizon), law, self.rate / 2)
-        return 1 - (1 - novel) * (1 - doubtful)
+def _over_time(problem: Problem, array: Array) -> Array:
+    return jnp.broadcast_to(array, (problem.world.horizon, *array.shape[1:]))

@@ -11,11 +11,12 @@ from dagger_jax import exact, randomness, rollout
 from dagger_jax.controllers import Controller, Seen
 from dagger_jax.gates import Gate
 from dagger_jax.labels import Label, imitate
-from dagger_jax.learners import Tabular
+from dagger_jax.learners import Learner
 from dagger_jax.schedules import training_weights, validate
-from dagger_jax.types import Array, Play, Problem, Schedule
+from dagger_jax.types import Array, Play, Problem, Schedule, Takeover
 
-Interpreter = Callable[[Array, Schedule, Array], Play]
+# (policy, row, round), and what the gate decides where there is one
+Interpreter = Callable[..., Play]
 
 
 class Moment(NamedTuple):
@@ -42,7 +43,7 @@ class Outcome(NamedTuple):
 
 def exactly(problem: Problem) -> Interpreter:
     """Labels in their exact proportions: infinitely many episodes a round."""
-    return lambda policy, row, round: exact.frequencies(problem, exact.play(problem, policy, row))
+    return lambda policy, row, round, *gated: exact.frequencies(problem, exact.play(problem, policy, row, *gated))
 
 
 def by_sampling(
@@ -50,9 +51,9 @@ def by_sampling(
 ) -> Interpreter:
     """Labels of sampled episodes, the same indices [B] in each round, under a key of the round's own."""
 
-    def interpret(policy: Array, row: Schedule, round: Array) -> Play:
+    def interpret(policy: Array, row: Schedule, round: Array, *gated: Takeover) -> Play:
         round_key = randomness.for_round(key, round)
-        return rollout.play(world, policy, row, round_key, episodes, alone=alone, block=block)[0]
+        return rollout.play(world, policy, row, round_key, episodes, *gated, alone=alone, block=block)[0]
 
     return interpret
 
@@ -60,7 +61,7 @@ def by_sampling(
 def run(
     problem: Problem,
     schedule: Schedule,
-    learner: Tabular,
+    learner: Learner,
     interpreter: Interpreter,
     *,
     label: Label = imitate,
@@ -79,8 +80,8 @@ def run(
       interpreter: `exactly` or `by_sampling`.
       label: what is asked of the expert.
       measure: pure; what it returns of each round is stacked in `Outcome.measured`.
-      controller: rewrites `join` round by round from what it has seen, but after rounds with beta > 0, which show
-        the expert; None: the schedule's own.
+      controller: rewrites its column (`join`, or DART's `noise`) round by round from what it has seen, but after
+        rounds with beta > 0, which show the expert; None: the schedule's own.
       gate: where the expert takes over from the novice and is asked; None: where the schedule says. It reads the
         novice's walk, and labels of the guide are not gated.
       episodes: how many the interpreter plays a round, for the controller's confidence limits.
@@ -93,37 +94,34 @@ def run(
         validate(schedule)
 
     def one_round(carry: tuple[Any, ...], xs: tuple[Array, Schedule]) -> tuple[tuple[Any, ...], Any]:
-        memory, mixture, control, starts, law = carry
+        memory, mixture, control, column, law = carry
         round, row = xs
-        row = row if controller is None else row._replace(join=starts)
-        acting = mixture
-        if gate is not None:
-            taken = gate(problem, memory, mixture, law)[..., None]
-            acting = taken * problem.expert + (1 - taken) * mixture
-        play = interpreter(acting, row, round)
+        row = row if controller is None else row._replace(**{controller.column: column})
+        gated = () if gate is None else (gate(problem, memory, mixture, law),)
+        play = interpreter(mixture, row, round, *gated)
         law = play.novice.sum(-1)
-        asked = play if gate is None else play._replace(novice=taken * play.novice)
-        batch = label(problem, asked, row, acting)
+        asked = play if play.helped is None else play._replace(novice=play.helped)
+        batch = label(problem, asked, row, mixture)
         memory = learner.update(None if draws is None else jax.random.fold_in(draws, round), memory, batch, row.keep)
         newest = learner.policy(learner.params(memory), problem.world)
-        measured = measure(Moment(round, row, acting, play, batch.weight.sum(), memory, newest))
+        measured = measure(Moment(round, row, mixture, play, batch.weight.sum(), memory, newest))
         if controller is not None:
-            updated, after = controller.update(control, _seen(problem, row, play, acting, episodes))
+            updated, after = controller.update(control, _seen(problem, row, play, mixture, episodes))
             # Where the expert moves the novice too, what is seen of the learner is not its own.
             own = row.beta.max() == 0
             control = jax.tree.map(lambda new, old: jnp.where(own, new, old), updated, control)
-            starts = jnp.where(own, after.astype(starts.dtype), starts)
-        return (memory, (1 - row.rate) * mixture + row.rate * newest, control, starts, law), measured
+            column = jnp.where(own, after.astype(column.dtype), column)
+        return (memory, (1 - row.rate) * mixture + row.rate * newest, control, column, law), measured
 
     begin, draws = (None, None) if key is None else jax.random.split(key)
     memory = learner.init(begin)
     untrained = learner.policy(learner.params(memory), problem.world)
     rounds = jnp.arange(schedule.beta.shape[0])
-    control, starts = (None, None) if controller is None else controller.init(problem.world.horizon)
-    starts = None if starts is None else starts.astype(schedule.beta.dtype)
+    control, column = (None, None) if controller is None else controller.init(problem.world.horizon)
+    column = None if column is None else column.astype(schedule.beta.dtype)
     horizon, states = problem.world.horizon, problem.world.states
     unplayed = jnp.zeros((horizon, states), untrained.dtype)
-    carry = (memory, untrained, control, starts, unplayed)
+    carry = (memory, untrained, control, column, unplayed)
     (memory, acting, control, _, _), measured = jax.lax.scan(one_round, carry, (rounds, schedule))
     newest = learner.policy(learner.params(memory), problem.world)
     return Outcome(memory, newest, acting, measured, control)
@@ -139,4 +137,4 @@ def _seen(problem: Problem, row: Schedule, play: Play, policy: Array, episodes: 
     beta = row.beta[:, None, None]
     acts = beta * problem.expert + (1 - beta) * policy
     cost = (play.novice.sum(-1)[..., None] * acts * problem.world.cost).sum()
-    return Seen(row.join, (law * error).sum(-1), play.agreement, cost, jnp.asarray(episodes))
+    return Seen(row.join, (law * error).sum(-1), play.agreement, cost, jnp.asarray(episodes), problem.world.actions)

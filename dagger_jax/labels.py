@@ -36,11 +36,39 @@ def deviate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch
     `policy` [L, S, A] otherwise (one coin a roll-out, as in LOLS, arXiv 1502.02206). Costs-to-go are exact.
     Arguments and return value as in `imitate`.
     """
-    weight = imitate(problem, play, row, policy).weight
     by_expert, by_learner = backward(problem.world, problem.expert)[0], backward(problem.world, policy)[0]
     after = row.after[:, None, None]
-    to_go = after * by_expert + (1 - after) * by_learner
-    return _batch(problem, weight[..., None] * (to_go - to_go.min(-1, keepdims=True)), weight)
+    return _regrets(problem, imitate(problem, play, row, policy).weight, after * by_expert + (1 - after) * by_learner)
+
+
+def deviate_acting(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+    """Cost-to-go of a deviation after which whoever moved the novice moves on: the expert at each step with `row.beta`.
+
+    SEARN's label (arXiv 0907.0786): its current policy is a mixture of all classifiers and of the expert, drawn anew
+    each step. Arguments and return value as in `imitate`.
+    """
+    beta = row.beta[:, None, None]
+    to_go = backward(problem.world, beta * problem.expert + (1 - beta) * policy)[0]
+    return _regrets(problem, imitate(problem, play, row, policy).weight, to_go)
+
+
+class Reweighed(struct.PyTreeNode):
+    """The guide's labels, weighted by d_learner / d_expert of their state: importance-weighted cloning.
+
+    ALICE's reweighting with cached demonstrations and a simulator (Spencer et al. 2021, arXiv 2102.02872): the novice
+    walks on its own, unlabelled, and shows the learner's law. Ratios are cut at `most`. It helps where the learner
+    cannot imitate everywhere and the ratio is bounded, the Goldilocks regime.
+    """
+
+    most: float = 100.0
+
+    def __call__(self, problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+        """A batch as `imitate`'s; raises ValueError where the novice walked alone."""
+        if play.guide is None:
+            raise ValueError("reweighed labels are the guide's: sample with alone=False")
+        novice, guide = (law.sum(-1, keepdims=True) for law in (play.novice, play.guide))
+        ratio = jnp.minimum(novice / jnp.where(guide > 0, guide, 1.0), self.most)
+        return imitate(problem, play._replace(guide=ratio * play.guide), row, policy)
 
 
 class RollOut(struct.PyTreeNode):
@@ -54,12 +82,16 @@ class RollOut(struct.PyTreeNode):
 
     def __call__(self, problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
         """A batch as `imitate`'s."""
-        weight = imitate(problem, play, row, policy).weight
         to_go, value = backward(problem.world, problem.expert)
         for _ in range(self.steps):
             value = jnp.concatenate([(policy * to_go).sum(-1), value[-1:]])
             to_go = problem.world.cost + jnp.einsum("...sap,...p->...sa", problem.world.transition, value[1:])
-        return _batch(problem, weight[..., None] * (to_go - to_go.min(-1, keepdims=True)), weight)
+        return _regrets(problem, imitate(problem, play, row, policy).weight, to_go)
+
+
+def _regrets(problem: Problem, weight: Array, to_go: Array) -> Batch:
+    """Costs-to-go above the best action's, weighted."""
+    return _batch(problem, weight[..., None] * (to_go - to_go.min(-1, keepdims=True)), weight)
 
 
 def _batch(problem: Problem, costs: Array, weight: Array) -> Batch:

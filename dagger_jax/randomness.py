@@ -23,7 +23,7 @@ class Use(IntEnum):
     MOVE = 0  # action, next state
     MEET = 1  # whether the walkers jump, whether the guide's action is perturbed
     START = 2  # first state, unused
-    LEARN = 3  # what a learner draws
+    GATE = 3  # whether the expert takes over, unused
 
 
 class Words(NamedTuple):

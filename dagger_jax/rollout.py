@@ -20,7 +20,7 @@ from flax import struct
 from dagger_jax import randomness
 from dagger_jax.randomness import Use, Words
 from dagger_jax.sampling import alias, blend, choose, draw, look, thresholds, uniform
-from dagger_jax.types import Array, Play, Problem, Schedule, Trace
+from dagger_jax.types import Array, Play, Problem, Schedule, Takeover, Trace
 
 BLOCK = 4096  # episodes walked at once: their walkers stay in a core's cache
 
@@ -55,6 +55,7 @@ class Walkers(NamedTuple):
     chunks: Array
     together: Array  # have both acted alike since the chunk's start?
     spent: Array  # the learner's error at the guide's states since then
+    helped: Array  # has the expert taken over the novice's walk?
 
 
 def tables(problem: Problem) -> Tables:
@@ -74,16 +75,17 @@ class Learner(NamedTuple):
 
     acts: Array  # [T, S, A - 1] thresholds of its actions, the expert's share of them mixed in
     error: Array | None  # [L, S] the learner's own error, where the row has patience
+    takeover: Takeover | None = None
 
 
-def ready(world: Tables, policy: Array, row: Schedule) -> Learner:
+def ready(world: Tables, policy: Array, row: Schedule, takeover: Takeover | None = None) -> Learner:
     """A policy [L, S, A] under a row: moved by the expert with probability beta it acts by the mixture of both."""
     own = thresholds(policy)
     error = None
     if row.patience is not None:
         cumulative = (own.astype(jnp.float32) - world.expert.astype(jnp.float32)) * jnp.float32(2**-31)
         error = 0.5 * jnp.abs(jnp.diff(cumulative, axis=-1, prepend=0.0, append=0.0)).sum(-1)
-    return Learner(blend(row.beta, world.expert, own), error)
+    return Learner(blend(row.beta, world.expert, own), error, takeover)
 
 
 def beat(
@@ -97,25 +99,35 @@ def beat(
     novice, guide = walkers.novice, walkers.guide
 
     # Jumps first: the chunk that starts here starts where the other walker is.
-    joined, together, spent = None, walkers.together, walkers.spent
+    joined, together, spent, helped = None, walkers.together, walkers.spent, walkers.helped
     if guide is not None:
         joined, returns = coin < now.join, coin < now.back
         if learner.error is not None:
             joined |= spent + look(learner.error, step, guide) > jnp.asarray(now.patience)
         novice, guide = jnp.where(returns, guide, novice), jnp.where(joined, novice, guide)
         together |= joined | returns
+        helped &= ~returns  # an excursion is begun by the learner
         if learner.error is not None:
             spent = jnp.where(joined, 0.0, spent) + look(learner.error, step, guide)
 
     # One word picks every action, another every next state: walkers that are alike act and move alike.
     asked = choose(look(world.expert, step, novice), move.first)
     acts = choose(look(learner.acts, step, novice), move.first)
+    gated = (None, None)
+    if learner.takeover is not None:
+        coin = uniform(randomness.bits(key, episode, step, Use.GATE).first)
+        enter, leave = (look(table, step, novice) for table in learner.takeover[:2])
+        entered = ~helped & (coin < enter)
+        helped = entered | (helped & (coin >= leave))
+        acts = jnp.where(helped & (jnp.asarray(learner.takeover.acts) > 0), asked, acts)
+        gated = (helped, entered)
     following = walkers._replace(
         novice=draw(world.transition, move.second, step, novice, acts),
         novice_cost=walkers.novice_cost + look(world.cost, step, novice, acts),
+        helped=helped,
     )
     if guide is None or joined is None:
-        return following, Trace(novice, asked, acts, None, None, None, None, None)
+        return following, Trace(novice, asked, acts, None, None, None, None, None, *gated)
 
     intended = choose(look(world.expert, step, guide), move.first)
     any_action = (uniform(move.first) * actions).astype(jnp.int32)
@@ -130,7 +142,7 @@ def beat(
         together=together,
         spent=spent,
     )
-    return following, Trace(novice, asked, acts, guide, intended, guided, joined, together)
+    return following, Trace(novice, asked, acts, guide, intended, guided, joined, together, *gated)
 
 
 def walk(
@@ -160,6 +172,7 @@ def walk(
         chunks=none,
         together=none == 0,
         spent=zero,
+        helped=none > 0,
     )
     steps = (jnp.arange(world.horizon), row._replace(rate=None, keep=None))
     return jax.lax.scan(advance, walkers, steps)
@@ -171,6 +184,7 @@ def play(
     row: Schedule,
     key: Words,
     episodes: Array,
+    takeover: Takeover | None = None,
     *,
     alone: bool = False,
     block: int = BLOCK,
@@ -183,13 +197,14 @@ def play(
       row: one row of a schedule, columns [T].
       key: of the round, from `randomness.for_round`.
       episodes: [B] uint32, global indices of the episodes to play.
+      takeover: where a gate lets the expert take the novice's wheel; None: nowhere, at no price.
       alone: the novice walks alone, at half the price; `row.back` is not read, and `Play.guide` is None.
       block: how many episodes walk at once; of no influence on the result.
 
     Returns:
       Frequencies over the episodes, and what is kept of each.
     """
-    learner = ready(world, policy, row)
+    learner = ready(world, policy, row, takeover)
     states, actions = world.cost.shape[-2:]
     count, size = episodes.shape[0], min(block, episodes.shape[0])
     order = jnp.arange(-(-count // size) * size).reshape(-1, size)  # the last block is filled with repeats,
@@ -198,25 +213,27 @@ def play(
     def one_block(totals: Any, xs: tuple[Array, Array]) -> tuple[Any, Episodes]:
         ids, counted = xs
 
-        def count_up(trace: Trace) -> tuple[Array, Array | None, Array | None]:
-            novice = histogram(trace.novice * actions + trace.asked, counted, states * actions)
+        def count_up(trace: Trace) -> Play:
+            codes = trace.novice * actions + trace.asked
+            seen = Play(histogram(codes, counted, states * actions), None, None)
+            if trace.helped is not None and trace.entered is not None:
+                helped = histogram(codes, counted & trace.helped, states * actions)
+                seen = seen._replace(helped=helped, entered=(trace.entered & counted).sum(dtype=jnp.int32))
             if trace.guide is None or trace.intended is None or trace.together is None:
-                return novice, None, None
+                return seen
             guide = histogram(trace.guide * actions + trace.intended, counted, states * actions)
-            return novice, guide, (trace.together & counted).sum(dtype=jnp.int32)
+            return seen._replace(guide=guide, agreement=(trace.together & counted).sum(dtype=jnp.int32))
 
         end, seen = walk(world, learner, row, key, ids, alone, count_up)
         kept = Episodes(end.novice_cost, end.guide_cost, end.parted, end.chunks)
         return jax.tree.map(jnp.add, totals, seen), kept
 
-    zero = jnp.zeros((world.horizon, states * actions), jnp.int32)
-    totals = (zero, None, None) if alone else (zero, zero, jnp.zeros(world.horizon, jnp.int32))
-    totals, kept = jax.lax.scan(one_block, totals, (ids, counted))
+    none = jnp.zeros((world.horizon, states * actions), jnp.int32), jnp.zeros(world.horizon, jnp.int32)
+    guided, gated = ((None, None) if off else none for off in (alone, takeover is None))
+    totals, kept = jax.lax.scan(one_block, Play(none[0], *guided, *gated), (ids, counted))
     kept = jax.tree.map(lambda column: column.reshape(-1)[:count], kept)
-    shape = (world.horizon, states, actions)
-    novice, guide, together = jax.tree.map(lambda total: total / jnp.float32(count), totals)
-    guide = None if guide is None else guide.reshape(shape)
-    return Play(novice.reshape(shape), guide, together), kept
+    shape = {2: (world.horizon, states, actions), 1: (world.horizon,)}
+    return jax.tree.map(lambda total: (total / jnp.float32(count)).reshape(shape[total.ndim]), totals), kept
 
 
 def trace(world: Tables, policy: Array, row: Schedule, key: Words, episodes: Array) -> Trace:

@@ -15,7 +15,7 @@ import optax
 
 from dagger_jax import schedules
 from dagger_jax.controllers import AdaptiveWindow, ChangePoint, Controller, JumpStart
-from dagger_jax.gates import Gate, NoveltyQuantile, ThriftyQuantile
+from dagger_jax.gates import Gate, Novelty, Thrifty
 from dagger_jax.labels import Label, RollOut, imitate
 from dagger_jax.types import Array, Schedule
 
@@ -196,13 +196,13 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "thrifty_quantile": Strategy(
         schedules.dagger,
-        "Hoque et al. 2021, arXiv 2109.08273: novelty or doubt, thresholds refitted to a rate of 20%",
-        gate=ThriftyQuantile(0.2),
+        "Hoque et al. 2021, arXiv 2109.08273: novelty or risk, thresholds refitted to a rate of 20%",
+        gate=Thrifty(0.2),
     ),
     "crsail_quantile": Strategy(
         schedules.dagger,
         "arXiv 2512.00453: the most novel 20% of steps",
-        gate=NoveltyQuantile(0.2),
+        gate=Novelty(0.2),
     ),
     "rollout_steps": Strategy(
         schedules.dagger,

@@ -63,6 +63,14 @@ class Schedule(NamedTuple):
     patience: Array | None = None
 
 
+class Takeover(NamedTuple):
+    """Where the expert takes the wheel of the novice's walk, and where it hands back: what a gate decides."""
+
+    enter: Array  # [T, S] probability that it takes over from the learner here
+    leave: Array  # [T, S] probability that, at the wheel, it hands back here; 1 - enter: a gate without memory
+    acts: Array | float = 1.0  # [] 1: the expert also acts; 0: it is only asked, and the learner acts on
+
+
 class Play(NamedTuple):
     """What one round's episodes show, whoever interpreted them: joint law of (state, expert's action).
 
@@ -72,6 +80,8 @@ class Play(NamedTuple):
     novice: Array  # [T, S, A] at the novice's states
     guide: Array | None  # [T, S, A] at the guide's states; None where the novice walked alone
     agreement: Array | None  # [T] share that acted alike since the chunk's start; None as above
+    helped: Array | None = None  # [T, S, A] at the novice's states, where the expert has taken over; None: no gate
+    entered: Array | None = None  # [T] share of episodes in which it takes over at this step; None as above
 
 
 class Trace(NamedTuple):
@@ -85,6 +95,8 @@ class Trace(NamedTuple):
     guided: Array | None  # what it did
     joined: Array | None  # whether a chunk started here
     together: Array | None  # whether both have acted alike since the chunk's start
+    helped: Array | None = None  # whether the expert has taken over; None where there is no gate
+    entered: Array | None = None  # whether it takes over here
 
 
 class Batch(NamedTuple):

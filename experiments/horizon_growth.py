@@ -28,7 +28,7 @@ ROUNDS = 10  # in which these trajectories are collected; forward training needs
 SWEEP: Mapping[str, Mapping[str, Any]] = {
     preset: {
         "worlds": ("chunk_reset", "cliff", *RESET_CLIFFS),
-        "algorithms": tuple(name for name in algorithms.ALGORITHMS if name != "reset"),
+        "algorithms": ("behavioural_cloning", "forward_training", "dagger", "chunked"),
         "horizons": horizons,
         "chunks": (4, 8),
         "eps": (eps,),

@@ -34,7 +34,7 @@ def test_without_a_law_everything_is_asked():
     assert (np.asarray(gates.above_quantile(jnp.ones((T, S)), jnp.zeros((T, S)), 0.1)) == 1).all()
 
 
-@pytest.mark.parametrize("gate", [gates.NoveltyQuantile(0.25), gates.ThriftyQuantile(0.25)])
+@pytest.mark.parametrize("gate", [gates.Novelty(0.25), gates.Thrifty(0.25)])
 def test_a_gate_asks_its_share_and_hands_over_where_it_asks(gate):
     """From the second round on; the share is of the last round's law, so it drifts with the policy, by little."""
     problem = gallery.random_mdp(T, S, A, seed=3, observations=2, concentration=2.0)
@@ -50,7 +50,7 @@ def test_a_gate_asks_its_share_and_hands_over_where_it_asks(gate):
     assert asked[0] == pytest.approx(T)  # no law yet: the expert does all
     np.testing.assert_allclose(acting[0], np.broadcast_to(problem.expert, acting[0].shape))
     share = asked[5:] / T
-    low = 0.125 if isinstance(gate, gates.ThriftyQuantile) else 0.2  # both halves may choose the same states
+    low = 0.125 if isinstance(gate, gates.Thrifty) else 0.2  # both halves may choose the same states
     assert low - 0.01 < share.mean() < 0.3
     np.testing.assert_allclose(law.sum(-1), 1.0, rtol=1e-12)
 

@@ -2,10 +2,11 @@
 
 A controller is `init(horizon) -> state` and `update(state, seen) -> (state, starts)`, pure: between rounds it
 reads what the round showed and writes where the next round's chunks start. `starts` [T] replaces the row's
-`join`. The first round's come from `init`, as the second part of its result.
+`join`. The first round's come from `init`, as the second part of its result. A controller of another column (DART's
+noise) names it in `column`.
 """
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +22,7 @@ from dagger_jax.controllers.limits import (
     require,
     upper,
 )
+from dagger_jax.controllers.noise import FittedNoise
 from dagger_jax.types import Array
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "ChangePoint",
     "Controller",
     "DetectabilityBudget",
+    "FittedNoise",
     "Fixed",
     "JumpStart",
     "Seen",
@@ -44,6 +47,8 @@ __all__ = [
 class Controller(Protocol):
     """See the module."""
 
+    column: ClassVar[str]
+
     def init(self, horizon: int) -> tuple[Any, Array]: ...
 
     def update(self, state: Any, seen: Seen) -> tuple[Any, Array]: ...
@@ -53,6 +58,7 @@ class Fixed(struct.PyTreeNode):
     """Chunks of k steps, whatever is seen."""
 
     length: Array | int
+    column: ClassVar[str] = "join"
 
     def init(self, horizon: int) -> tuple[Array, Array]:
         require("length", self.length, 0)
@@ -77,6 +83,7 @@ class DetectabilityBudget(struct.PyTreeNode):
     deviations: float = struct.field(pytree_node=False, default=2.0)
     first: int = struct.field(pytree_node=False, default=1)  # k in round 1
     proven: bool = struct.field(pytree_node=False, default=True)
+    column: ClassVar[str] = "join"
 
     def init(self, horizon: int) -> tuple[Array, Array]:
         require("budget", self.budget, 0, 1)
@@ -106,6 +113,7 @@ class AdditiveIncrease(struct.PyTreeNode):
     step: Array | float = 1.0
     factor: Array | float = 0.5
     first: int = struct.field(pytree_node=False, default=1)
+    column: ClassVar[str] = "join"
 
     def init(self, horizon: int) -> tuple[Array, Array]:
         require("target", self.target, 0, 1)
@@ -137,6 +145,7 @@ class Budget(struct.PyTreeNode):
     scale: Array | float  # C
     exact: bool = struct.field(pytree_node=False, default=True)
     first: int = struct.field(pytree_node=False, default=1)
+    column: ClassVar[str] = "join"
 
     def objective(self, k: Array, error: Array) -> Array:
         """f(k) at error e."""
@@ -172,6 +181,7 @@ class JumpStart(struct.PyTreeNode):
 
     tolerance: Array | float = 0.1
     window: int = struct.field(pytree_node=False, default=2)
+    column: ClassVar[str] = "join"
 
     def init(self, horizon: int) -> tuple[tuple[Array, Array, Array], Array]:
         costs = jnp.full(self.window, jnp.inf)
@@ -195,6 +205,7 @@ class AdaptiveWindow(struct.PyTreeNode):
 
     staleness: Array | float = 0.5
     first: int = struct.field(pytree_node=False, default=2)
+    column: ClassVar[str] = "join"
 
     def init(self, horizon: int) -> tuple[Array, Array]:
         return jnp.asarray(self.first), schedules.starts(horizon, self.first)
@@ -222,6 +233,7 @@ class ChangePoint(struct.PyTreeNode):
     """
 
     first: int = struct.field(pytree_node=False, default=4)
+    column: ClassVar[str] = "join"
 
     def init(self, horizon: int) -> tuple[Array, Array]:
         return jnp.asarray(self.first), schedules.starts(horizon, self.first)

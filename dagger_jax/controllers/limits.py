@@ -18,6 +18,7 @@ class Seen(NamedTuple):
     agreement: Array  # [T] share of walkers that agreed from the chunk's start through step t
     cost: Array  # [] the novice's expected total cost, given the states it visited
     episodes: Array  # [] how many were played; inf for the exact interpreter
+    actions: int = 2  # A
 
 
 def upper(share: Array, trials: Array, deviations: float) -> Array:

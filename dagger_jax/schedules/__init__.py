@@ -13,12 +13,21 @@ recompiles a program.
     forward training         -         every step        never             novice at t = n
     reset variant            -         t = 0             chunk starts(l)   novice
     round trip               -         chunk starts(l)   returns           both, half each
+    SMILe, SEARN             (1-a)^n   every step        never             novice; keep 0, rate renews the mixture
+    AggreVaTe                beta_n    every step        never             novice, costs-to-go; after 1
+    LOLS, NRPI               roll-in   every step        never             novice, costs-to-go; after: roll-out
+    DART                     -         t = 0             never             guide; noise
+    Stagger                  -         every step        never             novice, one step an episode
 
 Constructors are pure functions of numbers, some static (N, T), some traced, and may be called under jit.
 """
 
+import math
+
+import jax
 import jax.numpy as jnp
 
+from dagger_jax.schedules.betas import beta_constant, beta_geometric, beta_indicator, beta_linear
 from dagger_jax.schedules.columns import row, stack, table, training_weights, validate
 from dagger_jax.schedules.partitions import (
     by_offset,
@@ -35,6 +44,7 @@ from dagger_jax.schedules.partitions import (
 from dagger_jax.types import Array, Schedule
 
 __all__ = [
+    "aggrevate",
     "behavioural_cloning",
     "beta_constant",
     "beta_geometric",
@@ -43,11 +53,13 @@ __all__ = [
     "by_offset",
     "chunked",
     "dagger",
+    "dart",
     "drawn",
     "forks",
     "forward_training",
     "geometric",
     "growing",
+    "lols",
     "offsets",
     "partition",
     "remaining",
@@ -55,35 +67,17 @@ __all__ = [
     "restart",
     "round_trip",
     "row",
+    "searn",
+    "smile",
+    "smile_choice",
+    "spread_steps",
     "stack",
+    "stagger",
     "starts",
     "table",
     "training_weights",
     "validate",
 ]
-
-# ---- beta over rounds: [N] --------------------------------------------------------------------------
-
-
-def beta_indicator(rounds: int) -> Array:
-    """beta_n = 1[n = 1], the parameter-free choice of Ross, Gordon and Bagnell (2011)."""
-    return (jnp.arange(rounds) == 0).astype(float)
-
-
-def beta_geometric(rounds: int, p: Array | float) -> Array:
-    """beta_n = p^(n-1)."""
-    return p ** jnp.arange(rounds)
-
-
-def beta_linear(rounds: int, zero_at: Array | int) -> Array:
-    """beta_n falls linearly from 1 in the first round to 0 in round `zero_at` + 1."""
-    return jnp.maximum(0.0, 1.0 - jnp.arange(rounds) / zero_at)
-
-
-def beta_constant(rounds: int, beta: Array | float) -> Array:
-    """beta_n = beta."""
-    return jnp.full(rounds, beta)
-
 
 # ---- algorithms ------------------------------------------------------------------------------------
 
@@ -124,6 +118,105 @@ def forward_training(horizon: int) -> Schedule:
     return table(horizon, horizon, join=1.0, label_novice=jnp.eye(horizon))
 
 
+def smile(rounds: int, horizon: int, alpha: Array | float) -> Schedule:
+    """SMILe, Algorithm 4.1 of Ross and Bagnell (2010): pi^n = pi^(n-1) + alpha (1 - alpha)^(n-1) (pihat_n - pi*).
+
+    Each pihat_n fits the states of pi^(n-1) alone. The expert is left with probability (1 - alpha)^n a step; without
+    it the mixture is `Outcome.acting`, the output.
+
+    Args:
+      rounds: N.
+      horizon: T.
+      alpha: in (0, 1); the theorem's choice is `smile_choice`.
+    """
+    left = beta_geometric(rounds, 1.0 - alpha)
+    rate = jnp.minimum(alpha * left / _spent(rounds, alpha), 1.0)  # the newest's share of what is not the expert's
+    return table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, rate=rate, keep=0.0)
+
+
+def smile_choice(horizon: int) -> tuple[float, int]:
+    """alpha = sqrt(3) / (T^2 sqrt(log T)) and N = 2 log T / alpha of SMILe's Theorem 4.1 (T >= 3)."""
+    if horizon < 3:
+        raise ValueError(f"SMILe's choice needs a horizon of at least 3 steps, got {horizon}")
+    alpha = math.sqrt(3) / (horizon**2 * math.sqrt(math.log(horizon)))
+    return alpha, math.ceil(2 * math.log(horizon) / alpha)
+
+
+def searn(rounds: int, horizon: int, beta: Array | float) -> Schedule:
+    """SEARN (Daume, Langford and Marcu 2009): h_n = beta hhat_n + (1 - beta) h_(n-1), beginning with the expert.
+
+    Labels are the costs-to-go of deviations from h_(n-1), `labels.deviate_acting`. The output is the mixture without
+    the expert, `Outcome.acting`.
+    """
+    left, rate = beta_geometric(rounds, 1.0 - beta), jnp.minimum(beta / _spent(rounds, beta), 1.0)
+    # The label does not read `after`: it says for `evidence.prices` how often the expert acts after a deviation.
+    mixed = table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, rate=rate, keep=0.0)
+    return mixed._replace(after=mixed.beta)
+
+
+def aggrevate(rounds: int, horizon: int, beta: Array | None = None, steps: Array | None = None) -> Schedule:
+    """AggreVaTe (Ross and Bagnell 2014): DAgger's roll-in, costs-to-go of a deviation that the expert completes.
+
+    To be used with `labels.deviate`.
+
+    Args:
+      rounds: N.
+      horizon: T.
+      beta: [N], as in `dagger`.
+      steps: [N] the one step of each round's episodes at which a deviation is tried, as published; None: every step.
+    """
+    played = dagger(rounds, horizon, beta)
+    asked = 1.0 if steps is None else jax.nn.one_hot(steps, horizon)
+    return played._replace(after=jnp.ones_like(played.after), label_novice=asked * played.label_novice)
+
+
+def lols(rounds: int, horizon: int, roll_in: Array | None = None, roll_out: Array | float = 0.5) -> Schedule:
+    """LOLS (Chang et al. 2015), and all nine combinations of its table. To be used with `labels.deviate`.
+
+    Args:
+      rounds: N.
+      horizon: T.
+      roll_in: [N] the expert's share of the roll-in: 1 reference, 0 learned, between a mixture a step. None: learned,
+        but for the first round, as there is no learner before it. With the reference everywhere and `roll_out` 0 it is
+        NRPI's label (Ross and Bagnell 2014), the expert's law being the exploration law.
+      roll_out: the share of roll-outs that the expert completes: 1 reference, 0 learned, LOLS' beta between.
+    """
+    played = dagger(rounds, horizon, roll_in)
+    return played._replace(after=jnp.broadcast_to(jnp.asarray(roll_out, played.after.dtype), played.after.shape))
+
+
+def dart(rounds: int, horizon: int, noise: Array | float = 0.0) -> Schedule:
+    """DART (Laskey et al. 2017): the expert's executed action is perturbed, the label is the intended one.
+
+    `noise` broadcasts against [N, T]; `controllers.FittedNoise` fits it to the learner. 0: behavioural cloning.
+    """
+    return behavioural_cloning(rounds, horizon)._replace(
+        noise=jnp.broadcast_to(jnp.asarray(noise, float), (rounds, horizon))
+    )
+
+
+def stagger(rounds: int, horizon: int, steps: Array, warm: int = 0) -> Schedule:
+    """Stagger and Warm-Stagger (Li and Zhang 2025, arXiv 2412.07057): one label a roll-out of the current learner.
+
+    Args:
+      rounds: N, each of one episode as published.
+      horizon: T.
+      steps: [N] the step labelled in each round, from `spread_steps` or drawn uniformly.
+      warm: the first rounds are the expert's own demonstrations, labelled at every step (Warm-Stagger).
+    """
+    first = jnp.arange(rounds)[:, None] < warm
+    one = jax.nn.one_hot(steps, horizon)
+    join = jnp.where(first, starts(horizon, horizon), 1.0)
+    return table(rounds, horizon, join=join, label_guide=1.0 * first, label_novice=jnp.where(first, 0.0, one))
+
+
+def spread_steps(rounds: int, horizon: int, key: Array) -> Array:
+    """Steps drawn uniformly, every T rounds each once: a permutation after another. [N]"""
+    count = -(-rounds // horizon)
+    each = jax.vmap(lambda k: jax.random.permutation(k, horizon))(jax.random.split(key, count))
+    return each.reshape(-1)[:rounds]
+
+
 def round_trip(rounds: int, chunk_starts: Array, returns: Array) -> Schedule:
     """Both directions: the expert continues from the learner's state at `chunk_starts`, and the learner goes on
     from the expert's state at `returns`. Both walkers are labelled, each with half the weight.
@@ -148,3 +241,8 @@ def reset(rounds: int, chunk_starts: Array) -> Schedule:
     horizon = chunk_starts.shape[-1]
     back = jnp.asarray(chunk_starts, float).at[..., 0].set(0.0)
     return table(rounds, horizon, join=starts(horizon, horizon), back=back, label_novice=1.0)
+
+
+def _spent(rounds: int, share: Array | float) -> Array:
+    """1 - (1 - share)^n, n = 1..N, without cancellation for small shares."""
+    return -jnp.expm1(jnp.arange(1, rounds + 1) * jnp.log1p(-jnp.asarray(share)))

@@ -1,7 +1,7 @@
-"""The theorems' right-hand sides, as functions of a schedule's row and of measured evidence.
+"""One learner under one row of a schedule: how much it loses, by what its errors are on the row's training law.
 
-Section numbers are those of the project's theory notes. All costs are in units of the world's cost, summed
-over an episode. A bound's slack is its right-hand side minus what it bounds, and must not be negative.
+Section numbers are those of the project's theory notes. All costs are in units of the world's cost, summed over an
+episode. A bound's slack is its right-hand side minus what it bounds, and must not be negative.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,6 @@ from dagger_jax.evidence import Constants, Evidence
 from dagger_jax.precision import exact
 from dagger_jax.schedules import remaining
 from dagger_jax.types import Array, Schedule
-
-# ---- one learner, one row -------------------------------------------------------------------------------
 
 
 def quadratic(row: Schedule, seen: Evidence, known: Constants) -> Array:
@@ -127,6 +125,7 @@ BOUNDS: dict[str, Bound] = {
     "own error": Bound(own_error, lambda seen: seen.eta.sum(), CHUNKS, "7.2(0)"),
     "chunk distance": Bound(chunk_distance, lambda seen: 1 - seen.agreement, CHUNKS, "7.5"),
     "law shift": Bound(law_shift, lambda seen: seen.shift, CHUNKS, "7.2(0)"),
+    "cost to go": Bound(performance_difference, _gap, CHUNKS | {"reset"}, "Kakade and Langford 2002; arXiv 1406.5979"),
     "reset variant": Bound(reset_variant, _gap, frozenset({"reset"}), "7.3"),
 }
 
@@ -142,62 +141,7 @@ def slacks(row: Schedule, seen: Evidence, known: Constants) -> dict[str, Array]:
     return {name: slack(bound, row, seen, known) for name, bound in BOUNDS.items()}
 
 
-# ---- many rounds: DAgger ----------------------------------------------------------------------------------
-
-
-class NoRegret(NamedTuple):
-    """The terms of DAgger's theorems after N rounds. Losses are averages a step."""
-
-    best_own: Array  # [] min_i E_{d_pihat_i}[l(s, pihat_i)]: what the theorem bounds
-    hindsight: Array  # [] eps_N, loss of the best policy of the class in hindsight
-    regret: Array  # [] gamma_N, average regret of the learner
-    shift: Array  # [] (2 l_max / N) [n_beta + T sum_{i > n_beta} beta_i]
-    sharp_shift: Array  # [] (l_max / N) sum_i avg_t [1 - (1 - beta_i)^(t-1)]
-
-
-def no_regret(losses: Array, own: Array, hindsight: Array, beta: Array, horizon: int, most: float = 1.0) -> NoRegret:
-    """Terms of Ross, Gordon and Bagnell 2011, Theorems 4.1 and 4.2.
-
-    Args:
-      losses: [N] l_i(pihat_i), loss of round i's learner under round i's training law.
-      own: [N] loss of round i's learner under its own law.
-      hindsight: [] min over the class of the average of l_1..l_N.
-      beta: [N] non-increasing.
-      horizon: T.
-      most: l_max, the loss's upper bound.
-    """
-    rounds = losses.shape[-1]
-    # n_beta: for every round the cheaper of 2 l_max and 2 l_max T beta_i, as beta does not increase.
-    shift = 2 * most * jnp.minimum(1.0, horizon * beta).sum() / rounds
-    played = 1 - (1 - beta[:, None]) ** jnp.arange(horizon)
-    return NoRegret(
-        best_own=own.min(),
-        hindsight=hindsight,
-        regret=losses.mean() - hindsight,
-        shift=shift,
-        sharp_shift=most * played.mean(-1).sum() / rounds,
-    )
-
-
-def theorem_4_1(terms: NoRegret) -> Array:
-    """eps_N + gamma_N + (2 l_max / N) [n_beta + T sum_{i > n_beta} beta_i] >= best own loss."""
-    return terms.hindsight + terms.regret + terms.shift
-
-
-def theorem_4_1_sharp(terms: NoRegret) -> Array:
-    """The same with our shift term: only the t - 1 actions before step t can move its law, and l >= 0 (2)."""
-    return terms.hindsight + terms.regret + terms.sharp_shift
-
-
-def theorem_4_2(terms: NoRegret, episodes: int, rounds: int, delta: float, most: float = 1.0) -> Array:
-    """Theorem 4.1 on sampled losses, plus l_max sqrt(2 log(1/delta) / (m N)); holds with probability 1 - delta.
-
-    `terms` hold the empirical losses of m = `episodes` a round; `best_own` stays the population's.
-    """
-    return theorem_4_1(terms) + most * jnp.sqrt(2 * jnp.log(1 / delta) / (episodes * rounds))
-
-
-# ---- random phase -----------------------------------------------------------------------------------------
+# ---- random phase ------------------------------------------------------------------------------------------
 
 
 def random_phase(length: int, seen: Evidence, known: Constants) -> Array:

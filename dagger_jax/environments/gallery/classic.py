@@ -1,16 +1,10 @@
-"""Named worlds, each with its exact expert, its source and its closed form where there is one.
-
-In the worlds that are not drawn at random the expert's action at the start has index 0, the one that an
-untrained majority learner takes.
-"""
-
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+"""Small worlds of the reduction theorems, and a random one."""
 
 import numpy as np
 
 from dagger_jax import experts
 from dagger_jax.environments import tabular
+from dagger_jax.environments.gallery.parts import leads_to
 from dagger_jax.types import Problem
 
 
@@ -20,7 +14,7 @@ def cliff(horizon: int) -> Problem:
     States G (start), B. In G the expert's action 0 stays, cost 0; action 1 goes to B, cost 1. B is absorbing,
     cost 1 whatever is done; the expert's action there is 0.
     """
-    transition = _deterministic([[0, 1], [1, 1]])
+    transition = leads_to([[0, 1], [1, 1]])
     world = tabular.world(transition, np.array([[0, 1], [1, 1]]), np.eye(2)[0], horizon)
     return Problem(world, experts.deterministic(np.zeros(2, int), 2), "cliff")
 
@@ -36,7 +30,7 @@ def rb3(horizon: int, cost: float = 0.0) -> Problem:
     States s0 (start), s1, s2. Action 0, the expert's, leads from s0 to s1, action 1 to s2; both are absorbing.
     `cost` a step in s0 (right action) and s1, 1 in s2 and for the wrong action.
     """
-    transition = _deterministic([[1, 2], [1, 1], [2, 2]])
+    transition = leads_to([[1, 2], [1, 1], [2, 2]])
     costs = np.array([[cost, 1], [cost, cost], [1, 1]])
     world = tabular.world(transition, costs, np.eye(3)[0], horizon)
     return Problem(world, experts.deterministic(np.zeros(3, int), 2), "rb3")
@@ -53,7 +47,7 @@ def copy_chain(horizon: int) -> Problem:
     States: the last symbol, right (0, start) or wrong (1). Action 0 repeats it, action 1 flips it; the new
     symbol costs 1 if wrong. The expert repeats, mistakes included.
     """
-    transition = _deterministic([[0, 1], [1, 0]])
+    transition = leads_to([[0, 1], [1, 0]])
     world = tabular.world(transition, np.array([[0, 1], [1, 0]]), np.eye(2)[0], horizon)
     return Problem(world, experts.deterministic(np.zeros(2, int), 2), "copy_chain")
 
@@ -69,7 +63,7 @@ def chunk_reset(horizon: int) -> Problem:
 
     States G (start), B. Action 0, the expert's, leads to G at cost 0; action 1 to B at cost 1.
     """
-    transition = _deterministic([[0, 1], [0, 1]])
+    transition = leads_to([[0, 1], [0, 1]])
     world = tabular.world(transition, np.array([[0, 1], [0, 1]]), np.eye(2)[0], horizon)
     return Problem(world, experts.deterministic(np.zeros(2, int), 2), "chunk_reset")
 
@@ -92,7 +86,7 @@ def debt(horizon: int, u: int = 3, most: int = 40) -> Problem:
     paid, grown = np.maximum(owed - 1, 0), np.minimum(owed + u - 1, most)
     targets = np.repeat(np.stack([2 * paid, 2 * grown + 1], -1), 2, axis=0)
     costs = np.repeat(np.stack([owed > 0, np.ones_like(owed)], -1), 2, axis=0)
-    world = tabular.world(_deterministic(targets), costs, np.eye(2 * most + 2)[0], horizon)
+    world = tabular.world(leads_to(targets), costs, np.eye(2 * most + 2)[0], horizon)
     return Problem(world, experts.deterministic(np.zeros(2 * most + 2, int), 2), "debt")
 
 
@@ -155,92 +149,3 @@ def random_mdp(
     world = tabular.world(transition, costs, start, horizon, seen)
     expert = experts.optimal(world) if temperature is None else experts.softened(world, temperature)
     return Problem(world, expert, "random_mdp")
-
-
-def reset_cliff(
-    horizon: int,
-    states: int = 8,
-    actions: int = 4,
-    samples: int = 200,
-    seed: int | tuple[int, ...] = 0,
-    *,
-    recoverable: bool = False,
-    stationary: bool = False,
-) -> Problem:
-    """The lower bound of Rajaraman et al. (2020), and its variant with a way back (theory 4.2, 4.3(a)).
-
-    Good states 0..S-2, bad state S-1. In a good state the expert's action, drawn at random for every state and
-    step, costs 0 and leads to a fresh good state; any other costs 1 and leads to the bad state. S - 2 good
-    states have probability zeta = 1 / (samples + 1) each. The bad state costs 1 and stays, whatever is done;
-    if `recoverable`, one action there, never 0, costs 0 and leads to a fresh good state: then u = 1.
-    `stationary` draws one expert for all steps.
-    """
-    if states < 3 or states - 2 > samples + 1:
-        raise ValueError(f"reset_cliff needs 3 <= S <= samples + 3, got S = {states}, samples = {samples}")
-    rng = np.random.default_rng(seed)
-    steps = 1 if stationary else horizon
-    choice = rng.integers(0, actions, (steps, states))
-    choice[:, -1] = rng.integers(1, actions, steps) if recoverable else 0
-    fresh = reset_law(states, samples)
-    right = np.eye(actions, dtype=bool)[choice]
-    right[:, -1] &= recoverable
-    transition = np.where(right[..., None], fresh, np.eye(states)[-1])
-    world = tabular.world(transition if steps > 1 else transition[0], _squeeze(~right), fresh, horizon)
-    name = "stationary_" * stationary + "recoverable_" * recoverable + "reset_cliff"
-    return Problem(world, experts.deterministic(choice, actions), name)
-
-
-def reset_law(states: int, samples: int) -> np.ndarray:
-    """Law of a fresh state in `reset_cliff`: S - 2 rare ones, one common one, never the bad one. [S]"""
-    law = np.full(states, 1 / (samples + 1))
-    law[-2:] = 1 - (states - 2) / (samples + 1), 0
-    return law
-
-
-def reset_cliff_gap(horizon: int, states: int, actions: int, samples: int, draws: int) -> float:
-    """E[gap] = sum_h 1 - (1 - q)^h, q = (1 - 1/A) sum_s rho(s) (1 - rho(s))^draws, over experts and data.
-
-    For a learner that is right where it has seen one of `draws` labels and guesses elsewhere.
-    """
-    law = reset_law(states, samples)
-    q = (1 - 1 / actions) * (law * (1 - law) ** draws).sum()
-    return horizon - (1 - q) * -np.expm1(horizon * np.log1p(-q)) / q
-
-
-class Entry(NamedTuple):
-    """A row of the gallery."""
-
-    build: Callable[..., Problem]
-    about: str  # for a newcomer, one line
-    source: str
-
-
-GALLERY: Mapping[str, Entry] = {
-    "cliff": Entry(cliff, "one mistake is never undone: u = T", "Ross and Bagnell 2010; theory 1.2(b)"),
-    "rb3": Entry(rb3, "one decision at the start, for ever", "Ross and Bagnell 2010; theory 1.2(a)"),
-    "copy_chain": Entry(copy_chain, "the expert copies, mistakes included", "Kaariainen 2006; theory 1.2(c)"),
-    "chunk_reset": Entry(chunk_reset, "every mistake is undone at once: u = 1", "theory 7.4(i)"),
-    "debt": Entry(debt, "every mistake costs u, in instalments", "theory 7.4(iii)"),
-    "tightrope": Entry(tightrope, "a walker in the wind, seen through noise", "theory E2.4"),
-    "random_mdp": Entry(random_mdp, "Dirichlet transitions, uniform costs", "theory E7.7"),
-    "reset_cliff": Entry(reset_cliff, "rare states, a bad one for ever", "arXiv 2009.05990; theory 4.2"),
-    "recoverable_reset_cliff": Entry(
-        lambda horizon, **kwargs: reset_cliff(horizon, recoverable=True, **kwargs),
-        "rare states, a bad one with a way back: u = 1",
-        "theory 4.3(a), after arXiv 2102.13101",
-    ),
-    "stationary_reset_cliff": Entry(
-        lambda horizon, **kwargs: reset_cliff(horizon, stationary=True, **kwargs),
-        "as reset_cliff, one expert for all steps",
-        "theory 4.2, contrast 1; arXiv 2407.15007",
-    ),
-}
-
-
-def _squeeze(over_time: np.ndarray) -> np.ndarray:
-    return over_time[0] if over_time.shape[0] == 1 else over_time
-
-
-def _deterministic(targets: list[list[int]] | np.ndarray) -> np.ndarray:
-    targets = np.asarray(targets)
-    return np.eye(targets.shape[0])[targets]

@@ -1,0 +1,64 @@
+"""The theorems' right-hand sides, as functions of a schedule's row and of measured evidence.
+
+Section numbers are those of the project's theory notes. `chunks`: one learner, one row, in the table `BOUNDS`.
+`rounds`: DAgger, at every number of rounds. `mixtures`: SMILe, SEARN, AggreVaTe, NRPI, DART. `statistics`: numbers of demonstrations.
+"""
+
+from dagger_jax.bounds import mixtures, statistics
+from dagger_jax.bounds.chunks import (
+    BOUNDS,
+    CHUNKS,
+    Bound,
+    chunk_combined,
+    chunk_cost_weighted,
+    chunk_distance,
+    chunk_longest,
+    chunk_recoverable,
+    chunk_span,
+    law_shift,
+    own_error,
+    own_law,
+    performance_difference,
+    quadratic,
+    random_phase,
+    reset_variant,
+    slack,
+    slacks,
+    to_the_end,
+)
+from dagger_jax.bounds.rounds import (
+    NoRegret,
+    no_regret,
+    theorem_4_1,
+    theorem_4_1_sharp,
+    theorem_4_2,
+)
+
+__all__ = [
+    "BOUNDS",
+    "CHUNKS",
+    "Bound",
+    "NoRegret",
+    "chunk_combined",
+    "chunk_cost_weighted",
+    "chunk_distance",
+    "chunk_longest",
+    "chunk_recoverable",
+    "chunk_span",
+    "law_shift",
+    "mixtures",
+    "no_regret",
+    "own_error",
+    "own_law",
+    "performance_difference",
+    "quadratic",
+    "random_phase",
+    "reset_variant",
+    "slack",
+    "slacks",
+    "statistics",
+    "theorem_4_1",
+    "theorem_4_1_sharp",
+    "theorem_4_2",
+    "to_the_end",
+]

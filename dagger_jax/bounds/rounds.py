@@ -1,0 +1,61 @@
+"""Many rounds of an online learner: the theorems of DAgger, at every number of rounds."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from dagger_jax.types import Array
+
+
+class NoRegret(NamedTuple):
+    """The terms of DAgger's theorems after N rounds. Losses are averages a step."""
+
+    best_own: Array  # [] min_i E_{d_pihat_i}[l(s, pihat_i)]: what the theorem bounds
+    hindsight: Array  # [] eps_N, loss of the best policy of the class in hindsight
+    regret: Array  # [] gamma_N, average regret of the learner
+    shift: Array  # [] (2 l_max / N) [n_beta + T sum_{i > n_beta} beta_i]
+    sharp_shift: Array  # [] (l_max / N) sum_i avg_t [1 - (1 - beta_i)^(t-1)]
+
+
+def no_regret(
+    losses: Array, own: Array, hindsight: Array, beta: Array, horizon: int, most: Array | float = 1.0
+) -> NoRegret:
+    """Terms of Ross, Gordon and Bagnell 2011, Theorems 4.1 and 4.2.
+
+    Args:
+      losses: [N] l_i(pihat_i), loss of round i's learner under round i's training law.
+      own: [N] loss of round i's learner under its own law.
+      hindsight: [] min over the class of the average of l_1..l_N.
+      beta: [N] non-increasing.
+      horizon: T.
+      most: l_max, the loss's upper bound.
+    """
+    rounds = losses.shape[-1]
+    # n_beta: for every round the cheaper of 2 l_max and 2 l_max T beta_i, as beta does not increase.
+    shift = 2 * most * jnp.minimum(1.0, horizon * beta).sum() / rounds
+    played = 1 - (1 - beta[:, None]) ** jnp.arange(horizon)
+    return NoRegret(
+        best_own=own.min(),
+        hindsight=hindsight,
+        regret=losses.mean() - hindsight,
+        shift=shift,
+        sharp_shift=most * played.mean(-1).sum() / rounds,
+    )
+
+
+def theorem_4_1(terms: NoRegret) -> Array:
+    """eps_N + gamma_N + (2 l_max / N) [n_beta + T sum_{i > n_beta} beta_i] >= best own loss."""
+    return terms.hindsight + terms.regret + terms.shift
+
+
+def theorem_4_1_sharp(terms: NoRegret) -> Array:
+    """The same with our shift term: only the t - 1 actions before step t can move its law, and l >= 0 (2)."""
+    return terms.hindsight + terms.regret + terms.sharp_shift
+
+
+def theorem_4_2(terms: NoRegret, episodes: int, rounds: int, delta: float, most: float = 1.0) -> Array:
+    """Theorem 4.1 on sampled losses, plus l_max sqrt(2 log(1/delta) / (m N)); holds with probability 1 - delta.
+
+    `terms` hold the empirical losses of m = `episodes` a round; `best_own` stays the population's.
+    """
+    return theorem_4_1(terms) + most * jnp.sqrt(2 * jnp.log(1 / delta) / (episodes * rounds))

@@ -1,0 +1,148 @@
+"""Named worlds, each with its exact expert, its source and its closed form where there is one.
+
+In the worlds that are not drawn at random the expert's action at the start has index 0, the one that an
+untrained majority learner takes. Where the start is drawn, it is so in the likeliest state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from dagger_jax.environments.gallery.classic import (
+    chunk_reset,
+    chunk_reset_gap,
+    cliff,
+    cliff_gap,
+    copy_chain,
+    copy_chain_gap,
+    debt,
+    random_mdp,
+    rb3,
+    rb3_gap,
+    tightrope,
+)
+from dagger_jax.environments.gallery.games import car, car_road, dyck, dyck_gap
+from dagger_jax.environments.gallery.labelling import (
+    cheap_and_dear,
+    cheap_and_dear_gap,
+    hybrid,
+    hybrid_gap,
+    hybrid_useful,
+    leaf_tree,
+    leaf_tree_gap,
+)
+from dagger_jax.environments.gallery.lower_bounds import (
+    identity_bandit,
+    identity_bandit_gap,
+    reset_cliff,
+    reset_cliff_gap,
+    reset_law,
+    two_state_bandit,
+    two_state_bandit_gap,
+    two_state_bandit_least,
+)
+from dagger_jax.environments.gallery.regimes import (
+    density_ratio,
+    density_ratio_gap,
+    easy,
+    goldilocks,
+    goldilocks_error,
+    goldilocks_gap,
+    goldilocks_ratio,
+    hard,
+    hard_gap,
+)
+from dagger_jax.types import Problem
+
+__all__ = [
+    "GALLERY",
+    "Entry",
+    "car",
+    "car_road",
+    "cheap_and_dear",
+    "cheap_and_dear_gap",
+    "chunk_reset",
+    "chunk_reset_gap",
+    "cliff",
+    "cliff_gap",
+    "copy_chain",
+    "copy_chain_gap",
+    "debt",
+    "density_ratio",
+    "density_ratio_gap",
+    "dyck",
+    "dyck_gap",
+    "easy",
+    "goldilocks",
+    "goldilocks_error",
+    "goldilocks_gap",
+    "goldilocks_ratio",
+    "hard",
+    "hard_gap",
+    "hybrid",
+    "hybrid_gap",
+    "hybrid_useful",
+    "identity_bandit",
+    "identity_bandit_gap",
+    "leaf_tree",
+    "leaf_tree_gap",
+    "random_mdp",
+    "rb3",
+    "rb3_gap",
+    "reset_cliff",
+    "reset_cliff_gap",
+    "reset_law",
+    "tightrope",
+    "two_state_bandit",
+    "two_state_bandit_gap",
+    "two_state_bandit_least",
+]
+
+
+class Entry(NamedTuple):
+    """A row of the gallery."""
+
+    build: Callable[..., Problem]
+    about: str  # for a newcomer, one line
+    source: str
+
+
+GALLERY: Mapping[str, Entry] = {
+    "cliff": Entry(cliff, "one mistake is never undone: u = T", "Ross and Bagnell 2010; theory 1.2(b)"),
+    "rb3": Entry(rb3, "one decision at the start, for ever", "Ross and Bagnell 2010; theory 1.2(a)"),
+    "copy_chain": Entry(copy_chain, "the expert copies, mistakes included", "Kaariainen 2006; theory 1.2(c)"),
+    "chunk_reset": Entry(chunk_reset, "every mistake is undone at once: u = 1", "theory 7.4(i)"),
+    "debt": Entry(debt, "every mistake costs u, in instalments", "theory 7.4(iii)"),
+    "tightrope": Entry(tightrope, "a walker in the wind, seen through noise", "theory E2.4"),
+    "random_mdp": Entry(random_mdp, "Dirichlet transitions, uniform costs", "theory E7.7"),
+    "reset_cliff": Entry(reset_cliff, "rare states, a bad one for ever", "arXiv 2009.05990; theory 4.2"),
+    "recoverable_reset_cliff": Entry(
+        lambda horizon, **kwargs: reset_cliff(horizon, recoverable=True, **kwargs),
+        "rare states, a bad one with a way back: u = 1",
+        "theory 4.3(a), after arXiv 2102.13101",
+    ),
+    "stationary_reset_cliff": Entry(
+        lambda horizon, **kwargs: reset_cliff(horizon, stationary=True, **kwargs),
+        "as reset_cliff, one expert for all steps",
+        "theory 4.2, contrast 1; arXiv 2407.15007",
+    ),
+    "identity_bandit": Entry(identity_bandit, "rare states and nothing moves: u = 1", "theory 4.3(c)"),
+    "stationary_identity_bandit": Entry(
+        lambda horizon, **kwargs: identity_bandit(horizon, stationary=True, **kwargs),
+        "as identity_bandit, one expert for all steps",
+        "theory 4.3(c)",
+    ),
+    "two_state_bandit": Entry(two_state_bandit, "one rare state costs T / (8 n)", "arXiv 2407.15007; theory 4.3(b)"),
+    "cheap_and_dear": Entry(
+        cheap_and_dear, "few dear mistakes or many cheap ones", "theory E3.1, after arXiv 1406.5979"
+    ),
+    "leaf_tree": Entry(leaf_tree, "a tree with one good leaf", "theory 3.4, after arXiv 1703.01030"),
+    "hybrid": Entry(
+        hybrid, "many states to be shown, a few to be asked about", "theory 6.1, after arXiv 2412.07057, Theorem 8"
+    ),
+    "car": Entry(car, "a road with obstacles and a short view", "theory 5.1, after arXiv 2407.15007"),
+    "dyck": Entry(dyck, "balanced brackets: a mistake counts once", "theory 5.1, after arXiv 2407.15007"),
+    "easy": Entry(easy, "covariate shift, realizable", "theory 6.5, after arXiv 2102.02872"),
+    "goldilocks": Entry(goldilocks, "covariate shift that reweighting mends", "theory 6.5, after arXiv 2102.02872"),
+    "hard": Entry(hard, "covariate shift that only asking mends", "theory 6.5, after arXiv 2102.02872"),
+    "density_ratio": Entry(density_ratio, "no law exceeds C times the expert's", "theory 6.5, E6.4"),
+}

@@ -1,0 +1,45 @@
+"""Learners of tabular worlds. None grows with the rounds: tables of label costs, or a current policy.
+
+A learner is four functions: `init(key)`, `update(key, memory, batch, keep)`, `params(memory)` and
+`policy(params, world)`. A rule says how a row of costs becomes a law over actions.
+"""
+
+from typing import Any, Protocol
+
+from dagger_jax.learners.iterates import Iterates, Stack
+from dagger_jax.learners.online import Descent, Iterate, PolicyGradient
+from dagger_jax.learners.rules import Hedge, LogLoss, Majority, RegularisedLeader, Rule, project
+from dagger_jax.learners.tables import Ensemble, EnsembleMemory, Memory, Tabular, tabular
+from dagger_jax.types import Array, Batch, World
+
+__all__ = [
+    "Descent",
+    "Ensemble",
+    "EnsembleMemory",
+    "Hedge",
+    "Iterate",
+    "Iterates",
+    "Learner",
+    "LogLoss",
+    "Majority",
+    "Memory",
+    "PolicyGradient",
+    "RegularisedLeader",
+    "Rule",
+    "Stack",
+    "Tabular",
+    "project",
+    "tabular",
+]
+
+
+class Learner(Protocol):
+    """See the module."""
+
+    def init(self, key: Array | None = None) -> Any: ...
+
+    def update(self, key: Any, memory: Any, batch: Batch, keep: Array | float) -> Any: ...
+
+    def params(self, memory: Any) -> Array: ...
+
+    def policy(self, params: Array, world: World) -> Array: ...

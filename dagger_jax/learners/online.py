@@ -1,0 +1,89 @@
+"""Online learners: what they keep is the current policy, not the labels. `keep` is not read.
+
+They see each round's labels once: with steps of 1 / sqrt(n) their average regret after N rounds falls as 1 / sqrt(N).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dagger_jax.learners.rules import project
+from dagger_jax.learners.tables import rows_of
+from dagger_jax.types import Array, Batch, World
+
+
+class Iterate(NamedTuple):
+    """Where an online learner is."""
+
+    table: Array  # [L, O, A] probabilities, or logits
+    rounds: Array  # [] seen so far
+
+
+class Descent(struct.PyTreeNode):
+    """Online gradient descent on the expected label cost, projected onto the laws (Zinkevich 2003).
+
+    Round n moves by rate / sqrt(n) times the label costs of the round.
+    """
+
+    rate: Array | float
+    steps: int = struct.field(pytree_node=False)  # L
+    observations: int = struct.field(pytree_node=False)  # O
+    actions: int = struct.field(pytree_node=False)  # A
+
+    def init(self, key: Array | None = None) -> Iterate:
+        """The uniform policy. No randomness is used."""
+        size = (self.steps, self.observations, self.actions)
+        return Iterate(jnp.full(size, 1.0 / self.actions), jnp.zeros(()))
+
+    def update(self, key: Array | None, memory: Iterate, batch: Batch, keep: Array | float) -> Iterate:
+        """One step down the round's costs."""
+        rounds = memory.rounds + 1
+        costs = jnp.zeros_like(memory.table).at[rows_of(batch, self.steps)].add(batch.costs)
+        return Iterate(project(memory.table - self.rate / jnp.sqrt(rounds) * costs), rounds)
+
+    def params(self, memory: Iterate) -> Array:
+        """Action probabilities of every row, [L, O, A]."""
+        return memory.table
+
+    def policy(self, params: Array, world: World) -> Array:
+        """As `Tabular.policy`."""
+        return params[:, world.observation]
+
+
+class PolicyGradient(struct.PyTreeNode):
+    """AggreVaTeD: gradient descent of a softmax policy on the expected cost-to-go (Sun et al. 2017, arXiv 1703.01030).
+
+    Needs cost-to-go labels, `labels.deviate`. Round n moves the logits by rate / sqrt(n) times the gradient; the
+    natural gradient divides by the Fisher information, in a table by law and probability: it moves by the advantage.
+    """
+
+    rate: Array | float
+    steps: int = struct.field(pytree_node=False)  # L
+    observations: int = struct.field(pytree_node=False)  # O
+    actions: int = struct.field(pytree_node=False)  # A
+    natural: bool = struct.field(pytree_node=False, default=True)
+
+    def init(self, key: Array | None = None) -> Iterate:
+        """Equal logits. No randomness is used."""
+        return Iterate(jnp.zeros((self.steps, self.observations, self.actions)), jnp.zeros(()))
+
+    def update(self, key: Array | None, memory: Iterate, batch: Batch, keep: Array | float) -> Iterate:
+        """One step down the gradient of the round's expected cost-to-go."""
+        rows, rounds = rows_of(batch, self.steps), memory.rounds + 1
+        costs = jnp.zeros_like(memory.table).at[rows].add(batch.costs)
+        weight = jnp.zeros_like(memory.table[..., 0]).at[rows].add(batch.weight)[..., None]
+        acts = self.params(memory)
+        gradient = acts * (costs - (acts * costs).sum(-1, keepdims=True))
+        if self.natural:
+            gradient = jnp.where(weight > 0, costs / jnp.where(weight > 0, weight, 1.0), 0.0)
+        return Iterate(memory.table - self.rate / jnp.sqrt(rounds) * gradient, rounds)
+
+    def params(self, memory: Iterate) -> Array:
+        """Action probabilities of every row, [L, O, A]."""
+        return jax.nn.softmax(memory.table, axis=-1)
+
+    def policy(self, params: Array, world: World) -> Array:
+        """As `Tabular.policy`."""
+        return params[:, world.observation]

@@ -1,0 +1,73 @@
+"""Rules: how a row of label costs becomes a law over actions."""
+
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from dagger_jax.types import Array
+
+
+class Rule(Protocol):
+    """Costs of each action [..., A] and weight of the labels [...] -> probabilities [..., A]."""
+
+    def __call__(self, costs: Array, weight: Array) -> Array: ...
+
+
+class Majority(struct.PyTreeNode):
+    """The action of least cost so far; ties, and so unseen observations, go to the lowest action.
+
+    Follow the leader for the 0-1 loss: the empirical risk minimiser among deterministic tables.
+    """
+
+    def __call__(self, costs: Array, weight: Array) -> Array:
+        return jax.nn.one_hot(costs.argmin(-1), costs.shape[-1], dtype=costs.dtype)
+
+
+class LogLoss(struct.PyTreeNode):
+    """Smoothed frequencies of the labels, (n_a + smoothing) / (n + A smoothing): follow the leader for log loss.
+
+    With `smoothing` 0 it is the maximum likelihood, uniform at unseen observations. Needs labels of kind
+    "imitate": there the count of an action is weight - cost.
+    """
+
+    smoothing: Array | float = 0.0
+
+    def __call__(self, costs: Array, weight: Array) -> Array:
+        counts = jnp.maximum(weight[..., None] - costs, 0.0) + self.smoothing
+        total = counts.sum(-1, keepdims=True)
+        return jnp.where(total > 0, counts / jnp.where(total > 0, total, 1.0), 1.0 / costs.shape[-1])
+
+
+class Hedge(struct.PyTreeNode):
+    """Exponential weights: probability proportional to exp(-rate x cost so far) (Freund and Schapire 1997).
+
+    `rate` is per unit of cost times label weight; sqrt(8 ln A / n) gives regret sqrt(n ln A / 2) after
+    labels of total weight n at an observation.
+    """
+
+    rate: Array | float = 1.0
+
+    def __call__(self, costs: Array, weight: Array) -> Array:
+        return jax.nn.softmax(-self.rate * costs, axis=-1)
+
+
+class RegularisedLeader(struct.PyTreeNode):
+    """Follow the regularised leader, Euclidean: the simplex's nearest point to 1 / A - rate x cost so far.
+
+    Lazily projected online gradient descent (Zinkevich 2003; Shalev-Shwartz 2012, section 2.4). `rate` as in `Hedge`,
+    which is the same with the entropy.
+    """
+
+    rate: Array | float = 1.0
+
+    def __call__(self, costs: Array, weight: Array) -> Array:
+        return project(1.0 / costs.shape[-1] - self.rate * costs)
+
+
+def project(points: Array) -> Array:
+    """The nearest laws [..., A], in Euclidean distance, to points [..., A]."""
+    flat = points.reshape(-1, points.shape[-1])
+    return jax.vmap(optax.projections.projection_simplex)(flat).reshape(points.shape)

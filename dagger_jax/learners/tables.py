@@ -1,0 +1,107 @@
+"""Learners that keep a table of label costs: it never grows with the labels."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dagger_jax.learners.rules import Rule
+from dagger_jax.types import Array, Batch, World
+
+
+class Memory(NamedTuple):
+    """Sufficient statistic of all labels kept. L is T for a table per step, 1 where steps share one."""
+
+    costs: Array  # [L, O, A] summed weight x cost
+    weight: Array  # [L, O] summed weight
+
+
+class Tabular(struct.PyTreeNode):
+    """One row of costs an observation (and a step, unless shared over time), turned into a policy by a rule."""
+
+    rule: Rule
+    steps: int = struct.field(pytree_node=False)  # L
+    observations: int = struct.field(pytree_node=False)  # O
+    actions: int = struct.field(pytree_node=False)  # A
+
+    def init(self, key: Array | None = None) -> Memory:
+        """An empty memory. No randomness is used."""
+        size = (self.steps, self.observations)
+        return Memory(jnp.zeros((*size, self.actions)), jnp.zeros(size))
+
+    def update(self, key: Array | None, memory: Memory, batch: Batch, keep: Array | float) -> Memory:
+        """The memory after a batch; of what was there before, a share `keep` counts on."""
+        rows = rows_of(batch, self.steps)
+        return Memory(
+            jnp.asarray(keep * memory.costs).at[rows].add(batch.costs),
+            jnp.asarray(keep * memory.weight).at[rows].add(batch.weight),
+        )
+
+    def params(self, memory: Memory) -> Array:
+        """Action probabilities of every row, [L, O, A]."""
+        return self.rule(memory.costs, memory.weight)
+
+    def policy(self, params: Array, world: World) -> Array:
+        """The parameters as a policy of the world's states, [L, S, A]."""
+        return params[:, world.observation]
+
+
+def rows_of(batch: Batch, steps: int) -> tuple[Array, Array]:
+    """Which row of a table of L = `steps` each label belongs to."""
+    return batch.step if steps > 1 else jnp.zeros_like(batch.step), batch.observation
+
+
+def tabular(world: World, rule: Rule, shared: bool) -> Tabular:
+    """A learner that fits the world's observations; `shared` over time, or with one table a step."""
+    return Tabular(rule, 1 if shared else world.horizon, world.observations, world.actions)
+
+
+class EnsembleMemory(NamedTuple):
+    """Of all labels once more (for gates), and of every member. E members."""
+
+    costs: Array  # [L, O, A]
+    weight: Array  # [L, O]
+    each: Memory  # [E, ...]
+    members: Array  # [E, L, O, A] the members' policies
+
+
+class Ensemble(struct.PyTreeNode):
+    """Copies of a table that saw the labels with random weights (Bayesian bootstrap) from random beginnings.
+
+    Where there are few labels the members differ (Osband et al. 2018, arXiv 1806.03335): their spread is the doubt of
+    EnsembleDAgger. The policy is the mean of the members'.
+    """
+
+    member: Tabular
+    size: int = struct.field(pytree_node=False, default=8)  # E
+    prior: float = 1e-3  # the weight of a random beginning, in labels
+
+    def init(self, key: Array | None = None) -> EnsembleMemory:
+        """Raises ValueError without a key."""
+        if key is None:
+            raise ValueError("an ensemble draws: interaction.run(..., key=...) must be given")
+        empty = self.member.init()
+        each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.size, *leaf.shape)), empty)
+        each = each._replace(costs=self.prior * jax.random.uniform(key, each.costs.shape))
+        return EnsembleMemory(*empty, each, jax.vmap(self.member.params)(each))
+
+    def update(self, key: Array, memory: EnsembleMemory, batch: Batch, keep: Array | float) -> EnsembleMemory:
+        """The memory after a batch, each of whose cells counts once for all, and with a weight of mean 1 a member."""
+        weights = jax.random.exponential(key, (self.size, *batch.weight.shape))
+
+        def one(own: Memory, weights: Array) -> Memory:
+            weighted = batch._replace(costs=weights[..., None] * batch.costs, weight=weights * batch.weight)
+            return self.member.update(None, own, weighted, keep)
+
+        each = jax.vmap(one)(memory.each, weights)
+        pooled = self.member.update(None, Memory(memory.costs, memory.weight), batch, keep)
+        return EnsembleMemory(*pooled, each, jax.vmap(self.member.params)(each))
+
+    def params(self, memory: EnsembleMemory) -> Array:
+        """The members' mean, [L, O, A]."""
+        return memory.members.mean(0)
+
+    def policy(self, params: Array, world: World) -> Array:
+        """As `Tabular.policy`."""
+        return self.member.policy(params, world)
