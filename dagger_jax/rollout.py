@@ -236,13 +236,15 @@ def play(
     return jax.tree.map(lambda total: (total / jnp.float32(count)).reshape(shape[total.ndim]), totals), kept
 
 
-def trace(world: Tables, policy: Array, row: Schedule, key: Words, episodes: Array) -> Trace:
+def trace(
+    world: Tables, policy: Array, row: Schedule, key: Words, episodes: Array, takeover: Takeover | None = None
+) -> Trace:
     """Everything that both walkers did in one round of episodes, [T, B]: the episodes of `play`, kept whole.
 
     Arguments as in `play`; memory grows with T x B.
     """
     ids = jnp.asarray(episodes)
-    return walk(world, ready(world, policy, row), row, key, ids, False, lambda step: step)[1]
+    return walk(world, ready(world, policy, row, takeover), row, key, ids, False, lambda step: step)[1]
 
 
 def histogram(codes: Array, counted: Array, size: int) -> Array:

@@ -229,11 +229,23 @@ def test_one_chunk_is_behavioural_cloning_bit_for_bit():
     same(results("chunks of T")[0], results("behavioural_cloning")[0])
 
 
+STEPS = np.asarray(schedules.spread_steps(N, T, jax.random.key(0)))
+# Labels asked for at each step over all rounds, where that is not one a round.
+ASKED = {
+    "forward_training": np.ones(T),
+    "stagger": np.ones(T),  # every T rounds each step once
+    "warm_stagger": 2 - np.eye(T)[STEPS[0]],  # N // 4 = 1 demonstration takes the first of those rounds
+}
+FORGETS = ("smile", "searn")  # of all labels asked for the last round's alone are in memory
+
+
 @pytest.mark.parametrize("name", [name for name in FAMILY if name != "everything"])
 def test_every_label_that_is_asked_for_arrives(name):
     """The memory weighs, at each step, what the table asked for; a chunk partition asks once a step and round."""
     schedule = FAMILY[name]
     asked = (schedule.label_novice + schedule.label_guide).sum(0)
-    np.testing.assert_allclose(results(name)[0].memory.weight.sum(-1), asked, rtol=1e-5)
-    np.testing.assert_array_equal(asked, np.ones(T) if name == "forward_training" else np.full(T, N))
+    arrived = results(name)[0].memory.weight.sum(-1)
+    np.testing.assert_array_equal(asked, ASKED.get(name, np.full(T, N)))
+    np.testing.assert_array_equal(schedule.keep, 0 if name in FORGETS else 1)
+    np.testing.assert_allclose(arrived, np.ones(T) if name in FORGETS else asked, rtol=1e-5)
     assert not ((schedule.label_novice > 0) & (schedule.label_guide > 0)).any()

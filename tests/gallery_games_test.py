@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, oracle, schedules
+from dagger_jax import evidence, exact, interaction, learners, oracle, schedules
 from dagger_jax.environments import gallery, tabular
+from dagger_jax.precision import exact as exactly
 
 RELATIVE, TINY = 1e-9, 1e-14
 
@@ -22,6 +23,12 @@ def random_policies(problem, count, seed=0):
     shape = (problem.world.horizon, problem.world.states)
     for concentration in np.geomspace(0.01, 10, count):
         yield rng.dirichlet(np.full(problem.world.actions, concentration), shape)
+
+
+@pytest.mark.parametrize("name", gallery.GALLERY)
+@pytest.mark.parametrize("horizon", [5, 8, 9])
+def test_every_world_has_these_horizons(name, horizon):
+    assert gallery.GALLERY[name].build(horizon).world.horizon == horizon
 
 
 # ---- car ---------------------------------------------------------------------------------------------------
@@ -44,9 +51,9 @@ def test_car_counts_free_paths(horizon, lanes, seed):
     assert np.asarray(exact.deploy(problem, problem.expert).guide_cost) == 0  # a free path is guaranteed
     free = np.mean([arrives(road, moves) for moves in itertools.product(range(3), repeat=horizon)])
     uniform = np.full((1, problem.world.states, 3), 1 / 3)
-    np.testing.assert_allclose(measured(problem, uniform).gap, 1 - free, rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(measured(problem, uniform).gap, 1 - free, RELATIVE, TINY)
     keeps = np.tile(np.eye(3)[0], (1, problem.world.states, 1))
-    np.testing.assert_allclose(measured(problem, keeps).gap, 1 - arrives(road, [0] * horizon), rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(measured(problem, keeps).gap, 1 - arrives(road, [0] * horizon), RELATIVE, TINY)
 
 
 def conflicts(problem):
@@ -80,7 +87,7 @@ def test_car_and_dyck_lose_one_at_most(horizon):
     for name in ("car", "dyck"):
         problem = gallery.GALLERY[name].build(horizon)
         known = evidence.constants(problem)
-        np.testing.assert_allclose(known.recoverability, 1, rtol=RELATIVE, atol=TINY)
+        np.testing.assert_allclose(known.recoverability, 1, RELATIVE, TINY)
         np.testing.assert_array_equal(np.isin(known.span, [0, 1]), True)
         for policy in random_policies(problem, 5):
             seen = measured(problem, policy)
@@ -117,8 +124,8 @@ def test_dyck_counts_balanced_words(horizon, kinds, depth):
     words = [w for w in itertools.product(range(2 * kinds), repeat=length) if balanced(w, kinds, depth)]
     uniform = np.full((1, problem.world.states, 2 * kinds), 1 / (2 * kinds))
     wanted = 1 - len(words) / (2 * kinds) ** length
-    np.testing.assert_allclose(measured(problem, uniform).gap, wanted, rtol=RELATIVE, atol=TINY)
-    np.testing.assert_allclose(gallery.dyck_gap(horizon, kinds, depth), wanted, rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(measured(problem, uniform).gap, wanted, RELATIVE, TINY)
+    np.testing.assert_allclose(gallery.dyck_gap(horizon, kinds, depth), wanted, RELATIVE, TINY)
     starts = {w[0] for w in words}
     np.testing.assert_allclose(problem.expert[0, 0], np.isin(np.arange(2 * kinds), list(starts)) / len(starts))
     for prefix, count in ((w[:2], 2) for w in words if length > 2):  # uniform over what can still be balanced
@@ -135,6 +142,8 @@ def test_dyck_expert_is_never_wrong(horizon, deterministic):
     best, value = tabular.backward(problem.world)
     assert (best * problem.expert).sum(-1).max() <= 1
     np.testing.assert_array_equal(value[0], tabular.backward(problem.world, problem.expert)[1][0])
+    span = np.arange(1, horizon + 1) < horizon - horizon % 2
+    np.testing.assert_allclose(evidence.constants(problem).span, span, RELATIVE, TINY)
     certain = problem.expert.max(-1) == 1
     assert certain.all() == deterministic
     assert problem.expert[:, -1, 0].min() == 1  # failed
@@ -164,10 +173,10 @@ def test_goldilocks_closed_forms(horizon, sizes):
     problem = gallery.goldilocks(horizon, **sizes)
     for action in (0, 1):
         seen = measured(problem, constant(problem, action))
-        np.testing.assert_allclose(seen.gap, gallery.goldilocks_gap(horizon, action, **sizes), rtol=RELATIVE, atol=TINY)
-        np.testing.assert_allclose(seen.gap, np.asarray(seen.eta).sum(), rtol=RELATIVE, atol=TINY)
+        np.testing.assert_allclose(seen.gap, gallery.goldilocks_gap(horizon, action, **sizes), RELATIVE, TINY)
+        np.testing.assert_allclose(seen.gap, np.asarray(seen.eta).sum(), RELATIVE, TINY)
     cloned = measured(problem, constant(problem, 0))
-    np.testing.assert_allclose(cloned.eps.mean(), gallery.goldilocks_error(horizon, **sizes), rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(cloned.eps.mean(), gallery.goldilocks_error(horizon, **sizes), RELATIVE, TINY)
     assert cloned.eps.mean() < 0.5  # so cloning takes action 0, the better one by its own measure
     assert abs(gallery.goldilocks_gap(horizon + 1, 1, **sizes) / gallery.goldilocks_gap(horizon, 1, **sizes) - 1) > 1e-4
 
@@ -191,6 +200,28 @@ def test_goldilocks_reweighting_mends_what_cloning_does(horizon):
     assert short @ (wrong_if == 1) < 0.5  # as documented, too short for drift to prevail
 
 
+@exactly
+def fitted(problem, schedule):
+    """The table for all steps that one has after all rounds, with infinitely many episodes in each."""
+    learner = learners.tabular(problem.world, learners.Majority(), shared=True)
+    return interaction.run(problem, schedule, learner, interaction.exactly(problem)).newest
+
+
+@pytest.mark.parametrize("horizon", [7, 60])
+@pytest.mark.parametrize("rounds", [1, 2, 6])
+def test_fitted_learners_do_what_the_regimes_say(rounds, horizon):
+    cloning = schedules.behavioural_cloning(rounds, horizon)
+    asking = schedules.dagger(rounds, horizon, np.zeros(rounds))
+    easy, goldilocks, hard = gallery.easy(horizon), gallery.goldilocks(horizon), gallery.hard(horizon)
+    assert measured(easy, fitted(easy, cloning)).gap == 0
+    for schedule, action in ((cloning, 0), (asking, 1)):  # asked on its own walk, the learner needs no weights
+        gap = measured(goldilocks, fitted(goldilocks, schedule)).gap
+        np.testing.assert_allclose(gap, gallery.goldilocks_gap(horizon, action), RELATIVE, TINY)
+    gap = measured(hard, fitted(hard, cloning)).gap
+    np.testing.assert_allclose(gap, gallery.hard_gap(horizon), RELATIVE, TINY)
+    assert measured(hard, fitted(hard, asking)).gap <= 0.02 * horizon
+
+
 @pytest.mark.parametrize("name", ["easy", "goldilocks"])
 def test_restarts_bound_the_ratio_of_laws(name):
     problem, bound = gallery.GALLERY[name].build(30), gallery.goldilocks_ratio()
@@ -211,7 +242,7 @@ def test_easy_is_learned_without_asking(horizon):
     assert measured(problem, problem.expert).gap == 0
     for eps in (1e-4, 0.1):
         policy = (1 - eps) * problem.expert + eps * problem.expert[..., ::-1]
-        np.testing.assert_allclose(measured(problem, policy).gap, horizon * eps, rtol=RELATIVE, atol=TINY)
+        np.testing.assert_allclose(measured(problem, policy).gap, horizon * eps, RELATIVE, TINY)
 
 
 @pytest.mark.parametrize("slip", [1e-4, 0.02, 0.5])
@@ -221,7 +252,7 @@ def test_hard_is_quadratic_unless_one_asks(horizon, slip):
     cloned = measured(problem, constant(problem, 0))
     np.testing.assert_allclose(cloned.gap, gallery.hard_gap(horizon, slip), rtol=1e-8, atol=1e-11)
     wanted = sum(1 - (1 - slip) ** t for t in range(horizon))
-    np.testing.assert_allclose(cloned.gap, wanted, rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(cloned.gap, wanted, RELATIVE, TINY)
     law, demonstrated = law_of(problem, constant(problem, 0))
     assert demonstrated[2] == 0
     assert (law[2] > 0) == (horizon > 2)  # an infinite ratio
@@ -241,7 +272,7 @@ def test_hard_is_quadratic_unless_one_asks(horizon, slip):
 @pytest.mark.parametrize("horizon", [5, 8, 9])
 def test_shifts_are_recoverable(name, horizon):
     known = evidence.constants(gallery.GALLERY[name].build(horizon))
-    np.testing.assert_allclose(known.recoverability, 1, rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(known.recoverability, 1, RELATIVE, TINY)
     np.testing.assert_allclose(known.span, 0, atol=TINY)
 
 
@@ -254,11 +285,9 @@ def test_density_ratio_is_a_bound_and_is_reached(ratio, rare):
     problem = gallery.density_ratio(horizon, ratio, rare)
     always = np.array([[[1.0, 0], [0, 1]]])
     laws = exact.deploy(problem, always)
-    np.testing.assert_allclose(laws.guide[:, 1], rare, rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(laws.guide[:, 1], rare, RELATIVE, TINY)
     steps = np.arange(1, horizon + 1)
-    np.testing.assert_allclose(
-        laws.novice[:, 1] / rare, ratio * (1 - (1 - 1 / ratio) ** steps), rtol=RELATIVE, atol=TINY
-    )
+    np.testing.assert_allclose(laws.novice[:, 1] / rare, ratio * (1 - (1 - 1 / ratio) ** steps), RELATIVE, TINY)
     np.testing.assert_allclose(laws.novice[-1, 1] / rare, ratio, rtol=1e-4)
     for policy in [*random_policies(problem, 8), constant(problem, 0), constant(problem, 1), always]:
         seen = exact.deploy(problem, policy)
@@ -275,8 +304,8 @@ def test_density_ratio_gap(horizon, share, ratio, rare):
     row = schedules.row(schedules.behavioural_cloning(1, horizon), 0)
     policy = np.array([[[1.0, 0], [1 - share, share]]])
     seen = measured(problem, policy)
-    np.testing.assert_allclose(seen.eps, eps, rtol=RELATIVE, atol=TINY)
-    np.testing.assert_allclose(seen.gap, gallery.density_ratio_gap(horizon, eps, ratio, rare), rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(seen.eps, eps, RELATIVE, TINY)
+    np.testing.assert_allclose(seen.gap, gallery.density_ratio_gap(horizon, eps, ratio, rare), RELATIVE, TINY)
     oracles = measured(problem, oracle.policy(problem, row, np.full(horizon, eps)))
     assert oracles.gap <= ratio * horizon * eps * (1 + 1e-9)
     if share == 1 and horizon == 300:

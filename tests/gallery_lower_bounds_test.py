@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact
+from dagger_jax import evidence, exact, interaction, labels, learners, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as exactly
 
@@ -58,7 +58,7 @@ def test_identity_bandit_over_all_experts_and_data(stationary, elsewhere):
     )
     policies = np.stack([np.where(seen[:, None], expert, unknown) for expert, seen in pairs])
     mean = np.asarray(exactly(jax.vmap(gap))(stacked, policies)).reshape(len(experts), -1).mean(0) @ chance
-    np.testing.assert_allclose(mean, gallery.identity_bandit_gap(horizon, 3, 2, 2, 2), rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(mean, gallery.identity_bandit_gap(horizon, 3, 2, 2, 2), RELATIVE, TINY)
     assert abs(mean / gallery.identity_bandit_gap(horizon, 3, 2, 2, 3) - 1) > 0.1  # other data would be seen
 
 
@@ -81,13 +81,11 @@ def test_two_state_bandit_over_both_experts(horizon, samples):
     for guess in ([1.0, 0.0], [0.5, 0.5], [0.2, 0.8]):  # without a label all guesses are equally good
         policy = np.array([[[1, 0], guess]])
         mean = never_shown * np.mean([gap(problem, policy) for problem in problems.values()])
-        np.testing.assert_allclose(mean, gallery.two_state_bandit_gap(horizon, samples), rtol=RELATIVE, atol=TINY)
+        np.testing.assert_allclose(mean, gallery.two_state_bandit_gap(horizon, samples), RELATIVE, TINY)
         assert mean >= gallery.two_state_bandit_least(horizon, samples) * (1 - 1e-12)
     twice = gallery.two_state_bandit_gap(horizon, samples, 2 * samples)
-    np.testing.assert_allclose(twice, mean * never_shown, rtol=RELATIVE, atol=TINY)
-    np.testing.assert_allclose(
-        gallery.two_state_bandit_gap(8, 2), gallery.two_state_bandit_least(8, 2), rtol=RELATIVE, atol=TINY
-    )
+    np.testing.assert_allclose(twice, mean * never_shown, RELATIVE, TINY)
+    np.testing.assert_allclose(gallery.two_state_bandit_gap(8, 2), gallery.two_state_bandit_least(8, 2), RELATIVE, TINY)
 
 
 # ---- what is labelled --------------------------------------------------------------------------------------
@@ -99,17 +97,25 @@ def test_cheap_and_dear(horizon, sizes):
     problem = gallery.cheap_and_dear(horizon, **sizes)
     costs = [gap(problem, taking(action, problem)) for action in range(3)]
     for action in range(3):
-        np.testing.assert_allclose(
-            costs[action], gallery.cheap_and_dear_gap(horizon, action, **sizes), rtol=RELATIVE, atol=TINY
-        )
+        np.testing.assert_allclose(costs[action], gallery.cheap_and_dear_gap(horizon, action, **sizes), RELATIVE, TINY)
     law = np.asarray(exact.deploy(problem, problem.expert).guide).mean(0)
     assert problem.world.observations == 1
     assert np.argmax(law @ problem.expert[0]) == 0  # fewest mistakes: the dear ones
     assert np.argmin(costs) == np.argmin(law @ problem.world.cost[0]) == 1  # least cost-to-go
     assert costs[0] > 2 * costs[1]  # not the same table's gap by accident
     known = evidence.constants(problem)
-    np.testing.assert_allclose(known.recoverability, sizes.get("dear", 1.0), rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(known.recoverability, sizes.get("dear", 1.0), RELATIVE, TINY)
     np.testing.assert_allclose(known.span, 0, atol=TINY)
+
+
+@pytest.mark.parametrize(("label", "action"), [(labels.imitate, 0), (labels.deviate, 1)])
+def test_cheap_and_dear_by_kind_of_label(label, action):
+    """DAgger's labels lead to dear mistakes, AggreVaTe's to cheap ones."""
+    problem = gallery.cheap_and_dear(9)
+    learner = learners.tabular(problem.world, learners.Majority(), shared=True)
+    schedule = schedules.dagger(3, 9, np.zeros(3))
+    run = exactly(lambda: interaction.run(problem, schedule, learner, interaction.exactly(problem), label=label).newest)
+    np.testing.assert_allclose(gap(problem, run()), gallery.cheap_and_dear_gap(9, action), RELATIVE, TINY)
 
 
 @pytest.mark.parametrize("horizon", [2, 5, 8, 10])
@@ -119,16 +125,16 @@ def test_leaf_tree(horizon, seed):
     world, known = problem.world, evidence.constants(problem)
     assert world.states == 2**horizon - 1
     assert (world.cost[0] == 0).all(-1).sum() == 2 ** (horizon - 1)  # the inner nodes and one leaf
-    np.testing.assert_allclose(known.recoverability, 1, rtol=RELATIVE, atol=TINY)
-    np.testing.assert_allclose(known.span, [1] * (horizon - 1) + [0], rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(known.recoverability, 1, RELATIVE, TINY)
+    np.testing.assert_allclose(known.span, [1] * (horizon - 1) + [0], RELATIVE, TINY)
     for eps in (1e-6, 0.03, 0.5, 1.0):
         with np.errstate(divide="ignore"):
             wanted = gallery.leaf_tree_gap(horizon, eps)
         found = gap(problem, erring(problem, np.full(world.states, eps)))
-        np.testing.assert_allclose(found, wanted, rtol=RELATIVE, atol=TINY)
+        np.testing.assert_allclose(found, wanted, RELATIVE, TINY)
     laws = exact.deploy(problem, taking(0, problem) / 2 + taking(1, problem) / 2)
     np.testing.assert_allclose(
-        laws.novice_cost, 1 - 0.5 ** (horizon - 1), rtol=RELATIVE, atol=TINY
+        laws.novice_cost, 1 - 0.5 ** (horizon - 1), RELATIVE, TINY
     )  # what trial and error begins with
 
 
@@ -152,9 +158,7 @@ def test_hybrid(horizon, sizes):
     ideal, recoverable = sizes.get("ideal", 20), sizes.get("recoverable", 2)
     kind = np.repeat(np.arange(4), [ideal, recoverable, 1, 1])
     known = evidence.constants(problem)
-    np.testing.assert_allclose(
-        known.recoverability, 1 + stay * (1 - (1 - 1 / stay) ** (horizon - 1)), rtol=RELATIVE, atol=TINY
-    )
+    np.testing.assert_allclose(known.recoverability, 1 + stay * (1 - (1 - 1 / stay) ** (horizon - 1)), RELATIVE, TINY)
     np.testing.assert_allclose(known.value[0, kind < 2], 0, atol=TINY)
     assert (np.asarray(problem.expert)[0, kind < 2, 0] == 0).all()  # an untrained learner is wrong in E and E'
 
@@ -166,13 +170,13 @@ def test_hybrid(horizon, sizes):
 
     taught, warm, scratch = laws([]), laws([1]), laws([0, 1])
     np.testing.assert_allclose(taught.novice_cost, 0, atol=TINY)
-    np.testing.assert_allclose(warm.novice_cost, gallery.hybrid_gap(horizon, slip), rtol=RELATIVE, atol=TINY)
-    np.testing.assert_allclose(scratch.novice_cost, horizon, rtol=RELATIVE, atol=TINY)
-    np.testing.assert_allclose(share(scratch, 0), gallery.hybrid_useful(horizon, stay), rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(warm.novice_cost, gallery.hybrid_gap(horizon, slip), RELATIVE, TINY)
+    np.testing.assert_allclose(scratch.novice_cost, horizon, RELATIVE, TINY)
+    np.testing.assert_allclose(share(scratch, 0), gallery.hybrid_useful(horizon, stay), RELATIVE, TINY)
     assert share(taught, 1) <= slip  # demonstrations hardly ever show E'
     assert share(warm, 1) >= max(share(taught, 1), share(warm, 3)) - 1e-15  # its own walk does, once it is off
     np.testing.assert_allclose(
-        share(warm, 1) + share(warm, 3), gallery.hybrid_gap(horizon, slip) / horizon, rtol=RELATIVE, atol=TINY
+        share(warm, 1) + share(warm, 3), gallery.hybrid_gap(horizon, slip) / horizon, RELATIVE, TINY
     )
 
 
@@ -196,7 +200,7 @@ def test_controls_wrong_formulas_are_seen():
 @pytest.mark.parametrize("name", ["identity_bandit", "stationary_identity_bandit", "two_state_bandit"])
 def test_bandits_are_recoverable(name, horizon):
     known = evidence.constants(gallery.GALLERY[name].build(horizon))
-    np.testing.assert_allclose(known.recoverability, 1, rtol=RELATIVE, atol=TINY)
+    np.testing.assert_allclose(known.recoverability, 1, RELATIVE, TINY)
     np.testing.assert_allclose(known.span, 0, atol=TINY)
 
 

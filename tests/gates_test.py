@@ -1,5 +1,6 @@
 """Gates by budget, labels after k steps of the learner, and evidence by price and by offset."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -36,23 +37,33 @@ def test_without_a_law_everything_is_asked():
 
 @pytest.mark.parametrize("gate", [gates.Novelty(0.25), gates.Thrifty(0.25)])
 def test_a_gate_asks_its_share_and_hands_over_where_it_asks(gate):
-    """From the second round on; the share is of the last round's law, so it drifts with the policy, by little."""
+    """From the second round on; the share is of the last round's law, so it drifts with the policy, by little.
+
+    What acts by itself is the learner; where the expert is asked it has the wheel, in the first round everywhere.
+    """
     problem = gallery.random_mdp(T, S, A, seed=3, observations=2, concentration=2.0)
     learner = learners.tabular(problem.world, learners.LogLoss(1.0), shared=False)
 
     def run(problem, schedule):
-        see = lambda moment: (moment.asked, moment.acting, moment.play.novice.sum(-1))
+        see = lambda moment: (moment.asked, moment.acting, moment.newest, moment.play)
         interpreter = interaction.exactly(problem)
         return interaction.run(problem, schedule, learner, interpreter, measure=see, gate=gate).measured
 
     plain = schedules.dagger(30, T, np.zeros(30))
-    asked, acting, law = exactly(run)(problem, plain)
+    asked, acting, newest, play = exactly(run)(problem, plain)
     assert asked[0] == pytest.approx(T)  # no law yet: the expert does all
-    np.testing.assert_allclose(acting[0], np.broadcast_to(problem.expert, acting[0].shape))
+    np.testing.assert_array_equal(play.helped[0], play.novice[0])
+    np.testing.assert_allclose(play.novice[0].sum(-1), exact.deploy(problem, problem.expert).novice, rtol=1e-12)
+    np.testing.assert_allclose(acting[0], 1 / A)  # untrained
+    np.testing.assert_array_equal(acting[1:], newest[:-1])
+    np.testing.assert_allclose(play.helped.sum((1, 2, 3)), asked, rtol=1e-12)
     share = asked[5:] / T
     low = 0.125 if isinstance(gate, gates.Thrifty) else 0.2  # both halves may choose the same states
     assert low - 0.01 < share.mean() < 0.3
+    law = play.novice.sum(-1)
     np.testing.assert_allclose(law.sum(-1), 1.0, rtol=1e-12)
+    alone = exactly(jax.vmap(exact.play, (None, 0, None)))(problem, acting, schedules.row(plain, 0)).novice
+    assert (np.abs(law - alone).sum((1, 2)) > 1e-3).all()  # the expert's help shows in every round
 
 
 # ---- labels -------------------------------------------------------------------------------------------
@@ -78,12 +89,16 @@ def test_roll_out_label_is_the_learner_for_k_steps_then_the_expert(steps, statio
 
 
 def test_prices_of_the_rows_that_matter():
-    """T labels each; hand-overs: one for cloning, one a chunk, one a label for DAgger, 1/p on average for coins."""
+    """T labels each; hand-overs: one for cloning, one a chunk, one a label for DAgger, 1/p on average for coins.
+
+    The expert walks every labelled chunk, and the whole first round of DAgger; after that it acts no more there.
+    """
     rows = {
-        (12, 1): schedules.behavioural_cloning(1, 12),
-        (12, 3): schedules.chunked(1, schedules.partition(12, [2, 9, 1])),
-        (12, 12): schedules.dagger(1, 12),
-        (12, 1 + 11 / 4): schedules.chunked(1, schedules.geometric(12, 4.0)),
+        (12, 1, 12): schedules.behavioural_cloning(1, 12),
+        (12, 3, 12): schedules.chunked(1, schedules.partition(12, [2, 9, 1])),
+        (12, 12, 12): schedules.dagger(1, 12),
+        (12, 12, 0): schedules.dagger(1, 12, np.zeros(1)),
+        (12, 1 + 11 / 4, 12): schedules.chunked(1, schedules.geometric(12, 4.0)),
     }
     for wanted, schedule in rows.items():
         assert tuple(map(float, evidence.prices(schedules.row(schedule, 0)))) == pytest.approx(wanted)

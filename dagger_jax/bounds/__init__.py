@@ -1,7 +1,8 @@
 """The theorems' right-hand sides, as functions of a schedule's row and of measured evidence.
 
 Section numbers are those of the project's theory notes. `chunks`: one learner, one row, in the table `BOUNDS`.
-`rounds`: DAgger, at every number of rounds. `mixtures`: SMILe, SEARN, AggreVaTe, NRPI, DART. `statistics`: numbers of demonstrations.
+`rounds`: DAgger, at every number of rounds. `mixtures`: SMILe, SEARN, AggreVaTe, NRPI, DART. `statistics`: how far so
+many demonstrations go.
 """
 
 from dagger_jax.bounds import mixtures, statistics

@@ -201,7 +201,7 @@ def aggrevate(seen: CostToGo, beta: Array, horizon: int) -> Array:
 
 
 def aggrevate_sharp(seen: CostToGo, beta: Array, horizon: int) -> Array:
-    """T [eps_class + eps_regret] + (Q_max / N) sum_i sum_t [1 - (1 - beta_i)^(t-1)]. Likewise, with theory 2's shift."""
+    """T [eps_class + eps_regret] + (Q_max / N) sum_i sum_t [1 - (1 - beta_i)^(t-1)]. Likewise, after theory 2."""
     terms = no_regret(seen.losses, seen.losses, seen.hindsight, beta, horizon, seen.span)
     return horizon * theorem_4_1_sharp(terms)
 

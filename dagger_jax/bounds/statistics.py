@@ -66,17 +66,11 @@ def interactive_order(recoverability: Array | float, horizon: int, states: int, 
     return recoverability * states * horizon / jnp.asarray(trajectories)
 
 
-def identity_least(horizon: int, trajectories: Array | int) -> Array:
-    """(1/n) (1 - 1/n)^n H / 2, which any learner loses on average over the two experts of the two-state bandit.
-
-    Theory 4.3(b), derived: an equality for who is right once he has seen the rare state. Online and offline alike.
-    """
-    rare = 1 / jnp.asarray(trajectories)
-    return rare * (1 - rare) ** trajectories * horizon / 2
-
-
 def identity_lower_bound(horizon: int, trajectories: Array | int) -> Array:
-    """H / (8 n), a lower bound for any learner, n >= 2. Theory 4.3(b), derived; Foster et al. 2024, section 2.4."""
+    """H / (8 n), n >= 2, on average over the experts of `gallery.two_state_bandit`: a lower bound for every learner.
+
+    Theory 4.3(b), derived; the order is Foster et al. 2024, section 2.4.
+    """
     return horizon / (8 * jnp.asarray(trajectories))
 
 
@@ -142,7 +136,7 @@ def by_hellinger_root(seen: Trajectories) -> Array:
 
 
 def hellinger_rate(log_class: Array | float, delta: Array | float, trajectories: Array | int) -> Array:
-    """2 log(|Pi| / delta) / n >= D_H^2 with probability 1 - delta, maximum likelihood, realizable. Theory 5, derived."""
+    """2 log(|Pi| / delta) / n >= D_H^2 with probability 1 - delta, for maximum likelihood in the class. Theory 5."""
     return 2 * (log_class - jnp.log(delta)) / trajectories
 
 

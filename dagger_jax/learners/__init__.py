@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from dagger_jax.learners.iterates import Iterates, Stack
 from dagger_jax.learners.online import Descent, Iterate, PolicyGradient
-from dagger_jax.learners.rules import Hedge, LogLoss, Majority, RegularisedLeader, Rule, project
+from dagger_jax.learners.rules import Hedge, LogLoss, Majority, RegularisedLeader, Rule, Smoothed, project
 from dagger_jax.learners.tables import Ensemble, EnsembleMemory, Memory, Tabular, tabular
 from dagger_jax.types import Array, Batch, World
 
@@ -26,6 +26,7 @@ __all__ = [
     "PolicyGradient",
     "RegularisedLeader",
     "Rule",
+    "Smoothed",
     "Stack",
     "Tabular",
     "project",

@@ -67,6 +67,20 @@ class RegularisedLeader(struct.PyTreeNode):
         return project(1.0 / costs.shape[-1] - self.rate * costs)
 
 
+class Smoothed(struct.PyTreeNode):
+    """A rule, and a prior worth a number of labels spread evenly over the actions: n labels leave an error of order 1/n.
+
+    Laplace's rule for any rule: with `LogLoss` and A labels it is (n_a + 1) / (n + A).
+    """
+
+    rule: Rule
+    labels: Array | float  # in the unit of label weights, which count labels an episode
+
+    def __call__(self, costs: Array, weight: Array) -> Array:
+        weight = weight[..., None]
+        return (weight * self.rule(costs, weight[..., 0]) + self.labels / costs.shape[-1]) / (weight + self.labels)
+
+
 def project(points: Array) -> Array:
     """The nearest laws [..., A], in Euclidean distance, to points [..., A]."""
     flat = points.reshape(-1, points.shape[-1])

@@ -77,6 +77,7 @@ $findings
 </tbody></table></div>
 <h2>Figures</h2>
 $figures
+$tables
 <h2>Points</h2>
 <p class="note">$shown</p>
 <div class="scroll"><table>
@@ -100,6 +101,7 @@ def page(
     table: pa.Table,
     run: Mapping[str, Any],
     *,
+    tables: Mapping[str, pa.Table] | None = None,
     rows: int = 200,
 ) -> None:
     """Writes one HTML file that needs nothing else: it opens offline, in light and in dark, and prints.
@@ -112,6 +114,7 @@ def page(
         figures: the saved figures.
         table: the measured points.
         run: what is known of the run; a mapping in it becomes a table of its own.
+        tables: shown whole, by headline.
         rows: at most so many points are shown.
     """
     failing = sum(not finding["holds"] for finding in findings)
@@ -129,6 +132,7 @@ def page(
         verdict=verdict,
         findings="\n".join(map(_finding, findings)),
         figures="\n".join(map(_figure, figures)),
+        tables="\n".join(_section(name, each) for name, each in (tables or {}).items()),
         points=_points(table.slice(0, rows)),
         shown=shown,
         run="\n".join(_facts(name, group) for name, group in {"run": facts, **groups}.items() if group),
@@ -173,6 +177,11 @@ def _figure(picture: Picture) -> str:
     image = f'<img alt="{caption}" src="data:image/{kind};base64,{data}">'
     name = html.escape(picture.name)
     return f"<figure>{image}<figcaption>{caption} <small>({name})</small></figcaption></figure>"
+
+
+def _section(name: str, table: pa.Table) -> str:
+    title = html.escape(name.replace("_", " ").capitalize())
+    return f'<h2>{title}</h2>\n<div class="scroll"><table>\n{_points(table)}\n</table></div>'
 
 
 def _points(table: pa.Table) -> str:

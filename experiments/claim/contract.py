@@ -105,6 +105,7 @@ class Claim:
         figures: figures by file name; a figure's label (`figure.set_label`) is its caption.
         flags: the experiment's own flags.
         columns: the columns of points.parquet besides COLUMNS.
+        tables: summaries by file name, shown whole in the report and written as NAME.csv.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Claim:
     figures: Callable[[Settings, pa.Table], dict[str, Figure]]
     flags: tuple[Flag, ...] = ()
     columns: Mapping[str, pa.DataType] = field(default_factory=dict)
+    tables: Callable[[Settings, pa.Table], dict[str, pa.Table]] | None = None
 
     def __post_init__(self):
         if tuple(self.sweep) != PRESETS:

@@ -1,5 +1,6 @@
 """Runs a claim: measures what is not stored yet, judges, and writes the results."""
 
+import io
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 from rich.console import Console
 from rich.text import Text
 
@@ -138,7 +140,12 @@ def _publish(claim: Claim, request: options.Request, table, findings: list[Findi
         pictures = [report.save(figure, request.out, name) for name, figure in drawn.items()]
     files.replace(request.out / "run.json", files.json_bytes(facts))
     page = request.out / "report.html"
-    report.page(page, claim.title, claim.statement, listed, pictures, table, facts)
+    tables = {} if claim.tables is None else claim.tables(request.settings, table)
+    for name, each in tables.items():
+        text = io.BytesIO()
+        pyarrow.csv.write_csv(each, text)
+        files.replace(request.out / f"{name}.csv", text.getvalue())
+    report.page(page, claim.title, claim.statement, listed, pictures, table, facts, tables=tables)
     _summarise(claim, findings, page)
 
 

@@ -30,8 +30,8 @@ def car(
     enough, a shorter one hides dead ends (of 3 lanes and the default density, a view of 1 on long roads; 2 see
     nearly all). u <= 1 and D <= 1; both are 0 or 1.
 
-    There is no closed form: the gap is the probability of a collision. After the Car of Foster,
-    Block and Misra (arXiv 2407.15007; theory 5.1); the law of obstacles is ours.
+    There is no closed form: the gap is the probability of a collision. After the Car of Foster, Block and Misra
+    (arXiv 2407.15007; theory 5.1); the law of obstacles is ours.
     """
     if lanes < 2 or view < 0 or not 0 <= density < 1:
         raise ValueError(

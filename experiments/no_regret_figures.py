@@ -1,0 +1,239 @@
+"""Figures of DAgger's no-regret theorems, and how its points are read."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dagger_jax import report
+from experiments.claim import Settings
+
+Cube = Mapping[str, np.ndarray]  # by column: [B, W, N] beta schedules, worlds or replicas, numbers of rounds
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#8A5A9E", "#888888"
+COLOURS = (*report.PALETTE[:6], PURPLE)  # black is theory's
+
+
+# ---- reading --------------------------------------------------------------------------------------------------
+
+
+def checkpoints(settings: Settings) -> np.ndarray:
+    """After how many rounds sampled replicas are judged: a tenth, and all."""
+    return np.unique([max(1, settings.rounds // 10), settings.rounds])
+
+
+def cubes(settings: Settings, table: pa.Table, world: str, what: str) -> dict[str, Cube]:
+    """The columns of numbers by learner, of one world, `what` is exact or sampled."""
+    shape = len(settings.betas), -1, len(checkpoints(settings)) if what == "sampled" else settings.rounds
+    numbers = [name for name in table.column_names if pa.types.is_floating(table[name].type)]
+    place = {name: np.array(table[name].to_pylist()) for name in ("interpreter", "world", "learner")}
+    here = (place["interpreter"] == what) & (place["world"] == world)
+    found = {}
+    for learner in settings.learners:
+        own = table.filter(pa.array(here & (place["learner"] == learner)))
+        found[learner] = {name: own[name].to_numpy().astype(float).reshape(shape) for name in numbers}
+    return found
+
+
+def excess(settings: Settings, cube: Cube, bounded: str, shift: str) -> np.ndarray:
+    """How far what is bounded is above Theorem 4.2 without its last term, in units of sqrt(2 / (m N)): [B, R, C].
+
+    The theorem fails where this is above sqrt(log(1 / delta)).
+    """
+    without = cube["hindsight"] + cube["regret"] + cube[shift]
+    return (cube[bounded] - without) / np.sqrt(2 / (settings.episodes * checkpoints(settings)))
+
+
+def exponents(settings: Settings, cube: Cube) -> np.ndarray:
+    """Slopes of log gamma_N (mean over worlds) over log N from round N / 6 on, of beta schedules where gamma > 0."""
+    n = np.arange(1, settings.rounds + 1)
+    late = n >= settings.rounds / 6
+    gamma = cube["regret"].mean(1)[:, late]
+    return np.array([np.polyfit(np.log(n[late]), np.log(each), 1)[0] for each in gamma if (each > 1e-9).all()])
+
+
+# ---- drawing --------------------------------------------------------------------------------------------------
+
+
+def figures(settings: Settings, table: pa.Table, statements: Sequence[tuple]) -> dict[str, Figure]:
+    """All figures by name; `statements` on sampled losses are (name, bounded, shift, factor, source)."""
+    exactly, sampled = (
+        {Path(world).stem: cubes(settings, table, world, what) for world in settings.worlds}
+        for what in ("exact", "sampled")
+    )
+    first = settings.learners[0]
+    drawn = {f"rounds_{world}": rounds(exactly[world][first], settings.betas, world, first) for world in exactly}
+    return drawn | {
+        "regret": regret(exactly, settings.betas),
+        "looseness": looseness(exactly, settings.betas),
+        "failures": failures(settings, sampled, statements),
+    }
+
+
+def rounds(cube: Cube, betas: Sequence[str], world: str, learner: str) -> Figure:
+    """Both sides of Theorem 4.1 against N, a panel a beta schedule."""
+    caption = (
+        f"Theorem 4.1 in {world}, learner {_words(learner)}: what is bounded (blue: the best of N policies on its own "
+        "states; green: their uniform mixture), the bound as published (dashed black), with our shift term (orange), "
+        "and without any (dotted, no theorem). Medians with bands over 95% of the worlds. A loss is at most 1."
+    )
+    columns = -(-(len(betas) + 1) // 2) if len(betas) > 3 else len(betas)
+    figure, axes = report.panels(columns, 2 if len(betas) > 3 else 1, caption=caption)
+    figure.set_size_inches(max(3.6 * columns, 6), 6.6 if len(betas) > 3 else 4.2)
+    n = np.arange(1, cube["bound"].shape[-1] + 1)
+    for place, (ax, beta) in enumerate(zip(axes, betas, strict=False)):
+        own = {name: values[place] for name, values in cube.items()}
+        _band(ax, n, own["mixture"], GREEN, "mixture's own loss")
+        _band(ax, n, own["best_own"], BLUE, "best own loss (bounded)")
+        _band(ax, n, own["sharp"], ORANGE, "4.1 with our shift term")
+        ax.plot(n, np.median(own["hindsight"] + own["regret"], 0), ":", color=GREY, label="ε_N + γ_N, no shift term")
+        ax.plot(n, np.median(own["bound"], 0), "--", color="black", label="Theorem 4.1", zorder=5)
+        ax.axhline(1.0, color=GREY, linewidth=0.8)
+        _logarithmic(ax)
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.set_title(f"β: {_words(beta)}", fontsize=11)
+    _finish(figure, axes, len(betas), columns, "rounds N", "loss (probability of an error a step)")
+    return figure
+
+
+def regret(exactly: Mapping[str, Mapping[str, Cube]], betas: Sequence[str]) -> Figure:
+    """Average regret against N, a row a world, a column a learner, a line a beta schedule."""
+    caption = (
+        "Average regret γ_N of each online learner over the rounds, mean over worlds, a line a beta schedule, with the "
+        "band over 95% of the worlds of the first. Dashed black: the learner's own regret bound, where it has one. "
+        "Dotted: 1/√N from the first round on."
+    )
+    learners = list(next(iter(exactly.values())))
+    figure, axes = report.panels(len(learners), len(exactly), caption=caption)
+    figure.set_size_inches(max(3.2 * len(learners), 6), 3.4 * len(exactly) + 0.5)
+    for place, (world, learner) in enumerate((w, each) for w in exactly for each in learners):
+        ax, cube = axes[place], exactly[world][learner]
+        n = np.arange(1, cube["regret"].shape[-1] + 1)
+        for beta, colour, values in zip(betas, COLOURS, cube["regret"], strict=False):
+            ax.plot(n, _positive(values.mean(0)), color=colour, label=f"β: {_words(beta)}", linewidth=1.4)
+        low, high = np.quantile(cube["regret"][0], [0.025, 0.975], axis=0)
+        ax.fill_between(n, _positive(low), _positive(high), color=COLOURS[0], alpha=0.15, linewidth=0)
+        if not np.isnan(cube["regret_bound"]).any():
+            allowed = cube["regret_bound"].max((0, 1))
+            ax.plot(n, allowed, "--", color="black", linewidth=1.2, label="learner's own bound", zorder=5)
+        ax.plot(n, cube["regret"][:, :, 0].mean() / np.sqrt(n), ":", color="#444444", label="∝ 1/√N")
+        _logarithmic(ax)
+        ax.set_yscale("log")
+        ax.set_title(f"{world}\n{_words(learner)}", fontsize=10)
+    _finish(figure, axes, len(axes), len(learners), "rounds N", "average regret γ_N (loss a step)", outside=True)
+    return figure
+
+
+def looseness(exactly: Mapping[str, Mapping[str, Cube]], betas: Sequence[str]) -> Figure:
+    """What the bound is made of after all rounds, a row a world, a column a learner, two bars a beta schedule."""
+    caption = (
+        "What Theorem 4.1 is made of after the last round, mean over worlds: ε_N, γ_N and the shift term, as published "
+        "(upper bar, pale) and ours (lower bar). Black: what is bounded, the best own loss, with 95% of the worlds. "
+        "Right of 1 (grey) a bound on this loss says nothing."
+    )
+    learners = list(next(iter(exactly.values())))
+    figure, axes = report.panels(len(learners), len(exactly), caption=caption)
+    figure.set_size_inches(max(3.0 * len(learners) + 1.2, 6), (0.9 + 0.38 * len(betas)) * len(exactly) + 0.6)
+    y = np.arange(len(betas))
+    for place, (world, learner) in enumerate((w, each) for w in exactly for each in learners):
+        ax = axes[place]
+        last = {name: values[..., -1].mean(1) for name, values in exactly[world][learner].items()}
+        for offset, shift, shade, name in ((-0.2, "shift", 0.45, "as published"), (0.2, "sharp_shift", 1.0, "ours")):
+            left = np.zeros(len(betas))
+            for part, colour, text in (
+                ("hindsight", BLUE, "ε_N, best in hindsight"),
+                ("regret", GREEN, "γ_N, average regret"),
+                (shift, ORANGE, f"shift term, {name}"),
+            ):
+                shown = text if part == shift or offset > 0 else None
+                fill = shade if part == shift else 1.0
+                ax.barh(y + offset, last[part], 0.36, left, color=colour, alpha=fill, label=shown)
+                left = left + last[part]
+        own = exactly[world][learner]["best_own"][..., -1]
+        low, high = np.quantile(own, [0.025, 0.975], axis=1)
+        bar = np.abs(np.stack([low, high]) - own.mean(1))
+        ax.errorbar(own.mean(1), y, xerr=bar, fmt="|", color="black", markersize=17, capsize=2, label="best own loss")
+        ax.axvline(1.0, color=GREY, linewidth=0.8)
+        ax.set_yticks(y, [_words(beta) for beta in betas] if place % len(learners) == 0 else [""] * len(betas))
+        ax.set_ylim(len(betas) - 0.4, -0.6)
+        ax.set_title(f"{world}\n{_words(learner)}", fontsize=10)
+    _finish(figure, axes, len(axes), len(learners), "loss (probability of an error a step)", "", outside=True)
+    return figure
+
+
+def failures(settings: Settings, sampled: Mapping[str, Mapping[str, Cube]], statements: Sequence[tuple]) -> Figure:
+    """In which share of replicas sampled inequalities fail against delta, a panel a world."""
+    zero = settings.betas.index("zero") if "zero" in settings.betas else slice(None)
+    which = "β = 0, where there is no shift term to spare" if "zero" in settings.betas else "all beta schedules"
+    caption = (
+        f"Theorem 4.2: share of {settings.replicas} replicas in which it fails (all learners; {which}), against the "
+        "share δ that it allows (dashed black). Solid: after all rounds, pale: after a tenth of them. Rings: the δ of "
+        "the findings. A line that ends has no failure further left."
+    )
+    figure, axes = report.panels(len(sampled), caption=caption)
+    figure.set_size_inches(max(4.6 * len(sampled), 6), 4.8)
+    deltas = np.geomspace(0.005, 1, 200)
+    for ax, (world, cubes_) in zip(axes, sampled.items(), strict=True):
+        for colour, (name, bounded, shift, factor, _) in zip((BLUE, GREEN, ORANGE), statements, strict=True):
+            above = np.stack([excess(settings, cube, bounded, shift)[zero] for cube in cubes_.values()])
+            for place in range(above.shape[-1]):
+                flat = above[..., place].ravel()
+                share = lambda delta, flat=flat, factor=factor: (flat > factor * np.sqrt(np.log(1 / delta))).mean()
+                final = place == above.shape[-1] - 1
+                line = np.array([share(delta) for delta in deltas])
+                ax.plot(
+                    deltas, _positive(line), color=colour, alpha=1.0 if final else 0.4, label=name if final else None
+                )
+                held = np.array(settings.deltas)
+                ax.plot(held, _positive(np.array([share(delta) for delta in held])), "o", color=colour, mfc="none")
+        ax.plot(deltas, deltas, "--", color="black", label="allowed: δ", zorder=5)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("δ, probability of failure that is allowed")
+        ax.set_title(world)
+    axes[0].set_ylabel("share of replicas in which it fails")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+def _words(name: str) -> str:
+    return {"one_over_n": "1/n"}.get(name, name.replace("_", " "))
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0, values, np.nan)
+
+
+def _band(ax: Axes, n: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
+    low, middle, high = np.quantile(values, [0.025, 0.5, 0.975], axis=0)
+    ax.plot(n, middle, color=colour, label=label)
+    ax.fill_between(n, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _logarithmic(ax: Any) -> None:
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _finish(
+    figure: Figure, axes: list[Axes], used: int, columns: int, x: str, y: str, *, outside: bool = False
+) -> None:
+    """Labels at the edges; the legend in the spare panel, or below."""
+    for spare in axes[used:]:
+        spare.set_axis_off()
+    for place in range(used):
+        if place + columns >= used:
+            axes[place].set_xlabel(x)
+        if place % columns == 0 and y:
+            axes[place].set_ylabel(y)
+    handles: dict[str, Any] = {}
+    for ax in axes[:used]:
+        handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True)) | handles
+    if not outside and used < len(axes):
+        axes[used].legend(handles.values(), handles.keys(), loc="center", fontsize=10)
+    else:
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, fontsize=9)

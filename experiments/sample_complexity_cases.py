@@ -1,0 +1,253 @@
+"""What `sample_complexity` measures with one table a step, and what is shared by all its parts.
+
+In the reset cliffs and identity bandits every action of the expert is drawn at random, and the states that it is seen
+in do not depend on the draw. So one expert stands for all: a learner that is uniform where it has seen nothing (the
+log loss does that) has the gap that the majority's deterministic guess has on average over drawn experts, exactly
+where each step has a table of its own, as every mistake is then met at most once.
+"""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from dagger_jax import algorithms, exact, interaction, learners, randomness, rollout, schedules
+from dagger_jax.bounds import statistics
+from dagger_jax.environments import gallery, tabular
+from dagger_jax.precision import exact as precisely
+from dagger_jax.types import Array, Problem
+from experiments import study
+
+ACTIONS = 4  # of all worlds whose expert is drawn
+BLOCK = 1000  # replicas at once
+ROUNDS = 10  # of DAgger
+GUESS = 1 - 1 / ACTIONS  # the probability that a guess is wrong
+Point = dict[str, Any]
+
+
+# ---- worlds ----------------------------------------------------------------------------------------------------
+
+
+def cliff(horizon: int, states: int, samples: int, **kind: bool) -> Problem:
+    """A reset cliff with one expert for all steps, drawn by a fixed seed: see the module."""
+    return gallery.reset_cliff(horizon, states, ACTIONS, samples, seed=0, stationary=True, **kind)
+
+
+def sparse(problem: Problem) -> Problem:
+    """The same world with the cost of its last step alone, R = 1: an episode succeeds or fails."""
+    world = problem.world
+    costs = np.zeros((world.horizon, world.states, world.actions))
+    costs[-1] = tabular.at(world.cost, world.horizon - 1)
+    return Problem(dataclasses.replace(world, cost=costs), problem.expert, f"sparse_{problem.name}")
+
+
+def shared_gap(horizon: int, rare: int, chance: float, draws: int, *, last: bool = False, fixed: bool = False) -> float:
+    """E[gap] in a reset cliff of a table shared over time that has seen `draws` labels. Derived.
+
+    Given that k of the `rare` states, of probability `chance` each, are unseen, the error is q = (1 - 1/A) k `chance`
+    at every step; P(k) is by inclusion and exclusion. The common state counts as seen. sum_h 1 - (1 - q)^h has been
+    averaged over k, which is less than its value at the mean q (theory 4.2, contrast 1, has that).
+
+    Args:
+      horizon: H.
+      rare: S - 2.
+      chance: zeta.
+      draws: n H labels of n trajectories.
+      last: only the last step costs: 1 - (1 - q)^H.
+      fixed: guesses once for all steps, so that a state is always wrong or always right, instead of at every step.
+    """
+    counts = np.arange(rare + 1)
+    exactly = np.array(
+        [
+            sum((-1) ** j * special.comb(rare - k, j) * (1 - (k + j) * chance) ** draws for j in range(rare - k + 1))
+            for k in counts
+        ]
+    ) * special.comb(rare, counts)
+    if fixed:
+        wrong = special.comb(counts[:, None], counts) * GUESS**counts * (1 - GUESS) ** (counts[:, None] - counts)
+        exactly, errors = exactly @ np.where(counts <= counts[:, None], wrong, 0.0), counts * chance
+    else:
+        errors = GUESS * counts * chance
+    failed = -np.expm1(np.arange(1, horizon + 1) * np.log1p(-errors)[:, None])
+    return float(exactly @ (failed[:, -1] if last else failed.sum(1)))
+
+
+# ---- replicas --------------------------------------------------------------------------------------------------
+
+
+def keys(seed: int, stream: str, count: int) -> Array:
+    """Keys of a number of replicas; another `stream`, other random numbers."""
+    return jax.random.split(jax.random.fold_in(jax.random.key(seed), zlib.crc32(stream.encode())), count)
+
+
+def in_blocks(function: Callable[[Array], np.ndarray], replicas: Array) -> np.ndarray:
+    """`function` of all keys, at most BLOCK at once; the last block is filled up, so that all have one shape."""
+    count, size = len(replicas), min(BLOCK, len(replicas))
+    order = np.arange(-(-count // size) * size) % count
+    return np.concatenate([function(replicas[block]) for block in order.reshape(-1, size)], axis=-1)[..., :count]
+
+
+def mean(values: np.ndarray) -> Point:
+    """The mean gap of replicas and its standard error."""
+    values = np.asarray(values, float)
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+    return {"gap": float(values.mean()), "gap_stderr": None if error is None else float(error), "replicas": len(values)}
+
+
+@precisely
+def gaps(problem: Problem, policies: Array) -> Array:
+    """Exact J(pi) - J(pi*) of policies [R, L, S, A] in one problem. [R]"""
+
+    def one(policy: Array) -> Array:
+        deployed = exact.deploy(problem, policy)
+        return deployed.novice_cost - deployed.guide_cost
+
+    return jax.vmap(one)(policies)
+
+
+@functools.partial(jax.jit, static_argnames=("episodes", "shared"))
+def cloned(
+    problem: Problem, sampler: rollout.Tables, replicas: Array, rule: learners.Rule, *, episodes: int, shared: bool
+) -> Array:
+    """Policies [R, L, S, A] cloned from so many demonstrations, one walker an episode. `sampler`: of `problem`."""
+    horizon = problem.world.horizon
+    followed = schedules.dagger(1, horizon, schedules.beta_constant(1, 1.0))  # the expert moves the novice throughout
+    ids = jnp.arange(episodes, dtype=jnp.uint32)
+
+    def one(key: Array) -> Array:
+        interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=True)
+        learner = learners.tabular(problem.world, rule, shared)
+        return interaction.run(problem, followed, learner, interpreter).newest
+
+    return jax.vmap(one)(replicas)
+
+
+def demonstrated(
+    world: str, horizon: int, states: int, trajectories: int, count: int, seed: int
+) -> tuple[list[Point], int]:
+    """Behavioural cloning in a reset cliff or an identity bandit, as rare as is worst: points and steps walked.
+
+    `stationary_reset_cliff` shares the table over time, the others have one a step.
+    """
+    shared = world == "stationary_reset_cliff"
+    labels = trajectories * (horizon if shared else 1)  # of one row of the table's
+    rare = states - (1 if world == "identity_bandit" else 2)
+    if world == "identity_bandit":
+        problem = gallery.identity_bandit(horizon, states, ACTIONS, labels, stationary=True)
+        judges = (problem,)
+        forms = (gallery.identity_bandit_gap(horizon, states, ACTIONS, labels, labels),)
+    else:
+        problem = cliff(horizon, states, labels)
+        judges = problem, sparse(problem)
+        q = GUESS * float(statistics.unseen(problem.world.initial[None], labels)[0])
+        stated = gallery.reset_cliff_gap(horizon, states, ACTIONS, labels, labels)
+        forms = stated, float(-np.expm1(horizon * np.log1p(-q)))
+        if shared:
+            forms = tuple(
+                shared_gap(horizon, rare, 1 / (labels + 1), labels, last=judge is judges[1]) for judge in judges
+            )
+    sampler = rollout.tables(problem)
+
+    def block(some: Array) -> np.ndarray:
+        policies = cloned(problem, sampler, some, learners.LogLoss(), episodes=trajectories, shared=shared)
+        return np.stack([gaps(judge, policies) for judge in judges])
+
+    found = in_blocks(block, keys(seed, repr((world, horizon, states, trajectories)), count))
+    allowed = None if shared else float(statistics.cloning_tabular(horizon, states, trajectories))
+    common = {"algorithm": "behavioural_cloning", "learner": "log_loss", "shared": shared, "rarity": 1 / (labels + 1)}
+    common |= {"labels": trajectories * horizon}
+    points = [
+        common | mean(values) | {"world": "sparse_" * (place > 0) + world, "closed_form": form, "bound": allowed}
+        for place, (values, form) in enumerate(zip(found, forms, strict=True))
+    ]
+    return points, trajectories * horizon * count
+
+
+# ---- the bound of tabular cloning, in random worlds ---------------------------------------------------------------
+
+
+def bounded(horizon: int, states: int, trajectories: int, world: int, count: int, seed: int) -> tuple[list[Point], int]:
+    """Cloning of the optimal expert of one random world, action 0 where nothing was seen."""
+    problem = gallery.random_mdp(horizon, states, ACTIONS, seed=(seed, world))
+    sampler = rollout.tables(problem)
+
+    def block(some: Array) -> np.ndarray:
+        policies = cloned(problem, sampler, some, learners.Majority(), episodes=trajectories, shared=False)
+        return np.asarray(gaps(problem, policies))
+
+    found = in_blocks(block, keys(seed, repr(("bound", horizon, states, trajectories, world)), count))
+    law = exact.deploy(problem, problem.expert).guide
+    middle = float(statistics.cloning_expected(np.asarray(law, float), trajectories))
+    point = {"algorithm": "behavioural_cloning", "learner": "follow_the_leader", "shared": False, "run": world}
+    point |= {"world": "random_mdp", "labels": trajectories * horizon, "middle": middle}
+    point |= {"bound": float(statistics.cloning_tabular(horizon, states, trajectories))}
+    return [point | mean(found)], trajectories * horizon * count
+
+
+# ---- interactive learners ------------------------------------------------------------------------------------------
+
+
+def interactive(
+    algorithm: str, horizon: int, states: int, trajectories: int, count: int, seed: int
+) -> tuple[list[Point], int]:
+    """An algorithm in drawn recoverable reset cliffs; as many labels of each step as N demonstrations have."""
+    drawn = [
+        gallery.reset_cliff(horizon, states, ACTIONS, trajectories, (seed, run), recoverable=True)
+        for run in range(count)
+    ]
+    row = algorithms.ALGORITHMS[algorithm]
+    rounds = horizon if row.per_step else ROUNDS
+    episodes = trajectories if row.per_step else max(trajectories // ROUNDS, 1)
+    policies = study.train(
+        study.stacked(drawn),
+        study.stacked(list(map(rollout.tables, drawn))),
+        row.build(rounds, horizon, horizon),
+        keys(seed, repr((algorithm, horizon, states, trajectories)), count),
+        learners.Majority(),
+        episodes=episodes,
+        shared=False,
+        alone=row.per_step,
+    )
+    judge = study.judge(row.bound, batch=True)
+    played = schedules.row(row.judged_by(horizon, horizon), 0)
+    judged = judge(study.stacked(drawn), policies, played)
+    point = {"world": "recoverable_reset_cliff", "algorithm": algorithm, "learner": "follow_the_leader"}
+    point |= {"shared": False, "rarity": 1 / (trajectories + 1), "labels": trajectories * horizon}
+    if algorithm == "behavioural_cloning":
+        point["closed_form"] = gallery.reset_cliff_gap(horizon, states, ACTIONS, trajectories, trajectories)
+    walkers = 1 if row.per_step else 2
+    return [point | mean(judged.gap)], walkers * rounds * episodes * horizon * count
+
+
+def two_states(algorithm: str, horizon: int, samples: int, count: int, seed: int) -> tuple[list[Point], int]:
+    """An algorithm in the two-state bandit, n roll-outs, one table for all steps; half of the experts are of each."""
+    drawn = [gallery.two_state_bandit(horizon, samples, seed=run) for run in range(16)]
+    kinds = {int(problem.expert[0, 1].argmax()): problem for problem in drawn}
+    pair = [kinds[run % 2] for run in range(count)]
+    row = algorithms.ALGORITHMS[algorithm]
+    cloning = algorithm == "behavioural_cloning"
+    policies = study.train(
+        study.stacked(pair),
+        study.stacked([rollout.tables(problem) for problem in pair]),
+        row.build(1 if cloning else samples, horizon, horizon),
+        keys(seed, repr(("two states", algorithm, horizon)), count),
+        learners.Majority(),
+        episodes=samples if cloning else 1,
+        shared=True,
+        alone=False,
+    )
+    judged = study.judge(row.bound, batch=True)(
+        study.stacked(pair), policies, schedules.row(row.judged_by(horizon, horizon), 0)
+    )
+    point = {"world": "two_state_bandit", "algorithm": algorithm, "learner": "follow_the_leader", "shared": True}
+    point |= {"rarity": 1 / samples, "closed_form": gallery.two_state_bandit_gap(horizon, samples)}
+    point |= {"labels": samples * (1 if algorithm == "stagger" else horizon), "trajectories": samples}
+    # Of a lower bound `bound` is what no learner can be below.
+    point |= {"bound": float(statistics.identity_lower_bound(horizon, samples))}
+    return [point | mean(judged.gap)], 2 * samples * horizon * count

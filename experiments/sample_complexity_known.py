@@ -1,0 +1,92 @@
+"""What knowing the transitions is worth: Mimic-MD and replay estimation beside behavioural cloning, on equal data."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dagger_jax import experts, known_dynamics, randomness, rollout, schedules
+from dagger_jax.bounds import statistics
+from dagger_jax.environments import gallery, tabular
+from dagger_jax.types import Array, Problem, Trace
+from experiments import study, zoo_training
+from experiments.sample_complexity_cases import ACTIONS, Point, keys, mean
+
+LEAK = 1.0  # expected falls of the expert in a leaky cliff, an episode
+METHODS = ("behavioural_cloning", "mimic_md", "replay")
+
+
+def leaky_cliff(horizon: int, states: int, samples: int, seed: tuple[int, ...]) -> Problem:
+    """A reset cliff off which the expert itself falls sometimes, so that its law does not tell its actions.
+
+    With the expert's action a good state leads to the bad one with probability 1 / H, else to a fresh good one; with
+    any other to the bad one. The bad state stays and costs 1 a step, a good state nothing, whatever is done there.
+    """
+    cliff = gallery.reset_cliff(horizon, states, ACTIONS, samples, seed, stationary=True)
+    expert = np.asarray(cliff.expert[0])
+    good = np.arange(states) < states - 1
+    fresh, falls = gallery.reset_law(states, samples), np.eye(states)[-1]
+    right = (expert > 0) & good[:, None]
+    transition = np.where(right[..., None], (1 - LEAK / horizon) * fresh + LEAK / horizon * falls, falls)
+    cost = np.repeat(1.0 - good[:, None], ACTIONS, axis=1)
+    world = tabular.world(transition, cost, fresh, horizon)
+    return Problem(world, experts.deterministic(expert.argmax(-1), ACTIONS), "leaky_cliff")
+
+
+def build(world: str, horizon: int, states: int, samples: int, seed: tuple[int, ...]) -> Problem:
+    """A world by name, drawn by the seed: the expert's actions, and of `random_mdp` transitions and costs."""
+    match world:
+        case "leaky_cliff":
+            return leaky_cliff(horizon, states, samples, seed)
+        case "identity_bandit":
+            return gallery.identity_bandit(horizon, states, ACTIONS, samples, seed, stationary=True)
+    return gallery.random_mdp(horizon, states, ACTIONS, seed)
+
+
+@functools.partial(jax.jit, static_argnames=("episodes",))
+def _traces(problems: Problem, samplers: rollout.Tables, replicas: Array, *, episodes: int) -> Trace:
+    def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Trace:
+        row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
+        first = randomness.for_round(randomness.words(key), 0)
+        return rollout.trace(sampler, problem.expert, row, first, jnp.arange(episodes, dtype=jnp.uint32))
+
+    return jax.vmap(one)(problems, samplers, replicas)
+
+
+def _judged(problems: Problem, policies: np.ndarray) -> np.ndarray:
+    """Exact gaps [R] of one policy a problem."""
+    return np.asarray(zoo_training.gaps(problems, policies[:, None]))[:, 0]
+
+
+def matched(
+    world: str, horizon: int, states: int, trajectories: int, count: int, seed: int
+) -> tuple[list[Point], int]:
+    """All three methods on the same demonstrations: a point each. Uniform where nothing is known."""
+    drawn = [build(world, horizon, states, trajectories, (seed, run)) for run in range(count)]
+    problems, samplers = study.stacked(drawn), study.stacked(list(map(rollout.tables, drawn)))
+    streams = keys(seed, repr(("known", world, horizon, states, trajectories)), count)
+    traces = jax.device_get(_traces(problems, samplers, streams, episodes=trajectories))
+    fitted: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
+    for run, problem in enumerate(drawn):
+        data = known_dynamics.demonstrations(jax.tree.map(lambda leaf, run=run: leaf[run], traces))
+        fitted["behavioural_cloning"].append(known_dynamics.clone(problem.world, data))
+        fitted["mimic_md"].append(known_dynamics.mimic_md(problem.world, data).policy)
+        fitted["replay"].append(known_dynamics.replay(problem.world, data).policy)
+    found = {method: _judged(problems, np.stack(policies)) for method, policies in fitted.items()}
+    common = {"world": world, "shared": False, "labels": trajectories * horizon, "rarity": 1 / (trajectories + 1)}
+    cloned = found["behavioural_cloning"]
+    return [
+        common
+        | mean(values)
+        | {
+            "algorithm": method,
+            "learner": "occupancy" if method != "behavioural_cloning" else "log_loss",
+            "bound": float(statistics.cloning_tabular(horizon, states, trajectories))
+            if method == "behavioural_cloning"
+            else None,
+            "beyond_cloning": float((values - cloned).mean()),
+            "beyond_stderr": float((values - cloned).std(ddof=1) / np.sqrt(count)) if count > 1 else None,
+        }
+        for method, values in found.items()
+    ], trajectories * horizon * count
