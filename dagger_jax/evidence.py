@@ -81,7 +81,7 @@ def measure(problem: Problem, policy: Array, row: Schedule, known: Constants) ->
 
 
 class Prices(NamedTuple):
-    """What a row asks of the expert, per episode (expected, where coins decide)."""
+    """What a row asks of the expert, per episode (expected, where coins decide). Leading axes are the row's."""
 
     labels: Array  # [] steps that the expert labels
     handovers: Array  # [] times it is called to a state that it has not come to by itself
@@ -89,7 +89,7 @@ class Prices(NamedTuple):
 
 
 def prices(row: Schedule) -> Prices:
-    """What a row [T] without `patience` asks: a chunk is one hand-over, a label on the novice's walk too."""
+    """What a row [..., T] without `patience` asks: a chunk is one hand-over, a label on the novice's walk too."""
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
     labels, handovers = (asked_novice + asked_guide).sum(-1), (asked_novice + asked_guide * row.join).sum(-1)
 
@@ -98,10 +98,11 @@ def prices(row: Schedule) -> Prices:
         acts = jnp.maximum(asked, (1 - join_next) * later)  # the guide goes on only to where its state is needed
         return jnp.maximum(acts, (back > 0) * 1.0), acts
 
-    join_next = jnp.append(row.join[1:], 1.0)
-    guided = jax.lax.scan(earlier, jnp.zeros_like(asked_guide[0]), (asked_guide, row.back, join_next), reverse=True)[1]
+    join_next = jnp.concatenate([row.join[..., 1:], jnp.ones_like(row.join[..., :1])], axis=-1)
+    by_step = jax.tree.map(lambda column: jnp.moveaxis(jnp.asarray(column), -1, 0), (asked_guide, row.back, join_next))
+    guided = jax.lax.scan(earlier, jnp.zeros_like(by_step[0][0]), by_step, reverse=True)[1].sum(0)
     left = jnp.arange(row.beta.shape[-1] - 1, -1, -1)  # steps after a deviation
-    return Prices(labels, handovers, row.beta.sum(-1) + guided.sum(-1) + (asked_novice * row.after * left).sum(-1))
+    return Prices(labels, handovers, row.beta.sum(-1) + guided + (asked_novice * row.after * left).sum(-1))
 
 
 class GatedPrices(NamedTuple):

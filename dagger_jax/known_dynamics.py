@@ -85,26 +85,35 @@ def mimic_md(world: World, data: Demonstrations) -> Matched:
     """
     data = _checked(world, data)
     first, second = _halves(data)
-    seen, either = counts(world, first), counts(world, data) > 0
-    known, single = (seen > 0).sum(-1) == 1, either.sum(-1) == 1
+    seen = counts(world, first)
+    known = (seen > 0).sum(-1) == 1
     target = stays(world, _normalised(seen), known) + _left(world, second, known)
-    return match(world, target, allowed=either | ~single[..., None])
+    return match(world, target, _mimicking(world, data))
 
 
 def replay(
-    world: World, data: Demonstrations, rollouts: int | None = None, softness: float = 0.0, seed: int = 0
+    world: World,
+    data: Demonstrations,
+    rollouts: int | None = None,
+    softness: float = 0.0,
+    *,
+    mimicking: bool = False,
+    seed: int = 0,
 ) -> Matched:
     """Replay estimation (Swamy et al. 2022, arXiv 2205.15397): the cloned policy's runs, weighted by where it is known.
 
     A run counts at step t with the product of the memberships of its states so far. Membership is n / (n + softness)
     in a state that D1 shows n times at the step: hard (0 or 1) at softness 0, soft above. What the product takes away
-    is counted on D2. The policy may be any: it is matched in the whole, not held to the cloned actions.
+    is counted on D2. Hard, mimicking and with all runs it is Mimic-MD, for an expert that is deterministic where it
+    was seen.
 
     Args:
       world: costs are not read.
       data: of at least 2 trajectories; the first half is D1.
       rollouts: m simulated runs of the policy cloned from D1; None: all of them, by exact forward recursion.
       softness: in demonstrations, at least 0.
+      mimicking: match with the policies that take the one action that either half shows, as `mimic_md` does; it loses
+        less on worlds that mix. False: with any policy, as published.
       seed: of the simulation.
 
     Raises:
@@ -114,7 +123,8 @@ def replay(
         raise ValueError(f"softness must be a finite number of demonstrations, at least 0, got {softness}")
     if rollouts is not None and rollouts < 1:
         raise ValueError(f"rollouts must be at least 1, or None for exact occupancies, got {rollouts}")
-    first, second = _halves(_checked(world, data))
+    data = _checked(world, data)
+    first, second = _halves(data)
     seen = counts(world, first)
     times = seen.sum(-1)
     membership = np.divide(times, times + softness, out=np.zeros_like(times), where=times > 0)
@@ -124,7 +134,8 @@ def replay(
     else:
         runs = simulate(world, law, rollouts, np.random.default_rng(seed))
         kept = _weighted(world, runs, _product(membership, runs))
-    return match(world, kept + _left(world, second, membership))
+    target = kept + _left(world, second, membership)
+    return match(world, target, _mimicking(world, data) if mimicking else None)
 
 
 def stays(world: World, policy: np.ndarray, membership: np.ndarray) -> np.ndarray:
@@ -233,6 +244,12 @@ def _halves(data: Demonstrations) -> tuple[Demonstrations, Demonstrations]:
         raise ValueError(f"known dynamics needs at least 2 demonstrations, one for each half, got {count}")
     half = (count + 1) // 2
     return Demonstrations(*(part[:, :half] for part in data)), Demonstrations(*(part[:, half:] for part in data))
+
+
+def _mimicking(world: World, data: Demonstrations) -> np.ndarray:
+    """Actions [T, S, A] that policies may take which do what the data show, where they show one action."""
+    seen = counts(world, data) > 0
+    return seen | (seen.sum(-1, keepdims=True) != 1)
 
 
 def _product(membership: np.ndarray, data: Demonstrations) -> np.ndarray:

@@ -185,8 +185,8 @@ best = precisely(_best, static=("shared",))
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     """Every way's mixture of the policies of its last rounds (draw one, run it for the episode), a point a run."""
-    each, shared = problems(cell["world"], cell["expert"], settings)
-    batch = study.stacked(each)
+    every, shared = problems(cell["world"], cell["expert"], settings)
+    batch = study.stacked(every)
     least = best(batch, shared=shared)
     found = ways(settings.rounds, settings.horizon)
     names = [name for label in LABELS for name, way in found.items() if way.label is label]
@@ -245,10 +245,11 @@ CLAIM = Claim(
         "decide what it converges to. Every round here shows infinitely many episodes, so what is left is not for "
         "want of data. Compared are DAgger, AggreVaTe, LOLS, SEARN and NRPI, and the nine cells of LOLS' table, with "
         "an optimal and with a corrupted expert, on random worlds whose expert the learner can or cannot represent. "
-        "The paper's table is confirmed where the class does not hold the expert: roll-in by the reference is worse "
-        "than by the learner, roll-out by the reference is as good as the reference. Where every state is seen and "
-        "reached the roll-in does not matter. LOLS' mixed roll-out takes half the way from a corrupted reference to "
-        "a local optimum, and not all of it; SEARN, which leaves its reference, takes all of it."
+        "Where the class does not hold the expert the paper's table is confirmed: after roll-in by the reference "
+        "one-step deviations gain more than after the learner's own, and roll-out by the reference is good if the "
+        "reference is. Not so: with learned roll-outs the reference's roll-in (NRPI) is no worse than none (RL), and "
+        "where every state is seen and reached roll-in does not matter. LOLS' mixed roll-out goes most of the way from "
+        "a corrupted reference to a local optimum, but not all of it; SEARN, which leaves its reference, does."
     ),
     sweep=SWEEP,
     cells=cells,

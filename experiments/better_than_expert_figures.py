@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dagger_jax import report
 
@@ -61,7 +62,7 @@ def algorithms(means: Means, worlds: Sequence[str], experts: Sequence[str], name
     """J against the expert's, every algorithm and world, with intervals; the best of the class dashed."""
     caption = (
         "Cost per episode above the expert's, at infinite data: left of 0 the learner is better than its expert. Bars: "
-        "95% intervals over worlds. Dashed: the best deterministic policy of the class."
+        "95% intervals over worlds. Dashed: the best deterministic policy of the class. Panels differ in scale."
     )
     figure, axes = report.panels(len(worlds), len(experts), caption=caption)
     figure.set_size_inches(3.3 * len(worlds) + 1.2, 2.6 * len(experts) + 0.4)
@@ -79,6 +80,7 @@ def algorithms(means: Means, worlds: Sequence[str], experts: Sequence[str], name
             ax.axvline(own["gap"][0] - own["over_best"][0], color="black", linestyle="--", linewidth=1)
             ax.set_yticks(range(len(names)), [NAMES[name] for name in names] if column == 0 else [""] * len(names))
             ax.set_ylim(len(names) - 0.4, -0.6)
+            ax.xaxis.set_major_locator(MaxNLocator(4))
             ax.set_title(f"{world}\n{expert} expert", fontsize=11)
             if row == len(experts) - 1:
                 ax.set_xlabel("J(π) − J(expert), cost per episode")
@@ -86,4 +88,5 @@ def algorithms(means: Means, worlds: Sequence[str], experts: Sequence[str], name
 
 
 def _short(value: float) -> str:
-    return "0" if abs(value) < 5e-5 else f"{value:.4f}" if abs(value) < 0.01 else f"{value:.3f}"
+    text = "0" if abs(value) < 5e-5 else f"{value:.4f}" if abs(value) < 0.01 else f"{value:.3f}"
+    return text.replace("-", "−")

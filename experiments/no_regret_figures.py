@@ -8,12 +8,21 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from dagger_jax import report
 from experiments.claim import Settings
 
 Cube = Mapping[str, np.ndarray]  # by column: [B, W, N] beta schedules, worlds or replicas, numbers of rounds
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#8A5A9E", "#888888"
+PAPER = "Ross, Gordon and Bagnell 2011"
+# Of Theorem 4.2: what is held, what it bounds, shift term, factor of the published last term, source. Half of that term
+# is enough: an episode's loss lies in an interval of length l_max, not 2 l_max (Hoeffding's lemma, derived here).
+STATEMENTS = (
+    ("Theorem 4.2, best policy", "best_own", "shift", 1.0, f"{PAPER}, Theorem 4.2"),
+    ("Theorem 4.2, uniform mixture", "mixture", "shift", 1.0, f"{PAPER}, footnote 3"),
+    ("4.2 with our shift term and half the last term, mixture", "mixture", "sharp_shift", 0.5, "theory 2; Hoeffding"),
+)
 COLOURS = (*report.PALETTE[:6], PURPLE)  # black is theory's
 
 
@@ -58,8 +67,8 @@ def exponents(settings: Settings, cube: Cube) -> np.ndarray:
 # ---- drawing --------------------------------------------------------------------------------------------------
 
 
-def figures(settings: Settings, table: pa.Table, statements: Sequence[tuple]) -> dict[str, Figure]:
-    """All figures by name; `statements` on sampled losses are (name, bounded, shift, factor, source)."""
+def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+    """Both sides against N, regret, what the bound is made of, and how often sampling breaks it."""
     exactly, sampled = (
         {Path(world).stem: cubes(settings, table, world, what) for world in settings.worlds}
         for what in ("exact", "sampled")
@@ -69,7 +78,7 @@ def figures(settings: Settings, table: pa.Table, statements: Sequence[tuple]) ->
     return drawn | {
         "regret": regret(exactly, settings.betas),
         "looseness": looseness(exactly, settings.betas),
-        "failures": failures(settings, sampled, statements),
+        "failures": failures(settings, sampled),
     }
 
 
@@ -78,24 +87,25 @@ def rounds(cube: Cube, betas: Sequence[str], world: str, learner: str) -> Figure
     caption = (
         f"Theorem 4.1 in {world}, learner {_words(learner)}: what is bounded (blue: the best of N policies on its own "
         "states; green: their uniform mixture), the bound as published (dashed black), with our shift term (orange), "
-        "and without any (dotted, no theorem). Medians with bands over 95% of the worlds. A loss is at most 1."
+        "and without any (dotted, no theorem). Means over worlds with their 95% intervals. A loss is at most 1."
     )
-    columns = -(-(len(betas) + 1) // 2) if len(betas) > 3 else len(betas)
-    figure, axes = report.panels(columns, 2 if len(betas) > 3 else 1, caption=caption)
-    figure.set_size_inches(max(3.6 * columns, 6), 6.6 if len(betas) > 3 else 4.2)
+    rows = 2 if len(betas) > 3 else 1
+    columns = -(-(len(betas) + rows - 1) // rows)  # with two rows a panel is left for the legend
+    figure, axes = report.panels(columns, rows, caption=caption)
+    figure.set_size_inches(max(3.6 * columns, 7), 3.3 * rows + (0.9 if rows == 1 else 0))
     n = np.arange(1, cube["bound"].shape[-1] + 1)
     for place, (ax, beta) in enumerate(zip(axes, betas, strict=False)):
         own = {name: values[place] for name, values in cube.items()}
         _band(ax, n, own["mixture"], GREEN, "mixture's own loss")
         _band(ax, n, own["best_own"], BLUE, "best own loss (bounded)")
         _band(ax, n, own["sharp"], ORANGE, "4.1 with our shift term")
-        ax.plot(n, np.median(own["hindsight"] + own["regret"], 0), ":", color=GREY, label="ε_N + γ_N, no shift term")
-        ax.plot(n, np.median(own["bound"], 0), "--", color="black", label="Theorem 4.1", zorder=5)
+        ax.plot(n, (own["hindsight"] + own["regret"]).mean(0), ":", color="#444444", label="ε_N + γ_N, no shift term")
+        ax.plot(n, own["bound"].mean(0), "--", color="black", label="Theorem 4.1", zorder=5)
         ax.axhline(1.0, color=GREY, linewidth=0.8)
-        _logarithmic(ax)
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _logarithmic(ax, n[-1])
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.set_title(f"β: {_words(beta)}", fontsize=11)
+    _equal(axes[: len(betas)])
     _finish(figure, axes, len(betas), columns, "rounds N", "loss (probability of an error a step)")
     return figure
 
@@ -103,9 +113,9 @@ def rounds(cube: Cube, betas: Sequence[str], world: str, learner: str) -> Figure
 def regret(exactly: Mapping[str, Mapping[str, Cube]], betas: Sequence[str]) -> Figure:
     """Average regret against N, a row a world, a column a learner, a line a beta schedule."""
     caption = (
-        "Average regret γ_N of each online learner over the rounds, mean over worlds, a line a beta schedule, with the "
-        "band over 95% of the worlds of the first. Dashed black: the learner's own regret bound, where it has one. "
-        "Dotted: 1/√N from the first round on."
+        "Average regret γ_N of each online learner over the rounds, mean over worlds, a line a beta schedule (some "
+        "coincide), with the band over 95% of the worlds of the first. Dashed black: the learner's own regret bound, "
+        "where it has one. Dotted: 1/√N from the first round on."
     )
     learners = list(next(iter(exactly.values())))
     figure, axes = report.panels(len(learners), len(exactly), caption=caption)
@@ -121,9 +131,9 @@ def regret(exactly: Mapping[str, Mapping[str, Cube]], betas: Sequence[str]) -> F
             allowed = cube["regret_bound"].max((0, 1))
             ax.plot(n, allowed, "--", color="black", linewidth=1.2, label="learner's own bound", zorder=5)
         ax.plot(n, cube["regret"][:, :, 0].mean() / np.sqrt(n), ":", color="#444444", label="∝ 1/√N")
-        _logarithmic(ax)
-        ax.set_yscale("log")
+        _logarithmic(ax, n[-1])
         ax.set_title(f"{world}\n{_words(learner)}", fontsize=10)
+    _equal(axes)
     _finish(figure, axes, len(axes), len(learners), "rounds N", "average regret γ_N (loss a step)", outside=True)
     return figure
 
@@ -149,7 +159,7 @@ def looseness(exactly: Mapping[str, Mapping[str, Cube]], betas: Sequence[str]) -
                 ("regret", GREEN, "γ_N, average regret"),
                 (shift, ORANGE, f"shift term, {name}"),
             ):
-                shown = text if part == shift or offset > 0 else None
+                shown = text if part == shift or offset < 0 else None
                 fill = shade if part == shift else 1.0
                 ax.barh(y + offset, last[part], 0.36, left, color=colour, alpha=fill, label=shown)
                 left = left + last[part]
@@ -165,36 +175,32 @@ def looseness(exactly: Mapping[str, Mapping[str, Cube]], betas: Sequence[str]) -
     return figure
 
 
-def failures(settings: Settings, sampled: Mapping[str, Mapping[str, Cube]], statements: Sequence[tuple]) -> Figure:
+def failures(settings: Settings, sampled: Mapping[str, Mapping[str, Cube]]) -> Figure:
     """In which share of replicas sampled inequalities fail against delta, a panel a world."""
-    zero = settings.betas.index("zero") if "zero" in settings.betas else slice(None)
+    chosen = [settings.betas.index("zero")] if "zero" in settings.betas else list(range(len(settings.betas)))
     which = "β = 0, where there is no shift term to spare" if "zero" in settings.betas else "all beta schedules"
     caption = (
         f"Theorem 4.2: share of {settings.replicas} replicas in which it fails (all learners; {which}), against the "
-        "share δ that it allows (dashed black). Solid: after all rounds, pale: after a tenth of them. Rings: the δ of "
-        "the findings. A line that ends has no failure further left."
+        "share δ that it allows (dashed black), which falls to the right as the last term grows. Solid: after all "
+        "rounds, dotted: after a tenth of them. Where a line ends no replica fails."
     )
     figure, axes = report.panels(len(sampled), caption=caption)
-    figure.set_size_inches(max(4.6 * len(sampled), 6), 4.8)
-    deltas = np.geomspace(0.005, 1, 200)
+    figure.set_size_inches(max(4.8 * len(sampled), 6.5), 5)
+    reach = np.linspace(0, np.sqrt(np.log(1 / min(*settings.deltas, 0.01))), 400)  # sqrt(log(1 / delta))
+    ticks = sorted({1.0, 0.9, *settings.deltas})
     for ax, (world, cubes_) in zip(axes, sampled.items(), strict=True):
-        for colour, (name, bounded, shift, factor, _) in zip((BLUE, GREEN, ORANGE), statements, strict=True):
-            above = np.stack([excess(settings, cube, bounded, shift)[zero] for cube in cubes_.values()])
-            for place in range(above.shape[-1]):
-                flat = above[..., place].ravel()
-                share = lambda delta, flat=flat, factor=factor: (flat > factor * np.sqrt(np.log(1 / delta))).mean()
-                final = place == above.shape[-1] - 1
-                line = np.array([share(delta) for delta in deltas])
-                ax.plot(
-                    deltas, _positive(line), color=colour, alpha=1.0 if final else 0.4, label=name if final else None
-                )
-                held = np.array(settings.deltas)
-                ax.plot(held, _positive(np.array([share(delta) for delta in held])), "o", color=colour, mfc="none")
-        ax.plot(deltas, deltas, "--", color="black", label="allowed: δ", zorder=5)
-        ax.set_xscale("log")
+        for colour, (name, bounded, shift, factor, _) in zip((BLUE, GREEN, ORANGE), STATEMENTS, strict=True):
+            above = np.stack([excess(settings, cube, bounded, shift)[chosen] for cube in cubes_.values()])
+            for place, line in reversed(list(enumerate(("-",) if above.shape[-1] == 1 else (":", "-")))):
+                shares = [(above[..., place] > factor * each).mean() for each in reach]
+                ax.plot(reach, _positive(np.array(shares)), line, color=colour, label=name if line == "-" else None)
+        ax.plot(reach, np.exp(-(reach**2)), "--", color="black", label="allowed: δ", zorder=5)
+        ax.set_xticks(np.sqrt(np.log(1 / np.array(ticks))), [f"{tick:g}" for tick in ticks])
         ax.set_yscale("log")
-        ax.set_xlabel("δ, probability of failure that is allowed")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.set_xlabel("δ, share of failures that is allowed")
         ax.set_title(world)
+    _equal(axes)
     axes[0].set_ylabel("share of replicas in which it fails")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     return figure
@@ -209,14 +215,26 @@ def _positive(values: np.ndarray) -> np.ndarray:
 
 
 def _band(ax: Axes, n: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
-    low, middle, high = np.quantile(values, [0.025, 0.5, 0.975], axis=0)
-    ax.plot(n, middle, color=colour, label=label)
-    ax.fill_between(n, low, high, color=colour, alpha=0.15, linewidth=0)
+    """Mean over worlds, with its 95% interval where there are several."""
+    mean, error = values.mean(0), values.std(0) / np.sqrt(max(len(values) - 1, 1))
+    ax.plot(n, mean, color=colour, label=label)
+    ax.fill_between(n, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.2, linewidth=0)
 
 
-def _logarithmic(ax: Any) -> None:
+def _logarithmic(ax: Axes, rounds: int) -> None:
     ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.set_yscale("log")
+    ax.set_xticks([n for n in (1, 3, 10, 30, 100, 300, 1000) if n <= rounds])
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(lambda value, _: "")
+
+
+def _equal(axes: list[Axes]) -> None:
+    """One scale for all panels."""
+    limits = [ax.get_ylim() for ax in axes]
+    for ax in axes:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def _finish(
@@ -236,4 +254,5 @@ def _finish(
     if not outside and used < len(axes):
         axes[used].legend(handles.values(), handles.keys(), loc="center", fontsize=10)
     else:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, fontsize=9)
+        fit = max(1, min(5, int(figure.get_size_inches()[0] // 2.4)))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=fit, fontsize=9)

@@ -19,7 +19,7 @@ from scipy import special
 
 from dagger_jax import algorithms, exact, interaction, learners, randomness, rollout, schedules
 from dagger_jax.bounds import statistics
-from dagger_jax.environments import gallery, tabular
+from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem
 from experiments import study
@@ -31,7 +31,7 @@ GUESS = 1 - 1 / ACTIONS  # the probability that a guess is wrong
 Point = dict[str, Any]
 
 
-# ---- worlds ----------------------------------------------------------------------------------------------------
+# ---- worlds ---------------------------------------------------------------------------------------------------------
 
 
 def cliff(horizon: int, states: int, samples: int, **kind: bool) -> Problem:
@@ -39,12 +39,15 @@ def cliff(horizon: int, states: int, samples: int, **kind: bool) -> Problem:
     return gallery.reset_cliff(horizon, states, ACTIONS, samples, seed=0, stationary=True, **kind)
 
 
-def sparse(problem: Problem) -> Problem:
-    """The same world with the cost of its last step alone, R = 1: an episode succeeds or fails."""
+def plain(problem: Problem, *, sparse: bool = False) -> Problem:
+    """The problem without a name and with costs over time, so that worlds of equal sizes share compiled programs.
+
+    `sparse`: only the last step costs, R = 1: an episode succeeds or fails.
+    """
     world = problem.world
-    costs = np.zeros((world.horizon, world.states, world.actions))
-    costs[-1] = tabular.at(world.cost, world.horizon - 1)
-    return Problem(dataclasses.replace(world, cost=costs), problem.expert, f"sparse_{problem.name}")
+    costs = np.array(np.broadcast_to(world.cost, (world.horizon, world.states, world.actions)))
+    costs[: -1 if sparse else 0] = 0.0
+    return dataclasses.replace(problem, world=dataclasses.replace(world, cost=costs), name="")
 
 
 def shared_gap(horizon: int, rare: int, chance: float, draws: int, *, last: bool = False, fixed: bool = False) -> float:
@@ -78,7 +81,12 @@ def shared_gap(horizon: int, rare: int, chance: float, draws: int, *, last: bool
     return float(exactly @ (failed[:, -1] if last else failed.sum(1)))
 
 
-# ---- replicas --------------------------------------------------------------------------------------------------
+def guessed(problem: Problem, draws: int) -> float:
+    """q: the expected error at a step under the expert's law of a learner that guesses in states without a label."""
+    return GUESS * float(statistics.unseen(np.asarray(problem.world.initial)[None], draws)[0])
+
+
+# ---- replicas -------------------------------------------------------------------------------------------------------
 
 
 def keys(seed: int, stream: str, count: int) -> Array:
@@ -93,11 +101,11 @@ def in_blocks(function: Callable[[Array], np.ndarray], replicas: Array) -> np.nd
     return np.concatenate([function(replicas[block]) for block in order.reshape(-1, size)], axis=-1)[..., :count]
 
 
-def mean(values: np.ndarray) -> Point:
+def mean(values: Array) -> Point:
     """The mean gap of replicas and its standard error."""
-    values = np.asarray(values, float)
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
-    return {"gap": float(values.mean()), "gap_stderr": None if error is None else float(error), "replicas": len(values)}
+    found = np.asarray(values, float)
+    error = found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else None
+    return {"gap": float(found.mean()), "gap_stderr": None if error is None else float(error), "replicas": len(found)}
 
 
 @precisely
@@ -109,6 +117,17 @@ def gaps(problem: Problem, policies: Array) -> Array:
         return deployed.novice_cost - deployed.guide_cost
 
     return jax.vmap(one)(policies)
+
+
+@precisely
+def gaps_each(problems: Problem, policies: Array) -> Array:
+    """The same of one policy in each of R problems. [R]"""
+
+    def one(problem: Problem, policy: Array) -> Array:
+        deployed = exact.deploy(problem, policy)
+        return deployed.novice_cost - deployed.guide_cost
+
+    return jax.vmap(one)(problems, policies)
 
 
 @functools.partial(jax.jit, static_argnames=("episodes", "shared"))
@@ -138,30 +157,31 @@ def demonstrated(
     shared = world == "stationary_reset_cliff"
     labels = trajectories * (horizon if shared else 1)  # of one row of the table's
     rare = states - (1 if world == "identity_bandit" else 2)
+    guided = {"horizon": horizon, "states": states, "trajectories": trajectories, "labels": trajectories * horizon}
     if world == "identity_bandit":
         problem = gallery.identity_bandit(horizon, states, ACTIONS, labels, stationary=True)
-        judges = (problem,)
+        judges = (plain(problem),)
         forms = (gallery.identity_bandit_gap(horizon, states, ACTIONS, labels, labels),)
     else:
         problem = cliff(horizon, states, labels)
-        judges = problem, sparse(problem)
-        q = GUESS * float(statistics.unseen(problem.world.initial[None], labels)[0])
+        judges = plain(problem), plain(problem, sparse=True)
         stated = gallery.reset_cliff_gap(horizon, states, ACTIONS, labels, labels)
+        q = guessed(problem, labels)
         forms = stated, float(-np.expm1(horizon * np.log1p(-q)))
         if shared:
             forms = tuple(
                 shared_gap(horizon, rare, 1 / (labels + 1), labels, last=judge is judges[1]) for judge in judges
             )
-    sampler = rollout.tables(problem)
+    sampler = rollout.tables(judges[0])
 
     def block(some: Array) -> np.ndarray:
-        policies = cloned(problem, sampler, some, learners.LogLoss(), episodes=trajectories, shared=shared)
+        policies = cloned(judges[0], sampler, some, learners.LogLoss(), episodes=trajectories, shared=shared)
         return np.stack([gaps(judge, policies) for judge in judges])
 
     found = in_blocks(block, keys(seed, repr((world, horizon, states, trajectories)), count))
     allowed = None if shared else float(statistics.cloning_tabular(horizon, states, trajectories))
     common = {"algorithm": "behavioural_cloning", "learner": "log_loss", "shared": shared, "rarity": 1 / (labels + 1)}
-    common |= {"labels": trajectories * horizon}
+    common |= guided | {"error": guessed(problem, labels)}
     points = [
         common | mean(values) | {"world": "sparse_" * (place > 0) + world, "closed_form": form, "bound": allowed}
         for place, (values, form) in enumerate(zip(found, forms, strict=True))
@@ -169,12 +189,12 @@ def demonstrated(
     return points, trajectories * horizon * count
 
 
-# ---- the bound of tabular cloning, in random worlds ---------------------------------------------------------------
+# ---- the bound of tabular cloning, in random worlds -----------------------------------------------------------------
 
 
 def bounded(horizon: int, states: int, trajectories: int, world: int, count: int, seed: int) -> tuple[list[Point], int]:
     """Cloning of the optimal expert of one random world, action 0 where nothing was seen."""
-    problem = gallery.random_mdp(horizon, states, ACTIONS, seed=(seed, world))
+    problem = plain(gallery.random_mdp(horizon, states, ACTIONS, seed=(seed, world)))
     sampler = rollout.tables(problem)
 
     def block(some: Array) -> np.ndarray:
@@ -185,12 +205,13 @@ def bounded(horizon: int, states: int, trajectories: int, world: int, count: int
     law = exact.deploy(problem, problem.expert).guide
     middle = float(statistics.cloning_expected(np.asarray(law, float), trajectories))
     point = {"algorithm": "behavioural_cloning", "learner": "follow_the_leader", "shared": False, "run": world}
-    point |= {"world": "random_mdp", "labels": trajectories * horizon, "middle": middle}
+    point |= {"horizon": horizon, "states": states, "trajectories": trajectories, "labels": trajectories * horizon}
+    point |= {"world": "random_mdp", "middle": middle}
     point |= {"bound": float(statistics.cloning_tabular(horizon, states, trajectories))}
     return [point | mean(found)], trajectories * horizon * count
 
 
-# ---- interactive learners ------------------------------------------------------------------------------------------
+# ---- interactive learners -------------------------------------------------------------------------------------------
 
 
 def interactive(
@@ -198,14 +219,15 @@ def interactive(
 ) -> tuple[list[Point], int]:
     """An algorithm in drawn recoverable reset cliffs; as many labels of each step as N demonstrations have."""
     drawn = [
-        gallery.reset_cliff(horizon, states, ACTIONS, trajectories, (seed, run), recoverable=True)
+        plain(gallery.reset_cliff(horizon, states, ACTIONS, trajectories, (seed, run), recoverable=True))
         for run in range(count)
     ]
     row = algorithms.ALGORITHMS[algorithm]
     rounds = horizon if row.per_step else ROUNDS
     episodes = trajectories if row.per_step else max(trajectories // ROUNDS, 1)
+    problems = study.stacked(drawn)
     policies = study.train(
-        study.stacked(drawn),
+        problems,
         study.stacked(list(map(rollout.tables, drawn))),
         row.build(rounds, horizon, horizon),
         keys(seed, repr((algorithm, horizon, states, trajectories)), count),
@@ -214,27 +236,31 @@ def interactive(
         shared=False,
         alone=row.per_step,
     )
-    judge = study.judge(row.bound, batch=True)
-    played = schedules.row(row.judged_by(horizon, horizon), 0)
-    judged = judge(study.stacked(drawn), policies, played)
     point = {"world": "recoverable_reset_cliff", "algorithm": algorithm, "learner": "follow_the_leader"}
     point |= {"shared": False, "rarity": 1 / (trajectories + 1), "labels": trajectories * horizon}
+    point |= {"horizon": horizon, "states": states, "trajectories": trajectories}
+    point |= {"error": guessed(drawn[0], trajectories)}
     if algorithm == "behavioural_cloning":
         point["closed_form"] = gallery.reset_cliff_gap(horizon, states, ACTIONS, trajectories, trajectories)
+        point["bound"] = float(statistics.cloning_tabular(horizon, states, trajectories))
     walkers = 1 if row.per_step else 2
-    return [point | mean(judged.gap)], walkers * rounds * episodes * horizon * count
+    return [point | mean(gaps_each(problems, policies))], walkers * rounds * episodes * horizon * count
 
 
 def two_states(algorithm: str, horizon: int, samples: int, count: int, seed: int) -> tuple[list[Point], int]:
     """An algorithm in the two-state bandit, n roll-outs, one table for all steps; half of the experts are of each."""
-    drawn = [gallery.two_state_bandit(horizon, samples, seed=run) for run in range(16)]
+    drawn = [plain(gallery.two_state_bandit(horizon, samples, seed=run)) for run in range(16)]
     kinds = {int(problem.expert[0, 1].argmax()): problem for problem in drawn}
-    pair = [kinds[run % 2] for run in range(count)]
+    kind = np.arange(count) % 2
+    problems, samplers = (
+        jax.tree.map(lambda leaf: leaf[kind], study.stacked(both))
+        for both in ([kinds[0], kinds[1]], [rollout.tables(kinds[0]), rollout.tables(kinds[1])])
+    )
     row = algorithms.ALGORITHMS[algorithm]
     cloning = algorithm == "behavioural_cloning"
     policies = study.train(
-        study.stacked(pair),
-        study.stacked([rollout.tables(problem) for problem in pair]),
+        problems,
+        samplers,
         row.build(1 if cloning else samples, horizon, horizon),
         keys(seed, repr(("two states", algorithm, horizon)), count),
         learners.Majority(),
@@ -242,12 +268,10 @@ def two_states(algorithm: str, horizon: int, samples: int, count: int, seed: int
         shared=True,
         alone=False,
     )
-    judged = study.judge(row.bound, batch=True)(
-        study.stacked(pair), policies, schedules.row(row.judged_by(horizon, horizon), 0)
-    )
     point = {"world": "two_state_bandit", "algorithm": algorithm, "learner": "follow_the_leader", "shared": True}
     point |= {"rarity": 1 / samples, "closed_form": gallery.two_state_bandit_gap(horizon, samples)}
-    point |= {"labels": samples * (1 if algorithm == "stagger" else horizon), "trajectories": samples}
+    point |= {"labels": samples * (1 if algorithm == "stagger" else horizon), "horizon": horizon}
+    point |= {"trajectories": samples, "states": 2}
     # Of a lower bound `bound` is what no learner can be below.
     point |= {"bound": float(statistics.identity_lower_bound(horizon, samples))}
-    return [point | mean(judged.gap)], 2 * samples * horizon * count
+    return [point | mean(gaps_each(problems, policies))], 2 * samples * horizon * count

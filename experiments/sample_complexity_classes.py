@@ -13,18 +13,29 @@ from dagger_jax.bounds import statistics
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
-from experiments.sample_complexity_cases import ACTIONS, GUESS, Point, cliff, cloned, gaps, keys, mean, shared_gap, sparse
+from experiments.sample_complexity_cases import (
+    ACTIONS,
+    GUESS,
+    Point,
+    cliff,
+    cloned,
+    gaps,
+    keys,
+    mean,
+    plain,
+    shared_gap,
+)
 
 SCATTER = ("reset_cliff", "sparse_reset_cliff", "recoverable_reset_cliff", "identity_bandit", "random_mdp", "dyck")
 STEPS, STATES = 12, 8  # of the scatter's worlds; of dyck with two kinds of brackets, two deep, too
-EPISODES, SCATTER_ROUNDS = 2, 8  # a round
+EPISODES, SCATTER_ROUNDS = 6, 8  # a round
 SMOOTHING = (0.0, 1.0)  # of the log loss
 RARITIES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # zeta x labels bought for behavioural cloning
 STAGGER_STATES = 8
 PARTS = (1, 2, 4, 8)  # of the budget, for the slope in the number of labels
 
 
-# ---- gaps against distances of trajectory laws ---------------------------------------------------------------------
+# ---- gaps against distances of trajectory laws ----------------------------------------------------------------------
 
 
 def scatter_world(world: str, seed: int) -> Problem:
@@ -33,7 +44,7 @@ def scatter_world(world: str, seed: int) -> Problem:
         case "reset_cliff":
             found = cliff(STEPS, STATES, 6)
         case "sparse_reset_cliff":
-            found = sparse(cliff(STEPS, STATES, 6))
+            found = plain(cliff(STEPS, STATES, 6), sparse=True)
         case "recoverable_reset_cliff":
             found = cliff(STEPS, STATES, 6, recoverable=True)
         case "identity_bandit":
@@ -42,11 +53,11 @@ def scatter_world(world: str, seed: int) -> Problem:
             found = gallery.dyck(STEPS, kinds=2, depth=2, deterministic=True)
         case _:
             found = gallery.random_mdp(STEPS, STATES, ACTIONS, (seed, 0), stationary=True)
-    over_time = [
-        np.broadcast_to(array, (STEPS, *array.shape[1:]))
-        for array in (found.world.transition, found.world.cost, found.expert)
-    ]
-    return Problem(dataclasses.replace(found.world, transition=over_time[0], cost=over_time[1]), over_time[2])
+    found = plain(found)
+    moves, expert = (
+        np.broadcast_to(array, (STEPS, *array.shape[1:])) for array in (found.world.transition, found.expert)
+    )
+    return dataclasses.replace(found, world=dataclasses.replace(found.world, transition=moves), expert=expert)
 
 
 @functools.partial(jax.jit, static_argnames=("shared",))
@@ -58,9 +69,7 @@ def _rounds(
     def one(key: Array) -> Array:
         interpreter = interaction.by_sampling(sampler, randomness.words(key), jnp.arange(EPISODES, dtype=jnp.uint32))
         learner = learners.tabular(problem.world, learners.LogLoss(smoothing), shared)
-        return interaction.run(
-            problem, schedule, learner, interpreter, measure=lambda moment: moment.newest
-        ).measured
+        return interaction.run(problem, schedule, learner, interpreter, measure=lambda moment: moment.newest).measured
 
     return jax.vmap(one)(replicas)
 
@@ -89,9 +98,9 @@ def scattered(world: str, count: int, seed: int) -> tuple[list[Point], int]:
                 if not smoothing:
                     kinds["follow_the_leader"] = np.eye(found.shape[-1])[kinds["log_loss, smoothing 0"].argmax(-1)]
                 for learner, policies in kinds.items():
-                    full = np.broadcast_to(
-                        policies, (*policies.shape[:2], horizon, *policies.shape[3:])
-                    ).reshape(-1, horizon, *policies.shape[3:])
+                    full = np.broadcast_to(policies, (*policies.shape[:2], horizon, *policies.shape[3:])).reshape(
+                        -1, horizon, *policies.shape[3:]
+                    )
                     seen = _distances(problem, full)
                     points += _scatter_points(world, algorithm, learner, shared, seen)
     return points, len(plans) * 2 * len(SMOOTHING) * count * SCATTER_ROUNDS * EPISODES * horizon * 2
@@ -101,6 +110,7 @@ def _scatter_points(
     world: str, algorithm: str, learner: str, shared: bool, seen: statistics.Trajectories
 ) -> list[Point]:
     common = {"world": world, "algorithm": algorithm, "learner": learner, "shared": shared}
+    common |= {"horizon": STEPS, "states": STATES}
     allowed = statistics.by_hellinger(seen)
     return [
         common
@@ -110,13 +120,13 @@ def _scatter_points(
     ]
 
 
-# ---- Stagger ---------------------------------------------------------------------------------------------------------
+# ---- Stagger --------------------------------------------------------------------------------------------------------
 
 
 def stagger_world(horizon: int, budget: int, rarity: float) -> Problem:
     """The stationary reset cliff with a way back (mu = 1), whose rare states have probability `rarity` / `budget`."""
     # reset_cliff takes whole samples, 1 / zeta - 1.
-    return cliff(horizon, STAGGER_STATES, max(round(budget / rarity) - 1, STAGGER_STATES), recoverable=True)
+    return plain(cliff(horizon, STAGGER_STATES, max(round(budget / rarity) - 1, STAGGER_STATES), recoverable=True))
 
 
 def mistakes(problem: Problem, wrong: np.ndarray, *, certain: bool) -> np.ndarray:
@@ -134,11 +144,11 @@ def mistakes(problem: Problem, wrong: np.ndarray, *, certain: bool) -> np.ndarra
 
 
 @functools.partial(jax.jit, static_argnames=("rounds",))
-def _staggered(problem: Problem, sampler: rollout.Tables, replicas: Array, *, rounds: int) -> Array:
-    """Which states have no label yet, before each round of one label: [R, N, S] bool."""
+def _staggered(problem: Problem, sampler: rollout.Tables, replicas: Array, *, rounds: int) -> tuple[Array, Array]:
+    """Which states have no label yet, before each round of one label [R, N, S], and after the last [R, S]. Bool."""
     horizon = problem.world.horizon
 
-    def one(key: Array) -> Array:
+    def one(key: Array) -> tuple[Array, Array]:
         own, steps = jax.random.split(key)
         plan = schedules.stagger(rounds, horizon, jax.random.randint(steps, (rounds,), 0, horizon))
         interpreter = interaction.by_sampling(
@@ -147,9 +157,9 @@ def _staggered(problem: Problem, sampler: rollout.Tables, replicas: Array, *, ro
         learner = learners.tabular(problem.world, learners.LogLoss(), True)
         # A row of the acting policy is uniform as long as it has no label.
         seen = interaction.run(
-            problem, plan, learner, interpreter, measure=lambda moment: moment.acting[0].max(-1) < 1
+            problem, plan, learner, interpreter, measure=lambda moment: moment.acting[0].max(-1) < 0.5
         )
-        return seen.measured
+        return seen.measured, seen.newest[0].max(-1) < 0.5
 
     return jax.vmap(one)(replicas)
 
@@ -167,20 +177,31 @@ def staggered(
     chance = float(problem.world.initial[0])
     sampler = rollout.tables(problem)
     streams = keys(seed, repr(("stagger", horizon, budget, rarity)), count)
-    unseen = np.asarray(_staggered(problem, sampler, streams, rounds=budget))
+    unseen, last = (np.asarray(part) for part in _staggered(problem, sampler, streams, rounds=budget))
+    ends = np.concatenate([(~unseen).sum(-1), (~last).sum(-1)[:, None]], axis=1)  # [R, N + 1] states labelled so far
     played = mistakes(problem, unseen.reshape(-1, STAGGER_STATES), certain=False).reshape(count, budget)
     log_class = STAGGER_STATES * np.log(ACTIONS)
-    common = {"world": problem.name, "horizon": horizon, "rarity": chance, "shared": True, "ratio": rarity}
+    common = {
+        "world": "stationary_recoverable_reset_cliff",
+        "horizon": horizon,
+        "states": STAGGER_STATES,
+        "rarity": chance,
+        "shared": True,
+    }
+    common |= {"ratio": rarity}
     bought = {budget // part for part in (*costs, *PARTS)}
     points: list[Point] = []
     for labels in sorted(bought):
-        allowed = float(statistics.stagger_expected(1.0, horizon, log_class, labels))
-        first = GUESS * (STAGGER_STATES - 2) * horizon * -np.expm1(labels * np.log1p(-chance)) / labels
-        points.append(
-            common
-            | mean(played[:, :labels].mean(1))
-            | {"algorithm": "stagger", "learner": "log_loss", "labels": labels, "bound": allowed, "small_error": first}
-        )
+        # A label in a state without one finds a mistake with probability 1 - 1 / A, every mistake costs 1, and H steps
+        # are as likely to be asked about: so H (1 - 1 / A) E[states labelled] / n is the gap, exactly (derived).
+        values = played[:, :labels].mean(1)
+        explained = GUESS * horizon / labels * ends[:, labels]
+        off = mean(values - explained)
+        own = {"algorithm": "stagger", "learner": "log_loss", "labels": labels, "trajectories": labels}
+        own |= {"bound": float(statistics.stagger_expected(1.0, horizon, log_class, labels))}
+        own |= {"closed_form": float(explained.mean())}
+        own |= {"difference": off["gap"], "difference_stderr": off["gap_stderr"]}
+        points.append(common | mean(values) | own)
     return points + [common | _rival(problem, sampler, horizon, budget, chance, count, seed)], count * budget * horizon
 
 
@@ -193,7 +214,7 @@ def _rival(
     streams = keys(seed, repr(("rival", horizon, budget, chance)), many)
     rule = learners.LogLoss()
     found = np.asarray(cloned(problem, sampler, streams, rule, episodes=trajectories, shared=True))[:, 0]
-    wrong = (found.max(-1) < 1) & (np.random.default_rng((seed, horizon)).random(found.shape[:2]) < GUESS)
+    wrong = (found.max(-1) < 0.5) & (np.random.default_rng((seed, horizon)).random(found.shape[:2]) < GUESS)
     wrong[:, -1] = True
     labels, rare = trajectories * horizon, STAGGER_STATES - 2
     return mean(mistakes(problem, wrong, certain=True)) | {

@@ -10,8 +10,8 @@ from dagger_jax import experts, known_dynamics, randomness, rollout, schedules
 from dagger_jax.bounds import statistics
 from dagger_jax.environments import gallery, tabular
 from dagger_jax.types import Array, Problem, Trace
-from experiments import study, zoo_training
-from experiments.sample_complexity_cases import ACTIONS, Point, keys, mean
+from experiments import study
+from experiments.sample_complexity_cases import ACTIONS, Point, gaps_each, keys, mean, plain
 
 LEAK = 1.0  # expected falls of the expert in a leaky cliff, an episode
 METHODS = ("behavioural_cloning", "mimic_md", "replay")
@@ -54,16 +54,9 @@ def _traces(problems: Problem, samplers: rollout.Tables, replicas: Array, *, epi
     return jax.vmap(one)(problems, samplers, replicas)
 
 
-def _judged(problems: Problem, policies: np.ndarray) -> np.ndarray:
-    """Exact gaps [R] of one policy a problem."""
-    return np.asarray(zoo_training.gaps(problems, policies[:, None]))[:, 0]
-
-
-def matched(
-    world: str, horizon: int, states: int, trajectories: int, count: int, seed: int
-) -> tuple[list[Point], int]:
+def matched(world: str, horizon: int, states: int, trajectories: int, count: int, seed: int) -> tuple[list[Point], int]:
     """All three methods on the same demonstrations: a point each. Uniform where nothing is known."""
-    drawn = [build(world, horizon, states, trajectories, (seed, run)) for run in range(count)]
+    drawn = [plain(build(world, horizon, states, trajectories, (seed, run))) for run in range(count)]
     problems, samplers = study.stacked(drawn), study.stacked(list(map(rollout.tables, drawn)))
     streams = keys(seed, repr(("known", world, horizon, states, trajectories)), count)
     traces = jax.device_get(_traces(problems, samplers, streams, episodes=trajectories))
@@ -73,20 +66,20 @@ def matched(
         fitted["behavioural_cloning"].append(known_dynamics.clone(problem.world, data))
         fitted["mimic_md"].append(known_dynamics.mimic_md(problem.world, data).policy)
         fitted["replay"].append(known_dynamics.replay(problem.world, data).policy)
-    found = {method: _judged(problems, np.stack(policies)) for method, policies in fitted.items()}
-    common = {"world": world, "shared": False, "labels": trajectories * horizon, "rarity": 1 / (trajectories + 1)}
-    cloned = found["behavioural_cloning"]
-    return [
-        common
-        | mean(values)
-        | {
-            "algorithm": method,
-            "learner": "occupancy" if method != "behavioural_cloning" else "log_loss",
-            "bound": float(statistics.cloning_tabular(horizon, states, trajectories))
-            if method == "behavioural_cloning"
-            else None,
-            "beyond_cloning": float((values - cloned).mean()),
-            "beyond_stderr": float((values - cloned).std(ddof=1) / np.sqrt(count)) if count > 1 else None,
-        }
-        for method, values in found.items()
-    ], trajectories * horizon * count
+    found = {method: np.asarray(gaps_each(problems, np.stack(policies))) for method, policies in fitted.items()}
+    common = {"world": world, "shared": False, "rarity": 1 / (trajectories + 1), "labels": trajectories * horizon}
+    common |= {"horizon": horizon, "states": states, "trajectories": trajectories}
+    points = []
+    for method, values in found.items():
+        own = common | mean(values) | {"algorithm": method, "learner": "occupancy"}
+        difference = mean(values - found["behavioural_cloning"])
+        own |= {"difference": difference["gap"], "difference_stderr": difference["gap_stderr"]}
+        if method == "behavioural_cloning":
+            own |= {"learner": "log_loss", "difference": None, "difference_stderr": None}
+            own |= {"bound": float(statistics.cloning_tabular(horizon, states, trajectories))}
+        elif method == "mimic_md":
+            own |= {"order": float(statistics.mimic_md_order(horizon, states, trajectories))}
+        if world == "identity_bandit" and method == "behavioural_cloning":
+            own["closed_form"] = gallery.identity_bandit_gap(horizon, states, ACTIONS, trajectories, trajectories)
+        points.append(own)
+    return points, trajectories * horizon * count

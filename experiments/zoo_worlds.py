@@ -4,12 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax import gallery
-from dagger_jax.environments import tabular
-from dagger_jax.types import Array, Problem, World
+from dagger_jax.types import Problem, World
 
 Seed = tuple[int, ...]
 
@@ -80,7 +78,7 @@ class Sizes(NamedTuple):
     """What decides on a compiled program."""
 
     actions: int
-    over_time: bool  # do transitions or costs change with the step?
+    over_time: bool  # do transitions change with the step?
     shared: bool
     states: int  # at least so many, rounded up
     observations: int
@@ -90,13 +88,15 @@ def sizes(name: str, horizon: int, demonstrations: int) -> Sizes:
     """The group of a world: worlds of equal sizes are trained in one call."""
     place = PLACES[name]
     world = place.build(horizon, demonstrations, (0, 0)).world
-    over_time = max(np.shape(world.transition)[0], np.shape(world.cost)[0]) > 1
-    room = next(room for room in (4, 8, 24, 40, 64, 104, 256, 1 << 12) if room >= world.states)
+    over_time = np.shape(world.transition)[0] > 1
+    # Few sizes, so that few programs are compiled; a transition a step takes T times the memory.
+    rooms = (8, 24, 40, 64, 104, 256) if over_time else (24, 40, 64, 104, 256)
+    room = next((room for room in rooms if room >= world.states), world.states)
     return Sizes(world.actions, over_time, place.shared, room, room)
 
 
 def padded(problem: Problem, room: Sizes) -> Problem:
-    """The same problem with more states, which nothing leads to, and its expert given at every step.
+    """The same problem with more states, which nothing leads to, its costs and its expert given at every step.
 
     Raises:
       ValueError: a world that has more states than there is room for.
@@ -113,7 +113,7 @@ def padded(problem: Problem, room: Sizes) -> Problem:
     expert = np.zeros((world.horizon, room.states, world.actions))
     expert[..., 0] = 1
     expert[:, : world.states] = problem.expert
-    cost = np.zeros((steps, room.states, world.actions))
+    cost = np.zeros((world.horizon, room.states, world.actions))
     cost[:, : world.states] = world.cost
     grown = World(
         transition=transition,
@@ -127,16 +127,6 @@ def padded(problem: Problem, room: Sizes) -> Problem:
     return Problem(grown, expert, problem.name)
 
 
-def renamed(problem: Problem) -> Problem:
-    """Without its name, which is no array: problems of several worlds can then be stacked."""
-    return problem.replace(name="")
-
-
-def best_in_class(problem: Problem) -> Array:
-    """A lower bound of every policy's cost: that of the best policy that sees the state. []"""
-    return jnp.vdot(problem.world.initial, tabular.backward(problem.world)[1][0])
-
-
 def batch(problems: list[Problem]) -> Problem:
-    """Problems of equal sizes, stacked, nameless."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *map(renamed, problems))
+    """Problems of equal sizes, stacked; without their names, which differ."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(problem.replace(name="") for problem in problems))

@@ -38,6 +38,7 @@ TIGHT = {
     "own error": lambda: placed(gallery.chunk_reset(40), 8, "first"),
     "chunk distance": lambda: placed(gallery.chunk_reset(40), 8, "first"),
     "law shift": lambda: placed(gallery.chunk_reset(40), 8, "first"),
+    "cost to go": lambda: placed(gallery.chunk_reset(40), 1, "uniform"),
     "reset variant": lambda: placed(gallery.chunk_reset(40), 8, "last", schedules.reset),
 }
 

@@ -238,24 +238,19 @@ def test_zero_one_loss_fails_at_most_with_delta(seed):
     counts, chance = occurrences(world.initial, draws)
     np.testing.assert_allclose(chance.sum(), 1, rtol=1e-9)
     gap = ((counts == 0) * world.initial).sum(1)  # it errs wherever it can
-    failed = {}
-    for factor, delta in itertools.product((1.0, 0.3), (0.5, 0.1, 0.01)):
-        bound = factor * float(statistics.zero_one_loss(statistics.cost_range(world), np.log(8), delta, draws))
-        failed[factor, delta] = chance[gap > bound].sum()
-    assert all(failed[1.0, delta] <= delta for delta in (0.5, 0.1, 0.01))
-    assert all(failed[1.0, delta] <= failed[0.3, delta] for delta in (0.5, 0.1, 0.01))
+    assert gap.max() > 0.5
+    for delta in (0.9, 0.5, 0.1, 0.01):
+        bound = float(statistics.zero_one_loss(statistics.cost_range(world), np.log(8), delta, draws))
+        assert chance[gap > bound].sum() <= delta
 
 
-def test_zero_one_loss_is_near():
-    """The two-state bandit with its rare state tuned to delta: half of the bound fails more often than delta."""
-    draws, delta = 200, 0.05
-    rare = 1 - (2 * delta) ** (1 / draws)  # not seen, and guessed wrongly, with probability delta
-    bound = float(statistics.zero_one_loss(1.0, np.log(2), delta / 4, draws))
-    assert 0.5 * rare * draws < 0.5 * bound * draws
-    missed = (1 - rare) ** draws / 2
-    np.testing.assert_allclose(missed, delta, rtol=1e-12)
-    assert rare <= float(statistics.zero_one_loss(1.0, np.log(2), delta, draws))
-    assert rare > 0.5 * float(statistics.zero_one_loss(1.0, np.log(2), 1.01 * delta, draws))
+def test_half_of_zero_one_loss_is_false():
+    """The two-state bandit, its rare state not seen in 200 runs and then guessed wrongly with probability 0.05."""
+    draws, fails = 200, 0.05
+    rare = 1 - (2 * fails) ** (1 / draws)  # the gap of a step, when it happens
+    np.testing.assert_allclose((1 - rare) ** draws / 2, fails, rtol=1e-12)
+    bound = float(statistics.zero_one_loss(1.0, np.log(2), 0.99 * fails, draws))  # may fail less often than that
+    assert 0.5 * bound < rare <= bound
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -33,6 +33,7 @@ from dagger_jax.bounds.rounds import (
     theorem_4_1,
     theorem_4_1_sharp,
     theorem_4_2,
+    theorem_4_2_sharp,
 )
 
 __all__ = [
@@ -61,5 +62,6 @@ __all__ = [
     "theorem_4_1",
     "theorem_4_1_sharp",
     "theorem_4_2",
+    "theorem_4_2_sharp",
     "to_the_end",
 ]

@@ -68,7 +68,7 @@ class RegularisedLeader(struct.PyTreeNode):
 
 
 class Smoothed(struct.PyTreeNode):
-    """A rule, and a prior worth a number of labels spread evenly over the actions: n labels leave an error of order 1/n.
+    """A rule and a prior worth some labels, spread evenly over the actions: n labels leave an error of order 1/n.
 
     Laplace's rule for any rule: with `LogLoss` and A labels it is (n_a + 1) / (n + A).
     """

@@ -1,0 +1,308 @@
+"""Figures of `sample_complexity`."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from dagger_jax import report
+from experiments.claim import Settings
+from experiments.sample_complexity_findings import Rows, column, select, swept
+from experiments.sample_complexity_prices import contest, crossing
+
+HORIZON = "horizon H (steps)"
+GAP = "expected gap E[J(π) − J(π*)] (cost per episode)"
+NAMES = {
+    "reset_cliff": "a table a step, dense cost",
+    "sparse_reset_cliff": "a table a step, R = 1",
+    "stationary_reset_cliff": "one shared table, dense cost",
+    "sparse_stationary_reset_cliff": "one shared table, R = 1",
+    "identity_bandit": "identity bandit, a table a step",
+    "behavioural_cloning": "behavioural cloning",
+    "forward_training": "forward training",
+    "dagger": "DAgger",
+    "stagger": "Stagger",
+    "mimic_md": "Mimic-MD",
+    "replay": "replay estimation",
+    "log_loss, smoothing 0": "log loss",
+    "log_loss, smoothing 1": "log loss, smoothed",
+    "follow_the_leader": "majority",
+}
+
+
+def all_of(settings: Settings, rows: Rows) -> dict[str, Figure]:
+    """The figures whose points were measured."""
+    drawn: dict[str, Figure] = {}
+    parts = {part: select(rows, part=part) for part in settings.parts}
+    if own := parts.get("cloning"):
+        drawn["cloning"] = _cloning(own, parts.get("random_worlds", []))
+        drawn["growth_by_class"] = _classes(own, parts.get("distances", []))
+    asked = {part: parts.get(part, []) for part in ("interactive", "two_states")}
+    if any(asked.values()):
+        drawn["interaction"] = _interaction(asked["interactive"], asked["two_states"])
+    if own := parts.get("known_transitions"):
+        drawn["known_transitions"] = _known(own)
+    if own := parts.get("stagger"):
+        drawn["stagger"] = _stagger(settings, own)
+    return drawn
+
+
+def _band(
+    ax: Axes,
+    x: np.ndarray,
+    rows: Rows,
+    label: str,
+    *,
+    theory: str = "closed_form",
+    colour: str | None = None,
+    marker: str = "o",
+) -> str:
+    """Mean gaps with their 95% intervals, and the theory where every point has one."""
+    gaps, errors = column(rows, "gap"), 1.96 * np.nan_to_num(column(rows, "gap_stderr"))
+    stated = column(rows, theory)
+    known = None if np.isnan(stated).any() else stated
+    low, high = np.maximum(gaps - errors, gaps / 100), gaps + errors
+    return report.loglog(ax, x, gaps, low=low, high=high, theory=known, label=label, colour=colour, marker=marker)
+
+
+def _axes(ax: Axes, x: str, y: str, title: str, ticks: Iterable[float] = ()) -> None:
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.set_title(title, fontsize=10)
+    if ticks := sorted(set(ticks)):
+        ax.set_xticks(ticks, minor=False)
+        ax.minorticks_off()
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _dashes(ax: Axes, label: str, style: str = "k--") -> None:
+    ax.plot([], [], style, linewidth=1, label=label)
+    ax.legend(fontsize=9)
+
+
+# ---- a table a step -------------------------------------------------------------------------------------------------
+
+
+def _cloning(rows: Rows, drawn: Rows) -> Figure:
+    replicas = max(row["replicas"] for row in rows)
+    caption = (
+        f"Behavioural cloning in the reset cliff, {replicas:,} replicas a point, 95% bands (narrower than the lines "
+        "at most points). Dashed, black: the closed form. Lower right: every mean gap against the bound of tabular "
+        "cloning; none is above the line."
+    )
+    figure, axes = report.panels(2, 2, caption=caption)
+    figure.set_size_inches(11, 8.4)
+    horizon, states, count, last = axes
+    for world in ("reset_cliff", "identity_bandit"):
+        own = swept(select(rows, world=world), "horizon")
+        _band(horizon, column(own, "horizon"), own, NAMES[world] if world != "reset_cliff" else "reset cliff")
+    fixed = swept(select(rows, world="reset_cliff"), "horizon")[0]
+    _axes(
+        horizon,
+        HORIZON,
+        GAP,
+        "against the horizon: slopes 2 and 1",
+        column(select(rows, world="reset_cliff"), "horizon"),
+    )
+    own = swept(select(rows, world="reset_cliff"), "states")
+    _band(states, column(own, "states") - 2, own, "reset cliff")
+    _axes(states, "rare states, S − 2", GAP, "against the number of states: slope 1", column(own, "states") - 2)
+    own = swept(select(rows, world="reset_cliff"), "trajectories")
+    _band(count, column(own, "trajectories"), own, "reset cliff")
+    title = f"against N: slope −1 (S = {fixed['states']} here and in the first panel)"
+    _axes(count, "expert trajectories N", GAP, title, column(own, "trajectories"))
+    for ax in (horizon, states, count):
+        _dashes(ax, "closed form")
+    bounded = [row for row in (*rows, *drawn) if row["bound"] is not None]
+    kinds = {"reset cliff": "reset_cliff", "identity bandit": "identity_bandit", "random worlds": "random_mdp"}
+    for name, world in kinds.items():
+        own = select(bounded, world=world)
+        last.plot(column(own, "bound"), column(own, "gap"), "o", label=f"{name}: mean gap", alpha=0.7)
+    if drawn:
+        last.plot(
+            column(drawn, "bound"),
+            column(drawn, "middle"),
+            "_",
+            color="grey",
+            markersize=9,
+            label="random worlds: Σ (H−h+1) Σ d (1−d)ᴺ",
+        )
+    ends = np.array([column(bounded, "bound").min() / 2, column(bounded, "bound").max() * 2])
+    last.plot(ends, ends, "k--", linewidth=1, label="gap = bound")
+    last.set_xscale("log")
+    last.set_yscale("log")
+    _axes(last, "S H (H+1) / (2 e N) (cost per episode)", GAP, "against the bound")
+    last.legend(fontsize=9)
+    return figure
+
+
+# ---- classes and distances ------------------------------------------------------------------------------------------
+
+
+def _classes(rows: Rows, scatter: Rows) -> Figure:
+    caption = (
+        "Left: the growth in H is the class's and the cost's. With one table shared over time and a sparse cost (an "
+        "episode succeeds or fails, R = 1) the gap does not grow; dense costs make it linear, and a table a step "
+        "costs one more power of H. Dashed, black: closed forms. Right: gaps of learners of every kind against R "
+        "times the squared Hellinger distance of trajectory laws; none is above the line."
+    )
+    figure, axes = report.panels(2 if scatter else 1, caption=caption)
+    figure.set_size_inches(12 if scatter else 6.4, 5.2)
+    left = axes[0]
+    names = ("reset_cliff", "sparse_reset_cliff", "stationary_reset_cliff", "sparse_stationary_reset_cliff")
+    for place, world in enumerate(names):
+        own = swept(select(rows, world=world), "horizon")
+        label = f"{NAMES[world]}, N = {own[0]['trajectories']:,}"
+        _band(left, column(own, "horizon"), own, label, colour=report.colours(names)[world], marker="osD^"[place])
+    _axes(left, HORIZON, GAP, "slopes 2, 1, 1 and 0", column(own, "horizon"))
+    _dashes(left, "closed form")
+    low, high = left.get_ylim()
+    left.set_ylim(low, high * 6)  # room for the legend
+    if scatter:
+        right = axes[1]
+        learners = list(dict.fromkeys(row["learner"] for row in scatter))
+        for place, learner in enumerate(learners):
+            own = [row for row in select(scatter, learner=learner) if row["gap"] > 1e-6]
+            x, y = column(own, "bound"), column(own, "gap")
+            right.plot(x, y, "o^s"[place % 3], markersize=4, alpha=0.5, label=NAMES[learner], rasterized=True)
+        shown = column([row for row in scatter if row["gap"] > 1e-6], "bound")
+        ends = np.array([shown.min() / 1.5, shown.max() * 1.5])
+        right.plot(ends, ends, "k--", linewidth=1, label="gap = R D_H²")
+        right.plot(ends, ends / 2, "k:", linewidth=1, label="gap = R D_H² / 2 (R TV, if deterministic)")
+        right.set_xscale("log")
+        right.set_yscale("log")
+        worlds = len({row["world"] for row in scatter})
+        title = f"{len(scatter):,} learners in {worlds} worlds, those of gap > 1e-6"
+        _axes(right, "R D_H²(Pπ, Pπ*) (cost per episode)", "gap J(π) − J(π*) (cost per episode)", title)
+        right.legend(fontsize=9)
+    return figure
+
+
+# ---- interaction ----------------------------------------------------------------------------------------------------
+
+
+def _interaction(rows: Rows, pair: Rows) -> Figure:
+    caption = (
+        "Left: the recoverable reset cliff, learners fitted to as many labels; means of replicas with 95% bands. "
+        "Dashed, black: the closed form of cloning, and a line of slope 1. Right: two states, of which the rare one is "
+        "seen by nobody with probability about 1/e: cloning and asking cost the same, above the lower bound."
+    )
+    figure, axes = report.panels((1 if rows else 0) + (1 if pair else 0), caption=caption)
+    figure.set_size_inches(5.6 * len(axes), 4.6)
+    if rows:
+        ax = axes[0]
+        for algorithm in dict.fromkeys(row["algorithm"] for row in rows):
+            own = sorted(select(rows, algorithm=algorithm), key=lambda row: row["horizon"])
+            x = column(own, "horizon")
+            _band(ax, x, own, NAMES[algorithm])
+            if algorithm == "dagger":
+                middle = np.exp(np.mean(np.log(column(own, "gap") / x)))
+                ax.plot(x, middle * x, "k--", linewidth=1, zorder=5)
+        title = f"recoverable reset cliff, S = {rows[0]['states']}, N = {rows[0]['trajectories']:,}"
+        _axes(ax, HORIZON, GAP, title, x)
+        _dashes(ax, "cloning's closed form, and ∝ H")
+    if pair:
+        ax = axes[-1]
+        for place, algorithm in enumerate(dict.fromkeys(row["algorithm"] for row in pair)):
+            own = sorted(select(pair, algorithm=algorithm), key=lambda row: row["horizon"])
+            x, bar = column(own, "horizon") * 1.06 ** (place - 1), 1.96 * column(own, "gap_stderr")
+            ax.errorbar(x, column(own, "gap"), bar, fmt="osD"[place % 3], capsize=3, label=NAMES[algorithm])
+        x = column(own, "horizon")
+        ax.plot(x, column(own, "closed_form"), "k--", linewidth=1, label="(1/n)(1−1/n)ⁿ H/2")
+        ax.plot(x, column(own, "bound"), "k:", linewidth=1, label="lower bound H / (8 n)")
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        _axes(ax, HORIZON, GAP, f"two-state bandit, n = {pair[0]['trajectories']}", x)
+        ax.legend(fontsize=9)
+    return figure
+
+
+# ---- known transitions ----------------------------------------------------------------------------------------------
+
+
+def _known(rows: Rows) -> Figure:
+    caption = (
+        "What knowing the transitions is worth: Mimic-MD and replay estimation beside cloning on the same "
+        f"{rows[0]['trajectories']} demonstrations, means of {rows[0]['replicas']} replicas with 95% bands. Leaky "
+        "cliff: the expert itself falls sometimes; dashed, black: slopes 2 and 1.5. Identity bandit: nothing to be "
+        "gained; dashed: the closed form. Random worlds: they mix at once, and mistakes do not last."
+    )
+    worlds = list(dict.fromkeys(row["world"] for row in rows))
+    figure, axes = report.panels(len(worlds), caption=caption)
+    figure.set_size_inches(4.7 * len(worlds), 4.6)
+    for ax, world in zip(axes, worlds, strict=True):
+        for place, method in enumerate(("behavioural_cloning", "mimic_md", "replay")):
+            own = sorted(select(rows, world=world, algorithm=method), key=lambda row: row["horizon"])
+            x, gaps = column(own, "horizon"), column(own, "gap")
+            _band(ax, x, own, NAMES[method], marker="osD"[place])
+            if world == "leaky_cliff" and method != "replay" and (gaps > 0).all():
+                power = 2 if method == "behavioural_cloning" else 1.5
+                ax.plot(x, np.exp(np.mean(np.log(gaps / x**power))) * x**power, "k--", linewidth=1, zorder=5)
+        _axes(
+            ax,
+            HORIZON,
+            GAP if ax is axes[0] else "",
+            "random worlds" if world == "random_mdp" else world.replace("_", " "),
+            x,
+        )
+        ax.legend(fontsize=9)
+    return figure
+
+
+# ---- Stagger --------------------------------------------------------------------------------------------------------
+
+
+def _stagger(settings: Settings, rows: Rows) -> Figure:
+    longest, budget = max(row["horizon"] for row in rows), settings.labels
+    own = select(rows, horizon=longest)
+    states, costs = own[0]["states"], sorted(settings.costs)
+    caption = (
+        f"Stagger against behavioural cloning at equal label cost, {budget} units, one table for all steps, "
+        f"recoverable reset cliff (mu = 1, R = H). Left: H = {longest}, against how rare its rare states are; dashed, "
+        "black: closed forms. Middle: the mixture's gap against the number of labels, and its bound. Right: the worst "
+        "gap over rarities, Stagger's over cloning's; dashed, black: 2 e S C / ((S−2)(H+1))."
+    )
+    figure, (left, middle, right) = report.panels(3, caption=caption)
+    figure.set_size_inches(15, 4.8)
+    colours = report.colours(["cloning", *map(str, costs)])
+    rival = sorted(select(own, algorithm="behavioural_cloning"), key=lambda row: row["rarity"])
+    rival = [row for row in rival if row["closed_form"] > 1e-4 and row["gap"] > 0]
+    _band(left, column(rival, "ratio"), rival, "behavioural cloning", colour=colours["cloning"], marker="s")
+    for cost in costs:
+        each = sorted(select(own, algorithm="stagger", labels=budget // cost), key=lambda row: row["rarity"])
+        _band(left, column(each, "ratio"), each, f"Stagger, C = {cost}", colour=colours[str(cost)])
+    _axes(
+        left,
+        f"rarity: probability of a rare state × {budget}",
+        GAP,
+        f"H = {longest}, S = {states}",
+        column(each, "ratio"),
+    )
+    left.set_ylim(bottom=column(select(own, algorithm="stagger"), "gap").min() / 3)
+    _dashes(left, "closed form")
+    ratios = sorted({row["ratio"] for row in own})
+    for place, ratio in enumerate((ratios[0], ratios[len(ratios) // 2], ratios[-1])):
+        each = sorted(select(own, algorithm="stagger", ratio=ratio), key=lambda row: row["labels"])
+        x = column(each, "labels")
+        _band(middle, x, each, f"rarity {ratio:g} / {budget}", marker="osD"[place])
+    middle.plot(x, column(each, "bound"), "k:", linewidth=1.4, label="bound mu H log B / N")
+    _axes(middle, "labels N, one a roll-out", GAP, f"Stagger's uniform mixture, H = {longest}", x)
+    middle.set_xticks([tick for tick in x if not any(tick < other < 1.4 * tick for other in x)])
+    _dashes(middle, "H (1−1/A) E[states labelled] / N")
+    found = contest(rows, costs)
+    for cost in costs:
+        each = [(horizon, ratio) for horizon, price, ratio, _ in found if price == cost]
+        horizons = np.array([horizon for horizon, _ in each])
+        values = [ratio for _, ratio in each]
+        theory = [cost / crossing(int(horizon), states) for horizon in horizons]
+        report.loglog(right, horizons, values, theory=theory, label=f"C = {cost}", colour=colours[str(cost)])
+    right.axhline(1, color="grey", linewidth=1)
+    right.text(horizons[0], 0.95, "Stagger wins below", va="top", fontsize=9, color="grey")
+    _axes(right, HORIZON, "Stagger's worst gap / cloning's", "at equal label cost, worst rarity", horizons)
+    _dashes(right, "theory")
+    return figure

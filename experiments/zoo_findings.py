@@ -1,0 +1,183 @@
+"""What the zoo's points say: an algorithm in a world as one cell, bounds, the budget, and predictions of theory."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from scipy import stats
+
+from dagger_jax import bounds, growth
+from dagger_jax.algorithms import ALGORITHMS
+from experiments import chunk_choice
+from experiments.claim import Finding, Settings
+
+PRICES = ("labels", "handovers", "switches", "expert_steps")
+MEASURED = 1e-6  # a gap below this is none
+
+
+class Cell(NamedTuple):
+    """An algorithm in a world: what the page shows."""
+
+    world: str
+    algorithm: str
+    horizon: int  # the longest
+    gaps: np.ndarray  # [R] there
+    low: float  # 95% interval of the mean
+    high: float
+    versus: tuple[float, float, float]  # ratio of its mean gap to behavioural cloning's, with a 95% interval
+    growth: growth.Growth | None  # over the horizons
+    labels: float
+    handovers: float
+    switches: float
+    expert_steps: float
+    share: float  # the largest share of its bound that any run at any horizon used
+    slack: float  # the least, over all runs and horizons
+
+
+def summary(settings: Settings, table: pa.Table) -> dict[tuple[str, str], Cell]:
+    """By (world, algorithm), at the longest horizon that the world was measured at."""
+    rows: dict[tuple[str, str], dict[int, list[dict[str, Any]]]] = {}
+    for row in table.to_pylist():
+        rows.setdefault((row["world"], row["algorithm"]), {}).setdefault(row["horizon"], []).append(row)
+    found = {}
+    for (world, algorithm), by_horizon in rows.items():
+        horizons = sorted(by_horizon)
+        last = by_horizon[horizons[-1]]
+        gaps = {h: np.array([row["gap"] for row in by_horizon[h]]) for h in horizons}
+        cloning = rows.get((world, "behavioural_cloning"), by_horizon)
+        reference = np.array([row["gap"] for row in cloning[horizons[-1]]])
+        mean, error = gaps[horizons[-1]].mean(), stats.sem(gaps[horizons[-1]])
+        width = stats.t.ppf(0.975, settings.runs - 1) * error
+        every = [row for own in by_horizon.values() for row in own]
+        found[world, algorithm] = Cell(
+            world,
+            algorithm,
+            horizons[-1],
+            gaps[horizons[-1]],
+            mean - width,
+            mean + width,
+            chunk_choice.ratio(gaps[horizons[-1]], reference) if reference.mean() > MEASURED else (1.0, 1.0, 1.0),
+            _growth(horizons, np.stack([gaps[h] for h in horizons], axis=1)),
+            *(float(np.mean([row[name] for row in last])) for name in PRICES),
+            share=max(row["gap"] / row["bound"] if row["bound"] > MEASURED else 0.0 for row in every),
+            slack=min(row["bound"] - row["gap"] for row in every),
+        )
+    return found
+
+
+def _growth(horizons: list[int], gaps: np.ndarray) -> growth.Growth | None:
+    try:
+        return growth.fit(horizons, gaps)
+    except ValueError:  # fewer than three horizons, or no gap
+        return None
+
+
+class Prediction(NamedTuple):
+    """What the theory of a world says about two algorithms in it."""
+
+    world: str
+    better: str
+    worse: str
+    why: str
+    source: str
+
+
+PREDICTIONS = (
+    Prediction(
+        "recoverable_reset_cliff",
+        "dagger",
+        "behavioural_cloning",
+        "mistakes can be made good, if training shows them",
+        "theory 4.3(a), 4.4",
+    ),
+    Prediction(
+        "recoverable_reset_cliff",
+        "chunked",
+        "behavioural_cloning",
+        "chunks of T / 4 show the learner's states at their starts",
+        "theory 7.2",
+    ),
+    Prediction(
+        "stationary_reset_cliff",
+        "log_loss_cloning",
+        "stagger",
+        "one label an episode buys little where nothing is recovered",
+        "theory 6.1: C mu against R",
+    ),
+    Prediction(
+        "cheap_and_dear", "aggrevate", "dagger", "costs-to-go tell dear mistakes from cheap ones", "theory E3.1"
+    ),
+    Prediction(
+        "goldilocks",
+        "reweighed_cloning",
+        "behavioural_cloning",
+        "a bounded ratio of laws, mended by weights",
+        "theory 6.5; arXiv 2102.02872",
+    ),
+    Prediction(
+        "hard",
+        "dagger",
+        "reweighed_cloning",
+        "an unbounded ratio of laws: only asking helps",
+        "theory 6.5; arXiv 2102.02872",
+    ),
+    Prediction("tightrope", "dagger", "behavioural_cloning", "seen through noise, outside the class", "theory E2.4"),
+)
+
+
+def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
+    """No bound is broken, the budget is kept, and what theory predicts of two algorithms in a world is seen."""
+    found, findings = summary(settings, table), []
+    for name in settings.algorithms:
+        own = [cell for (_, algorithm), cell in found.items() if algorithm == name]
+        tightest = max(own, key=lambda cell: cell.share)
+        text = f"{name}: no gap is above its bound, {ALGORITHMS[name].bound} (largest share: {tightest.world})"
+        source = bounds.BOUNDS[ALGORITHMS[name].bound].source
+        holds = min(cell.slack for cell in own) >= -1e-9
+        findings.append(Finding(text, source, "all", "at most 1", tightest.share, None, None, holds=holds))
+    most = max(row["labels"] / (row["horizon"] * settings.demonstrations) for row in table.to_pylist())
+    text = "nobody is read after more labels than the budget and one round (largest multiple of the budget)"
+    limit = 1.25  # of the largest rounds, those of Warm-Stagger
+    findings.append(Finding(text, "this experiment", "all", f"at most {limit}", most, None, None, most <= limit + 1e-6))
+    for each in PREDICTIONS:
+        if (each.world, each.better) in found and (each.world, each.worse) in found:
+            better, worse = (found[each.world, name].gaps for name in (each.better, each.worse))
+            value, low, high = chunk_choice.ratio(better, worse)
+            text = f"{each.better} beats {each.worse}: {each.why}; ratio of gaps"
+            findings.append(Finding(text, each.source, each.world, "below 1", value, low, high, holds=high < 1))
+    if ("cliff", "behavioural_cloning") in found:
+        fair = [cell for (world, _), cell in found.items() if world == "cliff" and cell.growth is not None]
+        least = min(fair, key=lambda cell: cell.growth.exponent if cell.growth else np.inf)
+        exponent = least.growth.exponent if least.growth else None
+        text = f"on the cliff nothing grows linearly (least exponent: {least.algorithm})"
+        findings.append(
+            Finding(text, "theory 7.2 WARNING", "cliff", "above 1.5", exponent, None, None, (exponent or 0) > 1.5)
+        )
+    return findings
+
+
+def tables(settings: Settings, table: pa.Table) -> dict[str, pa.Table]:
+    """The one table: every algorithm in every world."""
+    rows = [
+        {
+            "world": cell.world,
+            "algorithm": cell.algorithm,
+            "T": cell.horizon,
+            "gap": float(cell.gaps.mean()),
+            "gap_low": float(cell.low),
+            "gap_high": float(cell.high),
+            "gap / cloning's": cell.versus[0],
+            "exponent": cell.growth.exponent if cell.growth else None,
+            "exponent_low": cell.growth.low if cell.growth else None,
+            "exponent_high": cell.growth.high if cell.growth else None,
+            "labels": cell.labels,
+            "hand-overs": cell.handovers,
+            "context switches": cell.switches,
+            "expert steps": cell.expert_steps,
+            "bound": ALGORITHMS[cell.algorithm].bound,
+            "share of bound": cell.share,
+            "slack": cell.slack,
+        }
+        for cell in summary(settings, table).values()
+    ]
+    return {"every_algorithm_in_every_world": pa.Table.from_pylist(rows)}

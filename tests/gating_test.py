@@ -1,0 +1,156 @@
+"""The gating experiment: its methods, its accounting, reading at an equal price, and a small run of it all."""
+
+import json
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dagger_jax import gates, rollout
+from dagger_jax.algorithms import ALGORITHMS
+from experiments import chunk_choice, gating, study, zoo_training
+from experiments.claim import Settings
+from experiments.claim.running import execute
+
+SMALL = ("--worlds=recoverable_reset_cliff", "--gates=safe,novelty", "--horizon=6", "--rounds=8", "--runs=4")
+
+
+def settings(**changed):
+    small = {"worlds": (gating.RESET,), "gates": ("safe", "novelty"), "horizon": 6, "rounds": 8, "episodes": 4}
+    return Settings(small | {"per_query": 4.0, "runs": 4, "seed": 0} | changed)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A run so small that its findings need not hold: 0 or 1 are both fine."""
+    out = tmp_path_factory.mktemp("gating") / "out"
+    assert execute(gating.CLAIM, ["gating", f"--out={out}", "--preset=quick", *SMALL]) in (0, 1)
+    return out
+
+
+@pytest.fixture(scope="module")
+def table(directory):
+    return pq.read_table(directory / "points.parquet")
+
+
+def test_every_gate_has_three_settings_and_asks_in_the_middle_one():
+    found = gating.methods(tuple(gating.KINDS), 32)
+    assert [name for name in found if name.startswith("k")] == [f"k = {k}" for k in (1, 2, 4, 8, 16, 32)]
+    for key, kind in gating.KINDS.items():
+        own = [(method.value, method.asks) for method in found.values() if method.kind == key]
+        assert sorted(own) == sorted([*((value, False) for value in kind.values), (kind.values[1], True)])
+
+
+def test_no_two_gates_can_share_a_compiled_program():
+    """Equal structures and colliding hashes make jit run the program of another gate: seen once in 90 blocks."""
+    found = gating.methods(tuple(gating.KINDS), 32).values()
+    kinds = {method.kind: jax.tree.structure(method.algorithm.gate) for method in found}
+    structures = list(kinds.values())
+    assert all(structures[i] != structures[j] for i in range(len(structures)) for j in range(i))
+
+
+def test_the_wheel_without_its_expert_is_ask_only():
+    small = settings(runs=2, rounds=6)
+    each, shared = chunk_choice.problems(gating.RESET, small)
+    batch, samplers = study.stacked(each), study.stacked(list(map(rollout.tables, each)))
+    row = ALGORITHMS["safe_dagger"]
+    policies = []
+    for gate in (gating.Wheel(gates.Safe(0.1), 0.0, "safe"), gates.AskOnly(gates.Safe(0.1))):
+        trained = zoo_training.train(
+            row._replace(gate=gate), batch, samplers, row.build(6, 6, 0), jax.random.split(jax.random.key(0), 2),
+            episodes=4, shared=shared,
+        )  # fmt: skip
+        policies.append(np.asarray(trained.newest))
+    np.testing.assert_array_equal(*policies)
+
+
+def test_points_account_for_every_run_and_round(table):
+    rows = table.to_pylist()
+    names = gating.methods(("safe", "novelty"), 6)
+    assert len(rows) == len(names) * 4 * 8
+    assert all(0 <= row["labels"] <= 6 + 1e-6 for row in rows)
+    by_method = {name: [row for row in rows if row["method"] == name and row["run"] == 0] for name in names}
+    # One chunk of T steps costs 4 + 6 labels an episode, T chunks of one step 6 (4 + 1): exact sums.
+    np.testing.assert_allclose([row["price"] for row in by_method["k = 6"]], 4 * 10 * np.arange(1, 9))
+    np.testing.assert_allclose([row["price"] for row in by_method["k = 1"]], 4 * 30 * np.arange(1, 9))
+    first = by_method["SafeDAgger 0.1"][0]  # everything is unknown: the expert drives, and is called once
+    assert (first["labels"], first["handovers"], first["switches"]) == (6, 1, 1)
+    for row in by_method["SafeDAgger 0.1, asks only"]:  # a label on the learner's walk is a call of its own
+        assert row["handovers"] == row["labels"]
+        assert row["switches"] == 2 * row["labels"]
+
+
+def test_a_gap_is_read_at_the_price_of_its_own_run():
+    price = np.array([[10.0, 20.0], [100.0, 200.0]])
+    gap = np.array([[4.0, 2.0], [8.0, 0.0]])
+    curve = gating.Curve("safe", False, 0.1, gap, price, price, price, price, price)
+    np.testing.assert_allclose(gating.at_price(curve, np.array([15.0, 150.0])), [3.0, 4.0])
+    np.testing.assert_allclose(gating.at_price(curve, np.array([5.0, 900.0])), [4.0, 0.0])  # no extrapolation
+
+
+def test_the_best_fixed_length_is_that_at_the_gates_price():
+    """k = 1 is better in the end, k = 2 when little is spent: a gate that spends little is compared with k = 2."""
+    ones = np.ones((3, 2))
+
+    def curve(kind, price, gap):
+        return gating.Curve(kind, False, 0.1, ones * gap, ones * price, ones, ones, ones, ones)
+
+    found = {
+        "k = 1": curve("chunk", [100.0, 200.0], [5.0, 1.0]),
+        "k = 2": curve("chunk", [10.0, 200.0], [4.0, 3.0]),
+        "thrifty": curve("safe", [5.0, 10.0], [9.0, 2.0]),
+        "dear": curve("safe", [5.0, 200.0], [9.0, 2.0]),
+    }
+    against = gating.compared(settings(rounds=2, episodes=10), found)
+    assert against["thrifty"].best == "k = 2"
+    assert against["thrifty"].ratio == pytest.approx((0.5, 0.5, 0.5))
+    assert against["dear"].best == "k = 1"
+    assert against["dear"].ratio == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_results_are_complete(directory):
+    findings = json.loads((directory / "findings.json").read_text())
+    assert len(findings) == 3 + 5 + 4  # labels and a rate; what is not seen; ratios
+    for name in ("by_labels", "by_interventions", "by_switches", "ratios"):
+        assert (directory / f"{name}.png").stat().st_size > 10_000
+        assert (directory / f"{name}.svg").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("column", "method", "factor", "text"),
+    [
+        ("labels", "SafeDAgger 0.3", 7.0, "SafeDAgger asks at most T labels"),
+        ("labels", "novelty rate 0.1", 5.0, "share of steps asked above the rate"),
+        ("gap", "SafeDAgger 0.1", 0.5, "SafeDAgger takes over first"),
+        ("gap", "k = 1", 20.0, "DAgger sees what follows"),
+        ("gap", "SafeDAgger 0.1, asks only", 20.0, "SafeDAgger 0.1, asks only: the learner keeps the wheel"),
+    ],
+)
+def test_a_falsified_number_is_found(table, column, method, factor, text):
+    rows = [row | {column: row[column] * factor} if row["method"] == method else row for row in table.to_pylist()]
+    found = gating.verdict(settings(), pa.Table.from_pylist(rows, table.schema))
+    wrong = [finding for finding in found if text in finding.claim]
+    assert len(wrong) == 1
+    assert not wrong[0].holds
+
+
+def test_the_same_settings_give_the_same_bits():
+    cell = {"world": gating.RESET, "method": "novelty rate 0.1"}
+    first, second = (gating.measure(settings(), cell).points for _ in range(2))
+    assert first == second
+    assert first != gating.measure(settings(seed=1), cell).points
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--horizon=2", "--worlds=moon", "--gates=door", "--rounds=5", "--episodes=-1", "--per_query=-1", "--runs=1"],
+)
+def test_bad_flags_are_named(flag, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert execute(gating.CLAIM, ["gating", f"--out={out}", flag]) == 2
+    message = capsys.readouterr().err
+    assert flag.split("=")[0] in message
+    assert message.count("\n") == 1
+    assert not out.exists()

@@ -1,0 +1,173 @@
+"""The zoo: one budget for all, programs that are shared without a trace, and a small run of the whole binary."""
+
+import json
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import csv
+
+from dagger_jax import evidence, gallery, rollout, schedules
+from dagger_jax.algorithms import ALGORITHMS
+from dagger_jax.precision import exact as exactly
+from experiments import study, zoo, zoo_findings, zoo_training, zoo_worlds
+from experiments.claim.contract import Settings
+from experiments.claim.running import execute
+
+WORLDS = ("chunk_reset", "recoverable_reset_cliff")
+NAMES = ("behavioural_cloning", "dagger", "searn", "stagger", "safe_dagger")
+SMALL = (f"--worlds={','.join(WORLDS)}", f"--algorithms={','.join(NAMES)}", "--horizons=2,4,8", "--demonstrations=16")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A run so small that its findings need not hold: 0 or 1 are both fine."""
+    out = tmp_path_factory.mktemp("zoo") / "out"
+    assert execute(zoo.CLAIM, ["zoo", f"--out={out}", "--preset=quick", "--runs=3", *SMALL]) in (0, 1)
+    return out
+
+
+def settings(**changes):
+    return Settings(dict(zoo.SWEEP["quick"]) | {"seed": 0} | changes)
+
+
+# ---- one budget --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if row.gate is None])
+@pytest.mark.parametrize("horizon", [8, 32])
+def test_everybody_asks_for_the_same_labels(name, horizon):
+    """T for each of 64 demonstrations; Warm-Stagger's last rounds go beyond and are cut off where it is spent."""
+    schedule, episodes = zoo.spending(name, horizon, 64)
+    schedules.validate(schedule)
+    asked = episodes * float(exactly(evidence.prices)(schedule).labels.sum())
+    if name == "warm_stagger":
+        assert asked >= 64 * horizon
+    else:
+        assert asked == pytest.approx(64 * horizon)
+
+
+def test_families_share_schedules_shapes_and_hold_everybody_once():
+    found = zoo.families(list(ALGORITHMS))
+    assert sorted(name for family in found for name in family) == sorted(ALGORITHMS)
+    assert len(found) < len(ALGORITHMS) / 2
+    for family in found:
+        assert len({(zoo.spending(n, 8, 64).schedule.beta.shape, zoo.spending(n, 8, 64).episodes) for n in family}) == 1
+
+
+# ---- nothing is changed by sharing a program ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", zoo_worlds.PLACES)
+def test_padding_changes_nothing(world):
+    """Gap, u, and price of a random policy, with unreachable states added; rounding of sums in another order."""
+    horizon = min(8, zoo_worlds.PLACES[world].longest)
+    problem = zoo_worlds.PLACES[world].build(horizon, 16, (0, 0))
+    grown = zoo_worlds.padded(problem, zoo_worlds.sizes(world, horizon, 16))
+    states, more = problem.world.states, grown.world.states - problem.world.states
+    policy = np.random.default_rng(0).dirichlet(np.ones(problem.world.actions), (horizon, states))
+    wider = np.concatenate([policy, np.full((horizon, more, problem.world.actions), 1 / problem.world.actions)], axis=1)
+    row = schedules.row(schedules.chunked(1, schedules.starts(horizon, 2)), 0)
+    one, two = evidence.constants(problem), evidence.constants(grown)
+    np.testing.assert_allclose(two.recoverability, one.recoverability, rtol=1e-12)
+    np.testing.assert_allclose(two.span, one.span, rtol=1e-12, atol=1e-12)
+    seen, again = evidence.measure(problem, policy, row, one), evidence.measure(grown, wider, row, two)
+    np.testing.assert_allclose(again.gap, seen.gap, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(again.eps, seen.eps, rtol=1e-12, atol=1e-12)
+    assert len(np.unique(problem.world.observation)) <= grown.world.observations
+
+
+def test_a_world_without_room_is_refused():
+    problem = gallery.debt(4, most=20)
+    with pytest.raises(ValueError, match="debt has 42 states, more than 24"):
+        zoo_worlds.padded(problem, zoo_worlds.Sizes(2, False, False, 24, 24))
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_trained_together_is_trained_alone_bit_for_bit(gated):
+    """Labels, rules and gates chosen by number, in one program, against each row's own program."""
+    names = [name for family in zoo.families(list(ALGORITHMS)) for name in family if len(family) > 2]
+    names = [name for name in names if (ALGORITHMS[name].gate is not None) == gated]
+    assert len(names) > 3
+    problems = [gallery.reset_cliff(6, 5, 3, 20, seed, recoverable=True) for seed in range(3)]
+    batch, samplers = study.stacked(problems), study.stacked(list(map(rollout.tables, problems)))
+    keys, first = jax.random.split(jax.random.key(0), 3), problems[0].world
+    own = [zoo_training.parts(ALGORITHMS[name], first, False) for name in names]
+    schedule = {name: ALGORITHMS[name].build(5, 6, 2) for name in names}
+    for name, alone, joint in zip(names, own, zoo_training.together(own), strict=True):
+        results = [
+            zoo_training.train_batch(
+                zoo_training.repeat(each, 3), batch, samplers, zoo_training.repeat(schedule[name], 3), keys, episodes=4
+            )
+            for each in (alone, joint)
+        ]
+        np.testing.assert_array_equal(results[0].labels, results[1].labels, err_msg=name)
+        # XLA may fuse a rule's arithmetic otherwise in another program: a rounding of float32.
+        np.testing.assert_allclose(results[0].newest, results[1].newest, atol=1e-6, err_msg=name)
+
+
+def test_only_tables_are_trained_together():
+    world = gallery.cliff(4).world
+    own = [zoo_training.parts(ALGORITHMS[name], world, True) for name in ("dagger", "dart")]
+    with pytest.raises(ValueError, match="only tables without controllers"):
+        zoo_training.together(own)
+
+
+# ---- the binary --------------------------------------------------------------------------------------------------
+
+
+def test_points_and_table_hold_everything(directory):
+    rows = pq.read_table(directory / "points.parquet").to_pylist()
+    assert len(rows) == len(WORLDS) * len(NAMES) * 3 * 3
+    for row in rows:
+        budget = 16 * row["horizon"]
+        assert row["gap"] <= row["bound"] + 1e-9
+        assert 0 < row["labels"] <= budget * 1.25
+        if ALGORITHMS[row["algorithm"]].gate is None:
+            assert row["labels"] >= budget * (1 - 1e-6)
+    table = csv.read_csv(directory / "every_algorithm_in_every_world.csv").to_pylist()
+    assert {(row["world"], row["algorithm"]) for row in table} == {(w, n) for w in WORLDS for n in NAMES}
+    assert all(row["gap_low"] <= row["gap"] <= row["gap_high"] for row in table)
+    page = (directory / "report.html").read_text()
+    assert "Every algorithm in every world" in page
+    assert {path.name for path in directory.glob("*.png")} == {"gaps.png", "exponents.png", "prices.png"}
+    assert len(json.loads((directory / "findings.json").read_text())) >= len(NAMES) + 2
+
+
+def test_a_broken_bound_and_an_overspent_budget_are_found(directory):
+    table = pq.read_table(directory / "points.parquet")
+    rows = table.to_pylist()
+    chosen = settings(algorithms=NAMES, worlds=WORLDS, horizons=(2, 4, 8), demonstrations=16, runs=3)
+    fine = [finding.holds for finding in zoo_findings.verdict(chosen, table)]
+    assert all(fine[: len(NAMES) + 1])
+    for place, column in ((NAMES.index("searn"), "gap"), (len(NAMES), "labels")):
+        spoiled = [dict(row) for row in rows]
+        victim = next(row for row in spoiled if row["algorithm"] == "searn")
+        victim[column] = 1e6
+        found = zoo_findings.verdict(chosen, pa.Table.from_pylist(spoiled, schema=table.schema))
+        assert not found[place].holds
+
+
+def test_predictions_name_what_there_is():
+    for each in zoo_findings.PREDICTIONS:
+        assert each.world in zoo_worlds.PLACES
+        assert {each.better, each.worse} <= set(ALGORITHMS)
+    assert set(zoo_worlds.PLACES) == set(gallery.GALLERY)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--demonstrations=20", "--demonstrations: 20 is not a multiple of the 16 rounds"),
+        ("--runs=1", "--runs: 1 leaves no interval"),
+        ("--algorithms=magic", "--algorithms"),
+        ("--horizons=32", "--horizons: all are too long for leaf_tree"),
+    ],
+)
+def test_bad_flags_are_refused(flag, message, tmp_path, capsys):
+    arguments = ["zoo", f"--out={tmp_path / 'out'}", "--worlds=cliff,leaf_tree", "--runs=2", flag]
+    assert execute(zoo.CLAIM, arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
