@@ -13,10 +13,9 @@ from typing import Any, Protocol
 
 import jax.core
 import jax.numpy as jnp
-from flax import struct
 
 from dagger_jax.environments.tabular import backward
-from dagger_jax.types import Array, Problem, Takeover
+from dagger_jax.types import Array, Node, Problem, Takeover
 
 
 class Gate(Protocol):
@@ -67,7 +66,7 @@ def risk(problem: Problem, policy: Array) -> Array:
 # ---- gates ----------------------------------------------------------------------------------------------------
 
 
-class Safe(struct.PyTreeNode):
+class Safe(Node):
     """Takes over where the predicted error is at least a threshold: SafeDAgger (Zhang and Cho 2017, arXiv 1605.06450).
 
     At threshold 0 it takes over everywhere: DAgger with beta = 1.
@@ -79,7 +78,7 @@ class Safe(struct.PyTreeNode):
         return _memoryless(predicted_error(problem, memory, policy) >= self.threshold)
 
 
-class Ensemble(struct.PyTreeNode):
+class Ensemble(Node):
     """Takes over where discrepancy or doubt is above its threshold: EnsembleDAgger (Menda et al. 2019,
     arXiv 1807.08364).
 
@@ -95,7 +94,7 @@ class Ensemble(struct.PyTreeNode):
         return _memoryless(wrong | (spread(problem, memory.members[:, :, problem.world.observation]) > self.doubt))
 
 
-class Lazy(struct.PyTreeNode):
+class Lazy(Node):
     """Two thresholds: LazyDAgger (Hoque et al. 2021, arXiv 2104.00053).
 
     The expert takes over where the predicted error is above `high`, and keeps the wheel until the learner's
@@ -110,7 +109,7 @@ class Lazy(struct.PyTreeNode):
         return _hysteresis(enter, ~enter & (disagreement(problem, policy) < self.low))
 
 
-class Human(struct.PyTreeNode):
+class Human(Node):
     """The human decides: HG-DAgger (Kelly et al. 2019, arXiv 1810.02890).
 
     It takes over where what the learner is about to do endangers more than `tolerance` (`risk`, in units of cost) or
@@ -125,7 +124,7 @@ class Human(struct.PyTreeNode):
         return _memoryless((risk(problem, policy) > self.tolerance) | (doubt(problem, policy) > self.doubt))
 
 
-class Thrifty(struct.PyTreeNode):
+class Thrifty(Node):
     """Novelty or risk, each to half of a target rate, refitted each round: ThriftyDAgger (arXiv 2109.08273).
 
     With hysteresis the expert keeps the wheel until the learner's disagreement is below `low` as well.
@@ -143,7 +142,7 @@ class Thrifty(struct.PyTreeNode):
         return _hysteresis(enter, (1 - enter) * (disagreement(problem, policy) < self.low))
 
 
-class Novelty(struct.PyTreeNode):
+class Novelty(Node):
     """The most novel states up to a share of steps: CRSAIL's conformal query rate (arXiv 2512.00453), where the
     distance to the nearest neighbours is the novelty of a table's row.
     """
@@ -154,7 +153,7 @@ class Novelty(struct.PyTreeNode):
         return _memoryless(above_quantile(novelty(problem, memory), law, self.rate))
 
 
-class AskOnly(struct.PyTreeNode):
+class AskOnly(Node):
     """Any gate, but the learner keeps the wheel: the expert is asked where it would have taken over.
 
     With a gate that is always open this is DAgger.

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dagger_jax.environments.tabular import backward
-from dagger_jax.types import Array, Batch, Play, Problem, Schedule
+from dagger_jax.types import Array, Batch, Node, Play, Problem, Schedule
 
 Label = Callable[[Problem, Play, Schedule, Array], Batch]
 
@@ -52,7 +52,7 @@ def deviate_acting(problem: Problem, play: Play, row: Schedule, policy: Array) -
     return _regrets(problem, imitate(problem, play, row, policy).weight, to_go)
 
 
-class Reweighed(struct.PyTreeNode):
+class Reweighed(Node):
     """The guide's labels, weighted by d_learner / d_expert of their state: importance-weighted cloning.
 
     ALICE's reweighting with cached demonstrations and a simulator (Spencer et al. 2021, arXiv 2102.02872): the novice
@@ -71,7 +71,7 @@ class Reweighed(struct.PyTreeNode):
         return imitate(problem, play._replace(guide=ratio * play.guide), row, policy)
 
 
-class RollOut(struct.PyTreeNode):
+class RollOut(Node):
     """Cost-to-go of a one-step deviation after which the learner acts for `steps` steps, then the expert.
 
     VW's --search_rollout_num_steps, and THOR's horizon (arXiv 1805.11240): 0 steps are AggreVaTe's label, T steps

@@ -20,12 +20,12 @@ from flax import struct
 from dagger_jax import randomness
 from dagger_jax.randomness import Use, Words
 from dagger_jax.sampling import alias, blend, choose, draw, look, thresholds, uniform
-from dagger_jax.types import Array, Play, Problem, Schedule, Takeover, Trace
+from dagger_jax.types import Array, Node, Play, Problem, Schedule, Takeover, Trace
 
 BLOCK = 4096  # episodes walked at once: their walkers stay in a core's cache
 
 
-class Tables(struct.PyTreeNode):
+class Tables(Node):
     """A problem made ready for sampling, by `tables`. E entries are a power of two, at least S."""
 
     initial: Array  # [E] uint32 alias table of the first state

@@ -3,6 +3,7 @@
 Arrays that may vary over time have a leading axis L, which is T, or 1 where they do not vary.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,23 @@ from flax import struct
 Array = jax.Array | np.ndarray
 
 
-class World(struct.PyTreeNode):
+class Node(struct.PyTreeNode):
+    """A frozen dataclass that is a tree of its arrays, and knows its class.
+
+    jaxlib (0.10) takes dataclasses of different classes for the same tree if their fields are alike: now and then `jit`
+    would then run the program that was compiled for another class. The class's name, as a static field, tells them
+    apart.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        cls.__annotations__["kind"] = str
+        cls.kind = dataclasses.field(
+            default=f"{cls.__module__}.{cls.__qualname__}", metadata={"pytree_node": False}, kw_only=True, repr=False
+        )
+        super().__init_subclass__(**kwargs)
+
+
+class World(Node):
     """A tabular Markov decision process with costs and a finite horizon.
 
     The learner sees `observation[s]` of a state s; the expert sees s itself. Where two states share an
@@ -35,7 +52,7 @@ class World(struct.PyTreeNode):
         return self.cost.shape[-1]
 
 
-class Problem(struct.PyTreeNode):
+class Problem(Node):
     """A world and the expert to be imitated in it."""
 
     world: World

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pyarrow as pa
-from flax import struct
 from matplotlib.figure import Figure
 
 from dagger_jax import gates, rollout
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
-from dagger_jax.types import Array, Problem, Takeover
+from dagger_jax.types import Array, Node, Problem, Takeover
 from experiments import chunk_choice, claim, gating_figures, study, zoo_training
 from experiments.chunk_choice import ratio
 from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
@@ -62,17 +61,14 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class Wheel(struct.PyTreeNode):
+class Wheel(Node):
     """A gate, and who acts where it is open: `acts` 1 the expert, 0 the learner (`gates.AskOnly`).
 
-    One compiled program serves both. `kind` keeps the programs of different gates apart: jaxlib 0.10 holds the
-    structures of two registered dataclasses for equal if only their fields are as many, so that, where hashes collide,
-    jit may run another gate's program.
+    One compiled program serves both.
     """
 
     gate: gates.Gate
     acts: Array | float
-    kind: str = struct.field(pytree_node=False)
 
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
         return self.gate(problem, memory, policy, law)._replace(acts=self.acts)
@@ -96,7 +92,7 @@ def methods(kinds: tuple[str, ...], horizon: int) -> dict[str, Method]:
         kind = KINDS[key]
         for value in kind.values:
             for asks in (False, True)[: 1 + (value == kind.values[1])]:
-                gate = Wheel(kind.gate(value), 0.0 if asks else 1.0, key)
+                gate = Wheel(kind.gate(value), 0.0 if asks else 1.0)
                 name = f"{kind.name} {value:g}" + ", asks only" * asks
                 found[name] = Method(ALGORITHMS[kind.row]._replace(gate=gate), key, asks, value)
     return found

@@ -16,7 +16,7 @@ from flax import struct
 from dagger_jax import bounds, exact, interaction, labels, learners, randomness, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
-from dagger_jax.types import Array, Problem, World
+from dagger_jax.types import Array, Node, Problem, World
 from experiments import claim, no_regret_figures, study
 from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
 
@@ -39,7 +39,7 @@ BETAS: Mapping[str, Callable[[int], Array]] = {
 # ---- online learners ------------------------------------------------------------------------------------------
 
 
-class Falling(struct.PyTreeNode):
+class Falling(Node):
     """A rule whose rate in round n is its rate in the first over sqrt(n): no number of rounds need be known."""
 
     rule: Any

@@ -36,6 +36,7 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
         "demonstrations": (8, 64),  # N in random worlds
         "drawn": worlds,  # random worlds
         "matched": matched,  # N where transitions are known
+        "known": KNOWN[: 2 if preset == "quick" else 3],  # worlds whose transitions are known
         "rare": 20,  # 1 / probability of the rare of two states
     }
     for preset, horizons, states, trajectories, runs, trained, labels, worlds, matched in (
@@ -53,7 +54,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     """One block a part, world or algorithm, and size."""
     _check(settings)
     horizon, states, trajectories = (middle(settings.values[name]) for name in ("horizons", "states", "trajectories"))
-    few = min(settings.trajectories)
+    few, ends = min(settings.trajectories), sorted({min(settings.horizons), max(settings.horizons)})
+    asked = ends if settings.preset == "quick" else settings.horizons
     each = {
         "cloning": [
             {"world": world, "horizon": h, "states": s, "trajectories": n}
@@ -72,18 +74,14 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
             for algorithm in INTERACTIVE
             for h in settings.horizons
         ],
-        "two_states": [
-            {"algorithm": algorithm, "horizon": h}
-            for algorithm in ASKING
-            for h in sorted({min(settings.horizons), max(settings.horizons)})
-        ],
+        "two_states": [{"algorithm": algorithm, "horizon": h} for algorithm in ASKING for h in ends],
         "known_transitions": [
             {"world": world, "horizon": h, "states": states, "trajectories": settings.matched}
-            for world in KNOWN
+            for world in settings.known
             for h in settings.horizons
         ],
         "distances": [{"world": world} for world in classes.SCATTER],
-        "stagger": [{"horizon": h, "ratio": ratio} for h in settings.horizons for ratio in classes.RARITIES],
+        "stagger": [{"horizon": h, "ratio": ratio} for h in asked for ratio in classes.RARITIES],
     }
     return [{"part": part} | cell for part in settings.parts for cell in each[part]]
 

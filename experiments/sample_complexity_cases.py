@@ -257,14 +257,13 @@ def two_states(algorithm: str, horizon: int, samples: int, count: int, seed: int
         for both in ([kinds[0], kinds[1]], [rollout.tables(kinds[0]), rollout.tables(kinds[1])])
     )
     row = algorithms.ALGORITHMS[algorithm]
-    cloning = algorithm == "behavioural_cloning"
     policies = study.train(
         problems,
         samplers,
-        row.build(1 if cloning else samples, horizon, horizon),
+        row.build(samples, horizon, horizon),
         keys(seed, repr(("two states", algorithm, horizon)), count),
         learners.Majority(),
-        episodes=samples if cloning else 1,
+        episodes=1,
         shared=True,
         alone=False,
     )

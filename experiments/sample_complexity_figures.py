@@ -19,7 +19,6 @@ NAMES = {
     "sparse_reset_cliff": "a table a step, R = 1",
     "stationary_reset_cliff": "one shared table, dense cost",
     "sparse_stationary_reset_cliff": "one shared table, R = 1",
-    "identity_bandit": "identity bandit, a table a step",
     "behavioural_cloning": "behavioural cloning",
     "forward_training": "forward training",
     "dagger": "DAgger",
@@ -49,22 +48,13 @@ def all_of(settings: Settings, rows: Rows) -> dict[str, Figure]:
     return drawn
 
 
-def _band(
-    ax: Axes,
-    x: np.ndarray,
-    rows: Rows,
-    label: str,
-    *,
-    theory: str = "closed_form",
-    colour: str | None = None,
-    marker: str = "o",
-) -> str:
+def _band(ax: Axes, x: np.ndarray, rows: Rows, label: str, colour: str | None = None, marker: str = "o") -> None:
     """Mean gaps with their 95% intervals, and the theory where every point has one."""
     gaps, errors = column(rows, "gap"), 1.96 * np.nan_to_num(column(rows, "gap_stderr"))
-    stated = column(rows, theory)
+    stated = column(rows, "closed_form")
     known = None if np.isnan(stated).any() else stated
     low, high = np.maximum(gaps - errors, gaps / 100), gaps + errors
-    return report.loglog(ax, x, gaps, low=low, high=high, theory=known, label=label, colour=colour, marker=marker)
+    report.loglog(ax, x, gaps, low=low, high=high, theory=known, label=label, colour=colour, marker=marker)
 
 
 def _axes(ax: Axes, x: str, y: str, title: str, ticks: Iterable[float] = ()) -> None:
@@ -99,7 +89,7 @@ def _cloning(rows: Rows, drawn: Rows) -> Figure:
     horizon, states, count, last = axes
     for world in ("reset_cliff", "identity_bandit"):
         own = swept(select(rows, world=world), "horizon")
-        _band(horizon, column(own, "horizon"), own, NAMES[world] if world != "reset_cliff" else "reset cliff")
+        _band(horizon, column(own, "horizon"), own, world.replace("_", " "))
     fixed = swept(select(rows, world="reset_cliff"), "horizon")[0]
     _axes(
         horizon,
@@ -283,7 +273,8 @@ def _stagger(settings: Settings, rows: Rows) -> Figure:
         f"H = {longest}, S = {states}",
         column(each, "ratio"),
     )
-    left.set_ylim(bottom=column(select(own, algorithm="stagger"), "gap").min() / 3)
+    seen = column(select(own, algorithm="stagger"), "gap")
+    left.set_ylim(seen.min() / 2, seen.max() * 12)  # cloning falls out of sight; above is room for the legend
     _dashes(left, "closed form")
     ratios = sorted({row["ratio"] for row in own})
     for place, ratio in enumerate((ratios[0], ratios[len(ratios) // 2], ratios[-1])):
@@ -302,7 +293,7 @@ def _stagger(settings: Settings, rows: Rows) -> Figure:
         theory = [cost / crossing(int(horizon), states) for horizon in horizons]
         report.loglog(right, horizons, values, theory=theory, label=f"C = {cost}", colour=colours[str(cost)])
     right.axhline(1, color="grey", linewidth=1)
-    right.text(horizons[0], 0.95, "Stagger wins below", va="top", fontsize=9, color="grey")
+    right.text(0.04, 0.05, "Stagger wins below 1", transform=right.transAxes, fontsize=9, color="grey")
     _axes(right, HORIZON, "Stagger's worst gap / cloning's", "at equal label cost, worst rarity", horizons)
     _dashes(right, "theory")
     return figure

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from dagger_jax import evidence, exact, interaction, randomness, rollout
 from dagger_jax.algorithms import Algorithm
 from dagger_jax.learners import Tabular
 from dagger_jax.precision import exact as precisely
-from dagger_jax.types import Array, Problem, Schedule, World
+from dagger_jax.types import Array, Node, Problem, Schedule, World
 from experiments.study import Tree
 
 
@@ -29,7 +28,7 @@ class Trained(NamedTuple):
     expert_steps: Array  # [R, N] steps that the expert acted, its roll-outs included
 
 
-class Chosen(struct.PyTreeNode):
+class Chosen(Node):
     """One of several functions by a number that is data, so that rows of the zoo share one compiled program.
 
     All of them are called; of labels, rules and gates alike each result is a tree of arrays of the same shapes.
@@ -55,7 +54,7 @@ class Parts(NamedTuple):
 def parts(algorithm: Algorithm, world: World, shared: bool) -> Parts:
     """A row's own label, learner, gate and controller, for worlds of these sizes."""
     label = algorithm.label
-    whole = label if isinstance(label, struct.PyTreeNode) else jax.tree_util.Partial(label)
+    whole = label if isinstance(label, Node) else jax.tree_util.Partial(label)
     return Parts(whole, algorithm.learner(world, shared), algorithm.gate, algorithm.controller)
 
 

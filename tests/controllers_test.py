@@ -19,7 +19,8 @@ def seen_of(k, error, cost=0.0, episodes=np.inf):
     eps = np.broadcast_to(error, T)[np.asarray(schedules.offsets(starts))]
     agreement = np.array([np.prod(1 - np.broadcast_to(error, T)[: i + 1]) for i in schedules.offsets(starts)])
     numbers = (starts, eps, agreement, np.asarray(cost), np.asarray(episodes))
-    return controllers.Seen(*(jnp.asarray(number, float) for number in numbers))
+    one, two, three, four, five = (jnp.asarray(number, float) for number in numbers)
+    return controllers.Seen(one, two, three, four, five)
 
 
 def length_of(starts):

@@ -57,7 +57,7 @@ def test_the_wheel_without_its_expert_is_ask_only():
     batch, samplers = study.stacked(each), study.stacked(list(map(rollout.tables, each)))
     row = ALGORITHMS["safe_dagger"]
     policies = []
-    for gate in (gating.Wheel(gates.Safe(0.1), 0.0, "safe"), gates.AskOnly(gates.Safe(0.1))):
+    for gate in (gating.Wheel(gates.Safe(0.1), 0.0), gates.AskOnly(gates.Safe(0.1))):
         trained = zoo_training.train(
             row._replace(gate=gate), batch, samplers, row.build(6, 6, 0), jax.random.split(jax.random.key(0), 2),
             episodes=4, shared=shared,

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
 from dagger_jax import gallery, interaction, learners, randomness, rollout, schedules
+from dagger_jax.types import Node
 
 T = 5
 PROBLEM = gallery.random_mdp(T, 3, 2, seed=3, temperature=0.3)
@@ -30,7 +30,7 @@ class Kept(NamedTuple):
     key: jax.Array
 
 
-class Drawing(struct.PyTreeNode):
+class Drawing(Node):
     """A learner that draws, at the start and at every update."""
 
     inner: learners.Tabular

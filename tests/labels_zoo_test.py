@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, experts, gallery, interaction, labels, learners, randomness, rollout
+from dagger_jax import evidence, exact, experts, gallery, interaction, labels, learners, randomness, rollout, strategies
 from dagger_jax import schedules as rows
-from dagger_jax import strategies
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
 from dagger_jax.types import Play, Problem
@@ -43,7 +42,7 @@ def backward(world, acts):
     return to_go
 
 
-# ---- deviate_acting --------------------------------------------------------------------------------------------------
+# ---- deviate_acting ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0, "by step"])
@@ -77,23 +76,22 @@ def test_deviate_acting_is_deviate_where_one_alone_acts(after):
     row = some_row(beta=after, after=after)
     one, two = (label(problem, play, row, policy).costs for label in (deviate_acting, deviate))
     np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-15)
-    row = some_row(beta=0.5, after=0.5)
-    assert np.abs(deviate_acting(problem, play, row, policy).costs - deviate(problem, play, row, policy).costs).max() > (
-        1e-4
-    )
+    half = some_row(beta=0.5, after=0.5)
+    one, two = (label(problem, play, half, policy).costs for label in (deviate_acting, deviate))
+    assert np.abs(one - two).max() > 1e-4
 
 
-# ---- reweighed -------------------------------------------------------------------------------------------------------
+# ---- reweighed --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("most", [100.0, 1.2])
 def test_reweighed_labels_are_cloning_on_the_learners_law(most):
-    """Weight d_learner / d_expert of each state, cut at `most`: uncut, cloning's labels as if under the learner's law."""
+    """Weight d_learner / d_expert of each state, cut at `most`: uncut, as if the learner's states were labelled."""
     problem, policy = gallery.random_mdp(T, S, A, 1, temperature=0.4), some_policy(2)
     row = rows.row(rows.behavioural_cloning(1, T), 0)
     laws = exact.play(problem, policy, row)
     play = exactly(exact.frequencies)(problem, laws)
-    batch = exactly(lambda *given: labels.Reweighed(most)(*given))(problem, play, row, policy)
+    batch = exactly(labels.Reweighed(most).__call__)(problem, play, row, policy)
     ratio = np.minimum(laws.novice / laws.guide, most)
     assert (ratio == most).any() == (most < 2)
     np.testing.assert_allclose(batch.weight, ratio * laws.guide, rtol=1e-12)
@@ -108,10 +106,10 @@ def test_reweighed_labels_of_unseen_states_weigh_nothing():
     """Counts: a state that only the learner visits has no label; one that only the expert visits has weight 0."""
     problem = gallery.random_mdp(T, S, A, 1)
     play = some_play(3)
-    novice, guide = play.novice.copy(), play.guide.copy()
+    novice, guide = np.array(play.novice), np.array(play.guide)
     guide[:, 0], novice[:, 1] = 0.0, 0.0
     row = rows.row(rows.behavioural_cloning(1, T), 0)
-    batch = exactly(lambda *given: labels.Reweighed()(*given))(problem, Play(novice, guide, None), row, some_policy())
+    batch = exactly(labels.Reweighed().__call__)(problem, Play(novice, guide, None), row, some_policy())
     np.testing.assert_array_equal(batch.weight[:, :2], 0)
     np.testing.assert_allclose(batch.weight[:, 2:], novice.sum(-1)[:, 2:], rtol=1e-12)
     assert np.isfinite(batch.costs).all()
@@ -126,7 +124,7 @@ def test_reweighed_labels_need_the_guide():
         interaction.run(problem, rows.behavioural_cloning(2, T), learner, alone, label=labels.Reweighed())
 
 
-# ---- steps that the expert acts ----------------------------------------------------------------------------------------
+# ---- steps that the expert acts ---------------------------------------------------------------------------------
 
 H = 6
 ONCE = np.eye(H)

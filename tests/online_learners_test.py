@@ -10,7 +10,7 @@ from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
 from dagger_jax.types import Batch
 
-L, O, A = 2, 3, 4
+L, SEEN, A = 2, 3, 4
 
 
 def batch(costs, weight=None):
@@ -32,10 +32,10 @@ def nearest(point):
 
 
 def random_costs(rounds, seed=0):
-    return np.random.default_rng(seed).random((rounds, L, O, A)) * 2
+    return np.random.default_rng(seed).random((rounds, L, SEEN, A)) * 2
 
 
-# ---- descent -------------------------------------------------------------------------------------------------------
+# ---- descent ----------------------------------------------------------------------------------------------------
 
 
 def test_descent_is_its_definition():
@@ -43,12 +43,16 @@ def test_descent_is_its_definition():
     costs = random_costs(20)
 
     def run(costs):
-        learner = learners.Descent(0.7, L, O, A)
-        update = lambda memory, cost: (learner.update(None, memory, batch(cost), 0.0),) * 2
+        learner = learners.Descent(0.7, L, SEEN, A)
+
+        def update(memory, cost):
+            after = learner.update(None, memory, batch(cost), 0.0)
+            return after, after
+
         return jax.lax.scan(update, learner.init(), costs)
 
     end, passed = exactly(run)(costs)
-    wanted = np.full((L, O, A), 1 / A)
+    wanted = np.full((L, SEEN, A), 1 / A)
     for n, cost in enumerate(costs, start=1):
         moved = wanted - 0.7 / np.sqrt(n) * cost
         wanted = np.apply_along_axis(nearest, -1, moved)
@@ -60,11 +64,11 @@ def test_descent_is_its_definition():
 
 
 def test_descent_shares_a_row_over_steps_and_does_not_read_keep():
-    learner, costs = learners.Descent(0.3, 1, O, A), random_costs(1)[0]
+    learner, costs = learners.Descent(0.3, 1, SEEN, A), random_costs(1)[0]
     one = learner.update(None, learner.init(), batch(costs), 1.0)
     same = learner.update(None, learner.init(), batch(costs.sum(0, keepdims=True)), 0.0)
     np.testing.assert_allclose(one.table, same.table, atol=1e-6)  # float32, another order of the sum
-    world = gallery.random_mdp(L, 5, A, observations=O).world
+    world = gallery.random_mdp(L, 5, A, observations=SEEN).world
     policy = learner.policy(learner.params(one), world)
     np.testing.assert_array_equal(policy, np.asarray(one.table)[:, world.observation])
 
@@ -121,16 +125,16 @@ def test_regret_on_adversarial_costs(kind, adversary):
         assert suffered > bound / 20  # nor is it empty
 
 
-# ---- policy gradient -------------------------------------------------------------------------------------------------
+# ---- policy gradient --------------------------------------------------------------------------------------------
 
 
 def test_the_natural_gradient_sums_advantages():
     """Softmax of - sum rate / sqrt(n) x mean costs: the costs' best and the labels' weight do not matter."""
-    costs, weight = random_costs(6), np.random.default_rng(1).random((6, L, O)) + 0.1
+    costs, weight = random_costs(6), np.random.default_rng(1).random((6, L, SEEN)) + 0.1
     weight[2, 0, 1] = 0.0  # an observation without labels stays where it is
 
     def run(costs, weight):
-        learner = learners.PolicyGradient(1.5, L, O, A)
+        learner = learners.PolicyGradient(1.5, L, SEEN, A)
         memory = learner.init()
         for n in range(6):
             labelled = batch(weight[n][..., None] * costs[n], weight[n])
@@ -148,9 +152,9 @@ def test_the_plain_gradient_is_the_derivative_of_the_expected_cost():
     costs = random_costs(3)
 
     def run(costs):
-        learner = learners.PolicyGradient(0.8, L, O, A, natural=False)
+        learner = learners.PolicyGradient(0.8, L, SEEN, A, natural=False)
         expected = lambda logits, cost: (jax.nn.softmax(logits) * cost).sum()
-        memory, logits = learner.init(), jnp.zeros((L, O, A))
+        memory, logits = learner.init(), jnp.zeros((L, SEEN, A))
         for n in range(3):
             memory = learner.update(None, memory, batch(costs[n]), 1.0)
             logits = logits - 0.8 / np.sqrt(n + 1) * jax.grad(expected)(logits, costs[n])
@@ -162,7 +166,7 @@ def test_the_plain_gradient_is_the_derivative_of_the_expected_cost():
     assert np.abs(table).max() > 0.1
 
 
-# ---- ensembles -------------------------------------------------------------------------------------------------------
+# ---- ensembles --------------------------------------------------------------------------------------------------
 
 
 def test_members_weigh_the_labels_with_mean_one_and_each_in_its_own_way():
@@ -170,14 +174,14 @@ def test_members_weigh_the_labels_with_mean_one_and_each_in_its_own_way():
 
     The pooled memory, for gates, has weight 1 exactly.
     """
-    learner = learners.Ensemble(learners.Tabular(learners.Majority(), L, O, A), 4000)
+    learner = learners.Ensemble(learners.Tabular(learners.Majority(), L, SEEN, A), 4000)
     memory = learner.update(jax.random.key(1), learner.init(jax.random.key(0)), batch(random_costs(1)[0]), 1.0)
     weights = np.asarray(memory.each.weight)
-    assert weights.shape == (4000, L, O)
+    assert weights.shape == (4000, L, SEEN)
     error = 1 / np.sqrt(weights.size)
     assert abs(weights.mean() - 1) < 4 * error
     assert abs(weights.std() - 1) < 4 * np.sqrt(2) * error  # kurtosis 9: var of s^2 is 8 / n, of s 2 / n
-    assert np.abs(np.corrcoef(weights.reshape(4000, -1), rowvar=False) - np.eye(L * O)).max() < 4 / np.sqrt(4000)
+    assert np.abs(np.corrcoef(weights.reshape(4000, -1), rowvar=False) - np.eye(L * SEEN)).max() < 4 / np.sqrt(4000)
     np.testing.assert_array_equal(memory.weight, 1)
     seen = random_costs(1)[0].astype(np.float32)
     np.testing.assert_array_equal(memory.costs, seen)
@@ -188,7 +192,7 @@ def test_members_weigh_the_labels_with_mean_one_and_each_in_its_own_way():
 
 def test_members_agree_where_there_are_labels_and_differ_where_there_are_none():
     """Forty labels, 80% alike: one mind. Four, two a side: both sides have members. None: random beginnings alone."""
-    learner = learners.Ensemble(learners.Tabular(learners.Majority(), 1, O, A), 64)
+    learner = learners.Ensemble(learners.Tabular(learners.Majority(), 1, SEEN, A), 64)
     memory, rng = learner.init(jax.random.key(0)), np.random.default_rng(0)
     for n in range(40):
         actions = np.array([2 if rng.random() < 0.8 else 1, n % 2, 0])
@@ -215,17 +219,17 @@ def test_an_ensemble_needs_a_key_and_gives_the_same_for_the_same():
     jax.tree.map(np.testing.assert_array_equal, one, again)
     assert (one.each.weight != other.each.weight).mean() > 0.9
     assert len(np.unique(np.asarray(one.each.weight)[:, 0, 0])) == 5
-    with pytest.raises(ValueError, match="an ensemble draws: interaction.run"):
+    with pytest.raises(ValueError, match="an ensemble draws"):
         interaction.run(problem, schedule, learner, interaction.exactly(problem))
 
 
-# ---- iterates and sizes ------------------------------------------------------------------------------------------------
+# ---- iterates and sizes -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("rounds", "most"), [(7, 7), (7, 64), (64, 8), (65, 8), (9, 8), (5, 1)])
 def test_iterates_holds_policies_that_are_spread_evenly(rounds, most):
     """All where they fit; otherwise a slot a share of the rounds, each with the last policy of its share."""
-    plain = learners.Tabular(learners.LogLoss(1.0), L, O, A)
+    plain = learners.Tabular(learners.LogLoss(1.0), L, SEEN, A)
     wrapped = learners.Iterates(plain, rounds, most)
     memory, own, fitted = wrapped.init(), plain.init(), []
     for costs in random_costs(rounds) / 2:
@@ -234,7 +238,7 @@ def test_iterates_holds_policies_that_are_spread_evenly(rounds, most):
         np.testing.assert_array_equal(wrapped.params(memory), fitted[-1])
     jax.tree.map(np.testing.assert_array_equal, memory.own, own)
     slots = min(rounds, most)
-    assert memory.kept.shape == (slots, L, O, A)
+    assert memory.kept.shape == (slots, L, SEEN, A)
     last = [max(n for n in range(rounds) if n * slots // rounds == slot) for slot in range(slots)]
     np.testing.assert_array_equal(memory.kept, np.stack([fitted[n] for n in last]))
     assert last[-1] == rounds - 1
@@ -244,7 +248,7 @@ def test_iterates_holds_policies_that_are_spread_evenly(rounds, most):
 @pytest.mark.parametrize(("rounds", "most"), [(0, 4), (3, 0), (-1, 1)])
 def test_iterates_refuses_sizes_without_a_slot(rounds, most):
     with pytest.raises(ValueError, match=f"most and rounds must be at least 1, got {most} and {rounds}"):
-        learners.Iterates(learners.Tabular(learners.Majority(), L, O, A), rounds, most)
+        learners.Iterates(learners.Tabular(learners.Majority(), L, SEEN, A), rounds, most)
 
 
 def test_the_mixture_of_iterates_is_the_mean_of_the_rounds():

@@ -101,7 +101,7 @@ def test_exact_of_vmap_is_a_loop_in_float64():
     batched = exactly(jax.vmap(exact.play, in_axes=(None, 0, 0)))(PROBLEM, policies, rows)
     for n in range(6):
         one = exact.play(PROBLEM, policies[n], schedules.row(rows, n))
-        for got, want in zip(batched, one, strict=True):
+        for got, want in zip(jax.tree.leaves(batched), jax.tree.leaves(one), strict=True):
             np.testing.assert_allclose(got[n], want, rtol=1e-13, atol=1e-15)
     assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(batched))
 

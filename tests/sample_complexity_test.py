@@ -16,7 +16,7 @@ from experiments import sample_complexity_known as known
 from experiments import sample_complexity_prices as prices
 from experiments.claim.running import execute
 
-SMALL = ("--horizons=2,4", "--states=4,6,8", "--trajectories=40,80,160", "--runs=400", "--trained=8", "--costs=1,3")
+SMALL = ("--horizons=4", "--states=4,6,8", "--trajectories=40,80,160", "--runs=400", "--trained=8", "--costs=1,3")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings():
-    sizes = {"horizons": (2, 4), "states": (4, 6, 8), "trajectories": (40, 80, 160), "costs": (1, 3)}
+    sizes = {"horizons": (4,), "states": (4, 6, 8), "trajectories": (40, 80, 160), "costs": (1, 3)}
     return claim.resolve(sample_complexity.CLAIM, "quick", runs=400, trained=8, **sizes)
 
 
@@ -38,7 +38,7 @@ def test_results_are_complete(directory, settings):
     found = json.loads((directory / "findings.json").read_text())
     assert all(finding["holds"] for finding in found)
     slopes = [finding for finding in found if "slope in" in finding["claim"]]
-    assert {finding["expected"] for finding in slopes} >= {1, -1}  # in S and N; two horizons are too few for one in H
+    assert {finding["expected"] for finding in slopes} >= {1, -1}  # in S and N; one horizon is too few for one in H
     for name in ("cloning", "growth_by_class", "interaction", "known_transitions", "stagger"):
         assert (directory / f"{name}.png").stat().st_size > 10_000
         assert (directory / f"{name}.svg").stat().st_size > 10_000
@@ -102,12 +102,10 @@ def test_one_expert_stands_for_all_drawn_ones():
     guesses = np.where(unseen[..., None], 0.25, expert)
     (uniform,) = cases.gaps(problem, guesses[None])
     drawn = []
-    for actions in itertools.product(range(4), repeat=4):  # the expert's own in the four rows that were not seen
-        one = np.array(expert.argmax(-1))
-        one[unseen] = actions
-        # A majority takes action 0 there; relabelled, an expert's action a is problem's own.
-        policy = np.array(expert)
-        policy[unseen] = np.where(np.array(actions)[:, None] == 0, expert[unseen], np.roll(expert[unseen], 1, axis=-1))
+    for actions in itertools.product(range(4), repeat=4):  # the expert's own, in the four rows that were not seen
+        policy = np.array(expert)  # of a majority, which takes action 0 there; relabelled, the expert's own is fixed
+        right = np.array(actions)[:, None] == 0
+        policy[unseen] = np.where(right, expert[unseen], np.roll(expert[unseen], 1, axis=-1))
         drawn.append(policy)
     assert np.mean(cases.gaps(problem, np.stack(drawn))) == pytest.approx(float(uniform), rel=1e-12)
 

@@ -35,7 +35,7 @@ def sampled(schedule, learner=SMOOTH, gate=None, controller=None, label=labels.i
     return interaction.run(PROBLEM, schedule, learner, interpreter, **parts)
 
 
-# ---- mixtures ------------------------------------------------------------------------------------------------------
+# ---- mixtures ---------------------------------------------------------------------------------------------------
 
 
 def weights(rate):
@@ -101,7 +101,7 @@ def test_what_acts_is_the_published_mixture(kind, share):
     assert (np.abs(np.diff(newest, axis=0)).max((1, 2, 3)) > share / 1000).all()
 
 
-# ---- special cases ---------------------------------------------------------------------------------------------------
+# ---- special cases ----------------------------------------------------------------------------------------------
 
 
 def test_lols_with_the_reference_as_roll_out_is_aggrevate():
@@ -194,7 +194,7 @@ def test_a_gate_that_is_always_open_is_dagger():
     assert 0 < half.helped[1:].sum() < (N - 1) * T  # the control: another threshold is another walk
 
 
-# ---- AggreVaTe's equality ----------------------------------------------------------------------------------------------
+# ---- AggreVaTe's equality ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("expert", ["optimal", "stochastic", "worst", "random"])
@@ -227,7 +227,7 @@ def test_aggrevates_loss_is_the_gap_and_what_the_expert_leaves(expert):
         assert gap <= 1e-12
 
 
-# ---- DART ----------------------------------------------------------------------------------------------------------------
+# ---- DART -------------------------------------------------------------------------------------------------------
 
 
 def test_dart_without_noise_is_behavioural_cloning():
@@ -242,13 +242,13 @@ def test_dart_without_noise_is_behavioural_cloning():
 
 def test_the_noise_is_fitted_by_hand():
     """e A / (A - 1), times the scale, cut at 1; the round of the untrained learner says nothing."""
-    seen = Seen(np.eye(4)[0], np.array([0.1, 0.2, 0.3, 0.0]), np.ones(4), 0.0, np.inf, 3)
+    seen = Seen(np.eye(4)[0], np.array([0.1, 0.2, 0.3, 0.0]), np.ones(4), np.zeros(()), np.array(np.inf), 3)
     for scale, wanted in ((1.0, 0.15 * 1.5), (0.5, 0.15 * 0.75), (0.0, 0.0), (9.0, 1.0)):
         controller = FittedNoise(scale)
         begun, first = controller.init(4)
         trained, second = controller.update(begun, seen)
         again, third = controller.update(trained, seen)
-        assert (not begun) and trained and again
+        assert [bool(state) for state in (begun, trained, again)] == [False, True, True]
         np.testing.assert_array_equal(np.stack([first, second]), 0)
         np.testing.assert_allclose(third, np.full(4, wanted), rtol=1e-6)
     with pytest.raises(ValueError, match="scale must lie strictly between"):

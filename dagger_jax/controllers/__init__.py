@@ -23,7 +23,7 @@ from dagger_jax.controllers.limits import (
     upper,
 )
 from dagger_jax.controllers.noise import FittedNoise
-from dagger_jax.types import Array
+from dagger_jax.types import Array, Node
 
 __all__ = [
     "AdaptiveWindow",
@@ -54,7 +54,7 @@ class Controller(Protocol):
     def update(self, state: Any, seen: Seen) -> tuple[Any, Array]: ...
 
 
-class Fixed(struct.PyTreeNode):
+class Fixed(Node):
     """Chunks of k steps, whatever is seen."""
 
     length: Array | int
@@ -69,7 +69,7 @@ class Fixed(struct.PyTreeNode):
         return state, schedules.starts(seen.starts.shape[0], jnp.asarray(self.length))
 
 
-class DetectabilityBudget(struct.PyTreeNode):
+class DetectabilityBudget(Node):
     """The longest chunk whose mean T_j stays under a budget: (1/k) sum_{j<k} T_j <= eta.
 
     Then a learner that defects when it believes to be deployed gains at most eta by it (schedules notes).
@@ -102,7 +102,7 @@ class DetectabilityBudget(struct.PyTreeNode):
         return k.astype(state.dtype), schedules.starts(seen.starts.shape[0], k)
 
 
-class AdditiveIncrease(struct.PyTreeNode):
+class AdditiveIncrease(Node):
     """AIMD on a detector's AUC: k grows by `step` while the AUC is at most `target`, else shrinks by `factor`.
 
     The AUC is that of the best rule with two outcomes, 1/2 + T_k / 2 (theory 7.5; exact for a deterministic
@@ -129,7 +129,7 @@ class AdditiveIncrease(struct.PyTreeNode):
         return k.astype(state.dtype), schedules.starts(horizon, jnp.floor(k).astype(jnp.int32))
 
 
-class Budget(struct.PyTreeNode):
+class Budget(Node):
     """The chunk length that a price list asks for, given the error last measured.
 
     A chunk costs c_r (to read and to take over) and c_w a step, so a budget B buys B k / (c_r + k c_w) labels;
@@ -172,7 +172,7 @@ class Budget(struct.PyTreeNode):
         return state, schedules.starts(horizon, self.choose(seen.eps.mean(), horizon))
 
 
-class JumpStart(struct.PyTreeNode):
+class JumpStart(Node):
     """JSRL's gate (arXiv 2204.02372), turned to chunks: the chunk halves while performance holds.
 
     Starting from one chunk of T steps, k is halved when the novice's cost, a moving average over `window`
@@ -196,7 +196,7 @@ class JumpStart(struct.PyTreeNode):
         return (k, costs, jnp.minimum(best, average)), schedules.starts(seen.starts.shape[0], k)
 
 
-class AdaptiveWindow(struct.PyTreeNode):
+class AdaptiveWindow(Node):
     """After ADWIN (arXiv 2605.28396): k doubles while a chunk's late part is like its early one.
 
     The mean errors of the first and the second half of the offsets are compared; if the later one exceeds the
@@ -225,7 +225,7 @@ class AdaptiveWindow(struct.PyTreeNode):
         return k.astype(state.dtype), schedules.starts(horizon, k)
 
 
-class ChangePoint(struct.PyTreeNode):
+class ChangePoint(Node):
     """Chunks end where the error by offset changes: a BIC change point (local teachability, arXiv 2605.13643).
 
     One break in the mean of eps by offset against none, squared loss; where a break lowers the Bayesian

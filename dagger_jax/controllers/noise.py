@@ -4,19 +4,19 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from dagger_jax.controllers.limits import Seen, require
-from dagger_jax.types import Array
+from dagger_jax.types import Array, Node
 
 
-class FittedNoise(struct.PyTreeNode):
+class FittedNoise(Node):
     """DART (Laskey et al. 2017, arXiv 1703.09327): the expert's actions are perturbed as often as the learner errs.
 
     A uniform action in place of the intended one with probability psi misses it with psi (1 - 1/A). The psi that makes
     the learner's actions most likely is therefore e A / (A - 1), e the learner's mean error on the states of a round
-    that it had not been trained on. The first round, before there is a learner, has no noise. `scale` multiplies e
-    (DART's prior on how far the final learner's error is from the current one); 0 is behavioural cloning.
+    that it had not been trained on. So the first two rounds have no noise: one trains a learner, one measures it.
+    `scale` multiplies e (DART's prior on how far the final learner's error is from the current one); 0 is behavioural
+    cloning.
     """
 
     scale: Array | float = 1.0

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import struct
 
-from dagger_jax.types import Array, Batch, World
+from dagger_jax.types import Array, Batch, Node, World
 
 
 class Stack(NamedTuple):
@@ -21,7 +21,7 @@ class Stack(NamedTuple):
     rounds: Array  # [] seen so far, int
 
 
-class Iterates(struct.PyTreeNode):
+class Iterates(Node):
     """A learner that keeps at most `most` of the policies of `rounds` rounds; all of them, where that is enough.
 
     A slot holds the latest policy of its share of the rounds. `params` and `policy` are the learner's: it acts by its

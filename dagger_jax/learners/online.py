@@ -11,7 +11,7 @@ from flax import struct
 
 from dagger_jax.learners.rules import project
 from dagger_jax.learners.tables import rows_of
-from dagger_jax.types import Array, Batch, World
+from dagger_jax.types import Array, Batch, Node, World
 
 
 class Iterate(NamedTuple):
@@ -21,7 +21,7 @@ class Iterate(NamedTuple):
     rounds: Array  # [] seen so far
 
 
-class Descent(struct.PyTreeNode):
+class Descent(Node):
     """Online gradient descent on the expected label cost, projected onto the laws (Zinkevich 2003).
 
     Round n moves by rate / sqrt(n) times the label costs of the round.
@@ -52,7 +52,7 @@ class Descent(struct.PyTreeNode):
         return params[:, world.observation]
 
 
-class PolicyGradient(struct.PyTreeNode):
+class PolicyGradient(Node):
     """AggreVaTeD: gradient descent of a softmax policy on the expected cost-to-go (Sun et al. 2017, arXiv 1703.01030).
 
     Needs cost-to-go labels, `labels.deviate`. Round n moves the logits by rate / sqrt(n) times the gradient; the

@@ -5,9 +5,8 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
-from dagger_jax.types import Array
+from dagger_jax.types import Array, Node
 
 
 class Rule(Protocol):
@@ -16,7 +15,7 @@ class Rule(Protocol):
     def __call__(self, costs: Array, weight: Array) -> Array: ...
 
 
-class Majority(struct.PyTreeNode):
+class Majority(Node):
     """The action of least cost so far; ties, and so unseen observations, go to the lowest action.
 
     Follow the leader for the 0-1 loss: the empirical risk minimiser among deterministic tables.
@@ -26,7 +25,7 @@ class Majority(struct.PyTreeNode):
         return jax.nn.one_hot(costs.argmin(-1), costs.shape[-1], dtype=costs.dtype)
 
 
-class LogLoss(struct.PyTreeNode):
+class LogLoss(Node):
     """Smoothed frequencies of the labels, (n_a + smoothing) / (n + A smoothing): follow the leader for log loss.
 
     With `smoothing` 0 it is the maximum likelihood, uniform at unseen observations. Needs labels of kind
@@ -41,7 +40,7 @@ class LogLoss(struct.PyTreeNode):
         return jnp.where(total > 0, counts / jnp.where(total > 0, total, 1.0), 1.0 / costs.shape[-1])
 
 
-class Hedge(struct.PyTreeNode):
+class Hedge(Node):
     """Exponential weights: probability proportional to exp(-rate x cost so far) (Freund and Schapire 1997).
 
     `rate` is per unit of cost times label weight; sqrt(8 ln A / n) gives regret sqrt(n ln A / 2) after
@@ -54,7 +53,7 @@ class Hedge(struct.PyTreeNode):
         return jax.nn.softmax(-self.rate * costs, axis=-1)
 
 
-class RegularisedLeader(struct.PyTreeNode):
+class RegularisedLeader(Node):
     """Follow the regularised leader, Euclidean: the simplex's nearest point to 1 / A - rate x cost so far.
 
     Lazily projected online gradient descent (Zinkevich 2003; Shalev-Shwartz 2012, section 2.4). `rate` as in `Hedge`,
@@ -67,7 +66,7 @@ class RegularisedLeader(struct.PyTreeNode):
         return project(1.0 / costs.shape[-1] - self.rate * costs)
 
 
-class Smoothed(struct.PyTreeNode):
+class Smoothed(Node):
     """A rule and a prior worth some labels, spread evenly over the actions: n labels leave an error of order 1/n.
 
     Laplace's rule for any rule: with `LogLoss` and A labels it is (n_a + 1) / (n + A).

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dagger_jax.learners.rules import Rule
-from dagger_jax.types import Array, Batch, World
+from dagger_jax.types import Array, Batch, Node, World
 
 
 class Memory(NamedTuple):
@@ -17,7 +17,7 @@ class Memory(NamedTuple):
     weight: Array  # [L, O] summed weight
 
 
-class Tabular(struct.PyTreeNode):
+class Tabular(Node):
     """One row of costs an observation (and a step, unless shared over time), turned into a policy by a rule."""
 
     rule: Rule
@@ -66,7 +66,7 @@ class EnsembleMemory(NamedTuple):
     members: Array  # [E, L, O, A] the members' policies
 
 
-class Ensemble(struct.PyTreeNode):
+class Ensemble(Node):
     """Copies of a table that saw the labels with random weights (Bayesian bootstrap) from random beginnings.
 
     Where there are few labels the members differ (Osband et al. 2018, arXiv 1806.03335): their spread is the doubt of

@@ -1,0 +1,1 @@
+"""Worlds of prefixes: writers and learners of text."""
