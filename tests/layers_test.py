@@ -49,6 +49,8 @@ ORDER = [
     ["detect"],
     ["tokens.transformer"],
     ["tokens.writers"],
+    ["tokens.losses", "tokens.walk"],
+    ["tokens.training"],
     ["tokens"],
     ["runtime.files"],
     ["runtime.progress", "runtime.record", "runtime.store"],

@@ -194,6 +194,19 @@ def test_a_gate_that_is_always_open_is_dagger():
     assert 0 < half.helped[1:].sum() < (N - 1) * T  # the control: another threshold is another walk
 
 
+def test_threshold_zero_is_open_even_where_nothing_was_ever_missed():
+    """A deterministic expert whom the learner copies: the predicted error is 0 everywhere, and 0 is at least 0."""
+    problem = gallery.random_mdp(T, 4, 3, seed=13)
+    learner = learners.tabular(problem.world, learners.Majority(), shared=False)
+    done = interaction.run(problem, rows.dagger(2, T), learner, interaction.exactly(problem))
+    errors = np.asarray(gates.predicted_error(problem, done.memory, done.newest))
+    np.testing.assert_array_equal(errors, 0)
+    for threshold in (0.0, 1e-6):
+        takeover = gates.Safe(threshold)(problem, done.memory, done.newest, np.zeros((T, 4)))
+        np.testing.assert_array_equal(takeover.enter, threshold == 0)
+        np.testing.assert_array_equal(takeover.leave, threshold > 0)
+
+
 # ---- AggreVaTe's equality ---------------------------------------------------------------------------------------
 
 
