@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 OUT ?= out
 READY := $(VENV)/.ready
 
-EXPERIMENTS := bound_sweep chunk_price chunk_choice detectability
+EXPERIMENTS := bound_sweep chunk_price chunk_choice detectability sample_complexity no_regret better_than_expert \
+	gating zoo
 
 .PHONY: growth $(EXPERIMENTS) experiments bench test test-all lint clean
 
