@@ -29,7 +29,7 @@ class Gate(Protocol):
 
 def novelty(problem: Problem, memory: Any) -> Array:
     """1 / (1 + labels seen) of a tabular learner's row."""
-    return 1.0 / (1.0 + _rows(problem, memory.weight))
+    return 1.0 / (1.0 + _rows(problem, _table(memory, "weight")))
 
 
 def doubt(problem: Problem, policy: Array) -> Array:
@@ -42,7 +42,7 @@ def predicted_error(problem: Problem, memory: Any, policy: Array) -> Array:
 
     Needs labels of kind "imitate": there an action's cost is the weight of the labels that differ from it.
     """
-    missed = (_over_time(problem, policy) * _rows(problem, memory.costs)).sum(-1)
+    missed = (_over_time(problem, policy) * _rows(problem, _table(memory, "costs"))).sum(-1)
     weight = _rows(problem, memory.weight)
     return jnp.where(weight > 0, missed / jnp.where(weight > 0, weight, 1.0), 1.0)
 
@@ -91,7 +91,9 @@ class Ensemble(Node):
 
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
         wrong = predicted_error(problem, memory, policy) > self.discrepancy
-        return _memoryless(wrong | (spread(problem, memory.members[:, :, problem.world.observation]) > self.doubt))
+        return _memoryless(
+            wrong | (spread(problem, _table(memory, "members")[:, :, problem.world.observation]) > self.doubt)
+        )
 
 
 class Lazy(Node):
@@ -203,6 +205,14 @@ def _memoryless(enter: Array) -> Takeover:
 
 def _hysteresis(enter: Array, leave: Array) -> Takeover:
     return Takeover(enter * 1.0, leave * 1.0)
+
+
+def _table(memory: Any, name: str) -> Array:
+    """Raises ValueError for a learner whose memory has no such table."""
+    if not hasattr(memory, name):
+        need = "learners.Ensemble" if name == "members" else "learners.Tabular or learners.Ensemble"
+        raise ValueError(f"this gate reads the learner's {name}: it needs {need}, got a {type(memory).__name__}")
+    return getattr(memory, name)
 
 
 def _rows(problem: Problem, table: Array) -> Array:

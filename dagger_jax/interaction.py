@@ -88,8 +88,10 @@ def run(
       key: for learners that draw.
 
     Raises:
-      ValueError: a concrete schedule that makes no sense, see `schedules.validate`.
+      ValueError: a concrete schedule that makes no sense, see `schedules.validate`; a controller and a gate at once.
     """
+    if controller is not None and gate is not None:
+        raise ValueError("a controller reads the learner's own walk, a gate interrupts it: give one of them")
     if not isinstance(schedule.beta, jax.core.Tracer):
         validate(schedule)
 

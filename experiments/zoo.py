@@ -94,7 +94,7 @@ def prepared(algorithm: Algorithm, world: Any, shared: bool, episodes: int) -> P
         return own._replace(learner=begun(learner))
     if isinstance(learner, learners.Ensemble):
         return own._replace(learner=learner.replace(member=begun(learner.member)))
-    return own
+    return own._replace(learner=learners.Cautious(learner, PRIOR / episodes))
 
 
 # ---- the blocks of work -----------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     return {
         "gaps": zoo_figures.gaps(found),
         "exponents": zoo_figures.exponents(found),
-        "prices": zoo_figures.prices(found, ALGORITHMS),
+        "prices": zoo_figures.prices(found),
     }
 
 

@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from dagger_jax import report
+from dagger_jax.algorithms import ALGORITHMS
 
 Found = Mapping[tuple[str, str], Any]
 ZERO = 5e-4  # a gap that is shown as 0
@@ -51,14 +52,14 @@ def exponents(found: Found) -> Figure:
     return _squares(found, shown, "viridis", Normalize(0, 2.5), "exponent in T", caption, lambda v: f"{v:g}")
 
 
-def prices(found: Found, algorithms: Mapping[str, Any]) -> Figure:
+def prices(found: Found) -> Figure:
     """What the labels came with: hand-overs, switches and expert steps for each label, by algorithm."""
     caption = (
         "What else was asked of the expert for each label, median over worlds at the longest horizon (bars: all "
         "worlds): times it took over; steps that it acted itself, its roll-outs after deviations included. Right: the "
         "share of the label budget that was asked for."
     )
-    names = [name for name in algorithms if any(algorithm == name for _, algorithm in found)]
+    names = [name for name in ALGORITHMS if any(algorithm == name for _, algorithm in found)]
     figure, axes = report.panels(3, caption=caption)
     figure.set_size_inches(15, 1.2 + 0.27 * len(names))
     most = {world: max(cell.labels for (w, _), cell in found.items() if w == world) for world, _ in found}
@@ -82,8 +83,7 @@ def prices(found: Found, algorithms: Mapping[str, Any]) -> Figure:
 
 def _squares(found: Found, shown: Any, colours: str, scale: Any, unit: str, caption: str, tick: Any) -> Figure:
     worlds = list(dict.fromkeys(world for world, _ in found))
-    names = list(dict.fromkeys(name for _, name in found))
-    worlds.sort(key=lambda world: [w for w, _ in found].index(world))
+    names = [name for name in ALGORITHMS if any(algorithm == name for _, algorithm in found)]
     values = np.full((len(names), len(worlds)), np.nan)
     figure, (ax,) = report.panels(caption=caption)
     figure.set_size_inches(3.2 + 0.58 * len(worlds), 2.4 + 0.27 * len(names))

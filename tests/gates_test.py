@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, gates, interaction, labels, learners, schedules
+from dagger_jax import controllers, evidence, exact, gates, interaction, labels, learners, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact as exactly
@@ -130,3 +130,32 @@ def test_detectability_is_zero_for_single_steps_and_grows_with_the_chunk():
         assert means[-1] == pytest.approx(wanted, rel=1e-12)
     assert means[0] == 0
     assert (np.diff(means) > 0).all()
+
+
+# ---- refusals ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        (
+            gates.Safe(0.1),
+            "this gate reads the learner's costs: it needs learners.Tabular or learners.Ensemble, got a It",
+        ),
+        (gates.Ensemble(0.1, 0.1), "got a Iterate"),
+        (gates.Novelty(0.2), "reads the learner's weight"),
+    ],
+)
+def test_a_gate_refuses_a_learner_without_its_table(gate, message):
+    problem = gallery.cliff(T)
+    learner = learners.Descent(1.0, 1, 2, 2)
+    with pytest.raises(ValueError, match=message):
+        interaction.run(problem, schedules.dagger(2, T), learner, interaction.exactly(problem), gate=gate)
+
+
+def test_a_controller_and_a_gate_exclude_each_other():
+    problem = gallery.cliff(T)
+    learner = learners.tabular(problem.world, learners.Majority(), True)
+    both = {"gate": gates.Safe(0.1), "controller": controllers.Fixed(1)}
+    with pytest.raises(ValueError, match="give one of them"):
+        interaction.run(problem, schedules.dagger(2, T), learner, interaction.exactly(problem), **both)

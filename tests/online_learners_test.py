@@ -289,3 +289,16 @@ def test_no_algorithms_memory_grows_with_rounds(name):
     assert small == large
     sizes = sum(leaf.size for leaf in jax.tree.leaves(small.memory))
     assert sizes <= 200 if name != "ensemble_dagger" else sizes == 36 + 8 * (36 + 24)
+
+
+def test_a_prior_for_an_online_learner_is_worth_its_labels():
+    """By hand: the policy weighs with the labels of its row, the uniform law with the prior."""
+    plain = learners.Descent(0.5, 1, 2, 3)
+    cautious = learners.Cautious(plain, 2.0)
+    batch = Batch(
+        np.zeros(2, int), np.array([0, 0]), np.array([[0.0, 1.0, 1.0], [0.0, 2.0, 2.0]]), np.array([1.0, 2.0])
+    )
+    memory = cautious.update(None, cautious.init(), batch, 1.0)
+    acts = plain.params(plain.update(None, plain.init(), batch, 1.0))
+    np.testing.assert_allclose(cautious.params(memory)[0, 0], (3 * acts[0, 0] + 2 / 3) / 5, rtol=1e-6)
+    np.testing.assert_allclose(cautious.params(memory)[0, 1], np.full(3, 1 / 3), rtol=1e-6)  # no label there

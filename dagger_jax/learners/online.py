@@ -3,7 +3,7 @@
 They see each round's labels once: with steps of 1 / sqrt(n) their average regret after N rounds falls as 1 / sqrt(N).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,3 +87,40 @@ class PolicyGradient(Node):
     def policy(self, params: Array, world: World) -> Array:
         """As `Tabular.policy`."""
         return params[:, world.observation]
+
+
+class Counted(NamedTuple):
+    """An online learner's memory, and what a table would know besides. L, O as its rows."""
+
+    own: Iterate
+    weight: Array  # [L, O] labels seen, in the unit of label weights
+
+
+class Cautious(Node):
+    """An online learner with a prior worth some labels, spread evenly over the actions: `Smoothed` for policies.
+
+    It needs the labels' weights, which the learner itself does not keep.
+    """
+
+    learner: Any  # Descent or PolicyGradient
+    labels: Array | float
+
+    def init(self, key: Array | None = None) -> Counted:
+        """The learner's beginning, and no label."""
+        own = self.learner.init(key)
+        return Counted(own, jnp.zeros(own.table.shape[:-1]))
+
+    def update(self, key: Array | None, memory: Counted, batch: Batch, keep: Array | float) -> Counted:
+        """The learner's step; the labels are counted."""
+        rows = rows_of(batch, self.learner.steps)
+        counted = jnp.asarray(memory.weight).at[rows].add(batch.weight)
+        return Counted(self.learner.update(key, memory.own, batch, keep), counted)
+
+    def params(self, memory: Counted) -> Array:
+        """Action probabilities of every row, [L, O, A]."""
+        weight, acts = memory.weight[..., None], self.learner.params(memory.own)
+        return (weight * acts + self.labels / acts.shape[-1]) / (weight + self.labels)
+
+    def policy(self, params: Array, world: World) -> Array:
+        """As `Tabular.policy`."""
+        return self.learner.policy(params, world)

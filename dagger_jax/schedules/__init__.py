@@ -129,7 +129,7 @@ def smile(rounds: int, horizon: int, alpha: Array | float) -> Schedule:
       horizon: T.
       alpha: in (0, 1); the theorem's choice is `smile_choice`.
     """
-    left = beta_geometric(rounds, 1.0 - alpha)
+    left = _left(rounds, alpha)
     rate = jnp.minimum(alpha * left / _spent(rounds, alpha), 1.0)  # the newest's share of what is not the expert's
     return table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, rate=rate, keep=0.0)
 
@@ -148,7 +148,7 @@ def searn(rounds: int, horizon: int, beta: Array | float) -> Schedule:
     Labels are the costs-to-go of deviations from h_(n-1), `labels.deviate_acting`. The output is the mixture without
     the expert, `Outcome.acting`.
     """
-    left, rate = beta_geometric(rounds, 1.0 - beta), jnp.minimum(beta / _spent(rounds, beta), 1.0)
+    left, rate = _left(rounds, beta), jnp.minimum(beta / _spent(rounds, beta), 1.0)
     # The label does not read `after`: it says for `evidence.prices` how often the expert acts after a deviation.
     mixed = table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, rate=rate, keep=0.0)
     return mixed._replace(after=mixed.beta)
@@ -241,6 +241,11 @@ def reset(rounds: int, chunk_starts: Array) -> Schedule:
     horizon = chunk_starts.shape[-1]
     back = jnp.asarray(chunk_starts, float).at[..., 0].set(0.0)
     return table(rounds, horizon, join=starts(horizon, horizon), back=back, label_novice=1.0)
+
+
+def _left(rounds: int, share: Array | float) -> Array:
+    """(1 - share)^(n-1), n = 1..N; a power of a rounded 1 - share would be off after thousands of rounds."""
+    return jnp.exp(jnp.arange(rounds) * jnp.log1p(-jnp.asarray(share)))
 
 
 def _spent(rounds: int, share: Array | float) -> Array:
