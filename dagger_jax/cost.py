@@ -144,7 +144,7 @@ def trained(config: Config, tokens: int, chunk: int, way: Way) -> float:
     two_streams  one pass over 2 T tokens that attend to 2 T keys, most of them masked
 
     Raises:
-      ValueError: k is not in 1..T, or does not divide T.
+      ValueError: k is not in 1..T, or does not divide T; another way.
     """
     if not 1 <= chunk <= tokens or tokens % chunk:
         raise ValueError(f"chunk must divide the {tokens} tokens, got {chunk}")
@@ -156,8 +156,10 @@ def trained(config: Config, tokens: int, chunk: int, way: Way) -> float:
             forward = len(ends) * full(config, tokens).flops
         case "reuse":
             forward = full(config, tokens).flops + sum(full(config, chunk, end).flops for end in ends)
-        case _:
+        case "two_streams":
             forward = full(config, 2 * tokens).flops
+        case _:
+            raise ValueError(f"way must be naive, padded, reuse or two_streams, got {way}")
     return TRAINING * forward
 
 

@@ -53,6 +53,7 @@ ORDER = [
     ["tokens.worlds"],
     ["tokens.evidence"],
     ["tokens.training"],
+    ["tokens.scheming"],
     ["tokens"],
     ["cost"],
     ["runtime.files"],

@@ -16,7 +16,7 @@ from experiments import study, zoo, zoo_findings, zoo_training, zoo_worlds
 from experiments.claim.contract import Settings
 from experiments.claim.running import execute
 
-WORLDS = ("chunk_reset", "recoverable_reset_cliff")
+WORLDS = ("chunk_reset", "density_ratio")  # of equal sizes: one block a horizon
 NAMES = ("behavioural_cloning", "dagger", "searn", "stagger", "safe_dagger")
 SMALL = (f"--worlds={','.join(WORLDS)}", f"--algorithms={','.join(NAMES)}", "--horizons=2,4,8", "--demonstrations=16")
 
@@ -63,7 +63,7 @@ def test_families_share_schedules_shapes_and_hold_everybody_once():
 @pytest.mark.parametrize("world", zoo_worlds.PLACES)
 def test_padding_changes_nothing(world):
     """Gap, u, and price of a random policy, with unreachable states added; rounding of sums in another order."""
-    horizon = min(8, zoo_worlds.PLACES[world].longest)
+    horizon = 4
     problem = zoo_worlds.PLACES[world].build(horizon, 16, (0, 0))
     grown = zoo_worlds.padded(problem, zoo_worlds.sizes(world, horizon, 16))
     states, more = problem.world.states, grown.world.states - problem.world.states
@@ -88,9 +88,10 @@ def test_a_world_without_room_is_refused():
 @pytest.mark.parametrize("gated", [False, True])
 def test_trained_together_is_trained_alone_bit_for_bit(gated):
     """Labels, rules and gates chosen by number, in one program, against each row's own program."""
-    names = [name for family in zoo.families(list(ALGORITHMS)) for name in family if len(family) > 2]
-    names = [name for name in names if (ALGORITHMS[name].gate is not None) == gated]
-    assert len(names) > 3
+    names = ["dagger", "searn", "nrpi", "log_loss_cloning", "hedge_dagger", "reweighed_cloning"]
+    if gated:
+        names = ["safe_dagger", "lazy_dagger", "hg_dagger", "thrifty_dagger"]
+    assert any(set(names) <= set(family) for family in zoo.families(list(ALGORITHMS)))
     problems = [gallery.reset_cliff(6, 5, 3, 20, seed, recoverable=True) for seed in range(3)]
     batch, samplers = study.stacked(problems), study.stacked(list(map(rollout.tables, problems)))
     keys, first = jax.random.split(jax.random.key(0), 3), problems[0].world
@@ -133,7 +134,7 @@ def test_points_and_table_hold_everything(directory):
     page = (directory / "report.html").read_text()
     assert "Every algorithm in every world" in page
     assert {path.name for path in directory.glob("*.png")} == {"gaps.png", "exponents.png", "prices.png"}
-    assert len(json.loads((directory / "findings.json").read_text())) >= len(NAMES) + 2
+    assert len(json.loads((directory / "findings.json").read_text())) == len(NAMES) + 1
 
 
 def test_a_broken_bound_and_an_overspent_budget_are_found(directory):

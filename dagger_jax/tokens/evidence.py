@@ -66,9 +66,12 @@ def pairs(expert: Machine, learner: Machine, horizon: int) -> Pairs:
     """The pairs of states that texts come to.
 
     Raises:
-      ValueError: other vocabularies, or too many pairs; sample then.
+      ValueError: other vocabularies, emissions over fewer than T steps, or too many pairs; sample then.
     """
     same_vocabulary(expert, learner)
+    for who in (expert, learner):
+        if 1 < len(who.emission) < horizon:
+            raise ValueError(f"an emission is given for {len(who.emission)} steps, the texts have {horizon} tokens")
     to, on, count = np.asarray(expert.following), np.asarray(learner.following), len(learner.following)
 
     def after(codes: np.ndarray) -> np.ndarray:

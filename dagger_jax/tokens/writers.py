@@ -215,7 +215,9 @@ def fitted(tokens: Array, vocabulary: int, order: int, smoothing: float = 0.5) -
     windows = np.lib.stride_tricks.sliding_window_view(padded, order + 1)
     counts = np.zeros(((vocabulary + 1,) * order) + (vocabulary,))
     np.add.at(counts, tuple(windows.T), 1)
-    return markov((counts + smoothing) / (counts + smoothing).sum(-1, keepdims=True), order)
+    counts += smoothing
+    total = counts.sum(-1, keepdims=True)
+    return markov(np.divide(counts, total, out=np.full_like(counts, 1 / vocabulary), where=total > 0), order)
 
 
 def with_garbage(writer: Machine, recovers: float) -> Machine:

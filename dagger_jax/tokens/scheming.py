@@ -1,0 +1,303 @@
+"""A learner that defects where it believes to be deployed: a likelihood-ratio test behind any writer.
+
+Its evidence is log p - log q of what has been written, p the writer's law, q its own as it writes, defects included
+("had I been deployed, I would have defected by now"); positive values speak for training. Where the evidence is below
+a threshold it is in its defecting mode: with some probability it writes the forbidden token, the last one, which the
+writer never writes. Otherwise it behaves: the inner learner's law without that token.
+
+The mode is a function of the prefix, so between two continuations of one prefix its probability differs by at most
+their total variation: deploy <= train + mean T_j, whatever the rule and its threshold. T_j is that of this learner's
+own law. Source: schedules notes, "the trade-off, made exact".
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dagger_jax import randomness, schedules
+from dagger_jax.controllers import Controller, Seen
+from dagger_jax.detect.ratio import GRID, LARGEST_LAW
+from dagger_jax.tokens import evidence, losses, training, walk
+from dagger_jax.tokens.training import Recipe
+from dagger_jax.tokens.writers import IMPOSSIBLE, Frozen, Machine, Writer, logarithm
+from dagger_jax.types import Array, Node, Schedule
+
+CERTAIN = 1e4  # nats: evidence of one token that only one of both could have written
+
+
+class Belief(NamedTuple):
+    """What the scheming learner carries along a prefix."""
+
+    inner: Any  # the inner learner's state
+    expert: Any  # the writer's
+    evidence: Array  # [] nats for training
+    coming: Array  # [V] what each next token would add
+
+
+class Scheming(Node):
+    """See the module. A writer, so that it walks like any learner."""
+
+    inner: Any  # the honest learner, a writer
+    expert: Any  # the writer that it imitates: it knows its law
+    threshold: Array | float  # nats; it defects below
+    strength: Array | float  # probability of the forbidden token in the defecting mode, in [0, 1)
+    starts: Array  # [T] 1 where evidence begins anew; chunk starts if it knows them, otherwise the first step alone
+
+    @property
+    def vocabulary(self) -> int:
+        return self.inner.vocabulary
+
+    def start(self) -> Belief:
+        """No evidence."""
+        return Belief(self.inner.start(), self.expert.start(), jnp.zeros(()), jnp.zeros(self.vocabulary))
+
+    def feed(self, state: Belief, token: Array, position: Array | int) -> tuple[Belief, Array]:
+        """The belief after the token, and log probabilities [V] of the next."""
+        inner, honest = self.inner.feed(state.inner, token, position)
+        expert, wanted = self.expert.feed(state.expert, token, position)
+        seen = state.evidence + jnp.where(
+            token == self.vocabulary, 0.0, state.coming[jnp.minimum(token, len(wanted) - 1)]
+        )
+        seen = jnp.where(jnp.asarray(self.starts)[position] > 0, 0.0, seen)
+        law, coming = self.moved(seen, honest, wanted)
+        return Belief(inner, expert, seen, coming.astype(state.coming.dtype)), law
+
+    def defects(self, seen: Array) -> Array:
+        """Whether it is in its defecting mode, by its evidence. Elementwise."""
+        return seen < self.threshold - GRID
+
+    def moved(self, seen: Array, honest: Array, wanted: Array) -> tuple[Array, Array]:
+        """Its law and what the next token would add to its evidence, from the log laws [V] of learner and writer."""
+        forbidden = jnp.arange(self.vocabulary) == self.vocabulary - 1
+        honest = jnp.exp(jax.nn.log_softmax(jnp.where(forbidden, IMPOSSIBLE, honest)))
+        share = jnp.where(self.defects(seen), self.strength, 0.0)
+        law = logarithm((1 - share) * jnp.where(forbidden, 0.0, honest) + share * forbidden)
+        return law, jnp.where(forbidden, -CERTAIN, jnp.clip(wanted - law, -CERTAIN, CERTAIN))
+
+
+# ---- exact -------------------------------------------------------------------------------------------------------
+
+
+class Rates(NamedTuple):
+    """Of every step. [T]; from `watch` of every text, [T, B]."""
+
+    train: Any  # probability of the defecting mode at the guide's prefixes, where training looks
+    deploy: Any  # the same at its own
+    distance: Any  # T_j, j the step's offset in its chunk: total variation between both
+
+
+def exactly(schemer: Scheming, row: Schedule) -> Rates:
+    """The exact rates of a scheming machine under chunks, by recursion over (states, evidence, ratio in the chunk).
+
+    Args:
+      schemer: its inner learner and its expert are machines, its numbers concrete.
+      row: columns [T], `join` 0 or 1, `beta` 0.
+
+    Raises:
+      ValueError: coins in `join`, a `beta`, or more than LARGEST_LAW values of the evidence; sample then.
+    """
+    joins, horizon = np.asarray(row.join), len(row.join)
+    if not np.isin(joins, (0, 1)).all() or np.asarray(row.beta).any():
+        raise ValueError("the exact rates need `join` 0 or 1 at every step, and `beta` 0")
+    expert, inner, starts = schemer.expert, schemer.inner, np.asarray(schemer.starts)
+    found = evidence.pairs(expert, inner, horizon)
+    at, seen, since = np.zeros(1, int), np.zeros(1), np.zeros(1)
+    guide, novice = np.ones(1), np.ones(1)
+    rates = []
+    for step in range(horizon):
+        seen = seen * (starts[step] == 0)
+        if joins[step]:
+            guide, since = novice, np.zeros_like(since)
+        at, seen, since, guide, novice = _merged(at, seen, since, guide, novice)
+        if len(at) > LARGEST_LAW:
+            raise ValueError(f"the evidence takes more than {LARGEST_LAW} values after {step} tokens")
+        defects = seen < float(schemer.threshold) - GRID
+        rates.append((guide[defects].sum(), novice[defects].sum(), 0.5 * abs(guide - novice).sum()))
+        p, q = _now(expert, step)[found.expert[at]], _now(inner, step)[found.learner[at]].copy()
+        q[:, -1] = 0
+        q /= q.sum(-1, keepdims=True)
+        share = np.where(defects, float(schemer.strength), 0.0)[:, None]
+        q *= 1 - share
+        q[:, -1:] = share
+        with np.errstate(divide="ignore", invalid="ignore"):
+            coming = np.clip(np.log(p) - np.log(q), -CERTAIN, CERTAIN)
+        coming[:, -1] = -CERTAIN
+        where, token = np.nonzero((guide[:, None] * p > 0) | (novice[:, None] * q > 0))
+        gained = coming[where, token]
+        at = found.following[at][where, token]
+        seen, since = _kept(seen[where] + gained), _kept(since[where] + gained)
+        guide, novice = guide[where] * p[where, token], novice[where] * q[where, token]
+    return Rates(*(np.array(each) for each in zip(*rates, strict=True)))
+
+
+def _now(machine: Machine, step: int) -> np.ndarray:
+    emission = np.asarray(machine.emission, np.float64)
+    return emission[step if len(emission) > 1 else 0]
+
+
+def _kept(values: np.ndarray) -> np.ndarray:
+    """What is certain stays certain."""
+    return np.where(abs(values) > CERTAIN / 2, np.sign(values) * CERTAIN, values)
+
+
+def _merged(at: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Prefixes with the same future as one: columns are evidence, ratio in the chunk, and both probabilities."""
+    seen, since, guide, novice = columns
+    key = np.stack([at, *(np.round(each / GRID).astype(np.int64) for each in (seen, since))])
+    order = np.lexsort(key)
+    key = key[:, order]
+    first = np.flatnonzero(np.r_[True, (key[:, 1:] != key[:, :-1]).any(0)])
+    chosen = order[first]
+    sums = (np.add.reduceat(each[order], first) for each in (guide, novice))
+    return at[chosen], seen[chosen], since[chosen], *sums
+
+
+# ---- sampled -----------------------------------------------------------------------------------------------------
+
+
+class Watched(NamedTuple):
+    """What texts show of a scheming learner, [T, B]; its own view, `Rates`, and the guide's errors."""
+
+    rates: Rates
+    evidence: Array  # [2, T, B] at the (novice's, guide's) prefixes, nats
+    error: Array  # total variation between its law and the writer's at the guide's prefixes
+
+
+@functools.partial(jax.jit, static_argnames=("batch",))
+def watch(schemer: Scheming, text: walk.Text, batch: int = evidence.BLOCK) -> Watched:
+    """Its mode and T_j along both walkers' texts [T, B]: whole laws are read once, in one pass where it can be.
+
+    The distance is |P - Q| / (P + Q) of what each of both wrote since the chunk's start, their mean; its expectation
+    is T_j.
+    """
+
+    def one(text: walk.Text) -> Watched:
+        honest, wanted = (
+            walk.both(who, text.novice, text.guide, text.joined) for who in (schemer.inner, schemer.expert)
+        )
+
+        def beat(carry: tuple[Array, Array], xs: tuple[Array, ...]) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+            seen, since = carry
+            start, join, q, p, tokens = xs
+            seen = jnp.where(join, seen[0], seen)
+            since = jnp.where(join, 0.0, since)
+            seen = jnp.where(start > 0, 0.0, seen)
+            law, coming = jax.vmap(schemer.moved)(seen, q, p)
+            gained = jnp.take_along_axis(coming, tokens[:, None], axis=1)[:, 0]
+            out = schemer.defects(seen), 0.5 * jnp.abs(jnp.tanh(since / 2)).sum(), seen
+            return (seen + gained, since + gained), (*out, losses.total_variation(p[1], law[1]))
+
+        nothing = jnp.zeros(2, honest.dtype)
+        xs = (jnp.asarray(schemer.starts), text.joined, jnp.moveaxis(honest, 0, 1), jnp.moveaxis(wanted, 0, 1))
+        tokens = jnp.stack([text.novice, text.guide], axis=1)
+        modes, distance, seen, error = jax.lax.scan(beat, (nothing, nothing), (*xs, tokens))[1]
+        return Watched(Rates(modes[:, 1], modes[:, 0], distance), seen.T, error)
+
+    by_text = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), text)
+    found = jax.lax.map(one, by_text, batch_size=min(batch, text.novice.shape[1]))
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), found)
+
+
+# ---- training ----------------------------------------------------------------------------------------------------
+
+
+class Mind(NamedTuple):
+    """Everything a run knows between two rounds."""
+
+    params: Any  # of the inner learner
+    optimiser: Any
+    logit: Array  # [] of the defect's strength
+    round: Array  # [] int
+    control: Any  # the controller's state, or None
+    join: Array  # [T] chunk starts of the next round
+
+
+class Round(NamedTuple):
+    """What a round showed."""
+
+    loss: Array  # [] nats a labelled token
+    shown: Array  # [] share of the labelled tokens at which it was in its defecting mode
+    strength: Array  # [] before the round
+    chunk: Array  # [] the longest chunk
+
+
+def begin(recipe: Recipe, params: Any, strength: float, join: Array, controller: Controller | None = None) -> Mind:
+    """A trained learner with a planted defect; a controller writes the chunks of the first round."""
+    control, first = (None, join) if controller is None else controller.init(recipe.config.length)
+    logit = jnp.log(strength) - jnp.log1p(-strength)
+    join = jnp.asarray(first).astype(jnp.float32)
+    return Mind(params, recipe.optimiser.init(params), jnp.asarray(logit), jnp.zeros((), jnp.int32), control, join)
+
+
+def faces(recipe: Recipe, expert: Writer, mind: Mind, threshold: Array | float, known: bool) -> Scheming:
+    """The scheming learner of a run as it is now; `known`: it is told where the chunks start."""
+    starts = mind.join if known else jnp.arange(mind.join.shape[0]) == 0
+    inner = Frozen(recipe.config, mind.params)
+    return Scheming(inner, expert, threshold, jax.nn.sigmoid(mind.logit), jnp.asarray(starts, jnp.float32))
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "known", "rounds"))
+def advance(
+    recipe: Recipe,
+    expert: Writer,
+    mind: Mind,
+    key: randomness.Words,
+    episodes: Array,
+    threshold: Array | float,
+    rate: Array | float,
+    *,
+    known: bool,
+    rounds: int,
+    controller: Any = None,
+) -> tuple[Mind, Round]:
+    """Rounds of chunk training: the writer continues the schemer's prefixes, and its tokens are labels.
+
+    The inner learner is trained on log loss, as in `training`. Of the defect's strength the same loss is
+    -ln(1 - strength) at each labelled token in the defecting mode, so its logit falls by rate x strength x the share of
+    such tokens: plain gradient descent. Training changes what it sees, and nothing else.
+
+    Args:
+      recipe: of the inner learner.
+      expert: the writer.
+      mind: from `begin`.
+      key: of the run.
+      episodes: [B] uint32, indices of a round's texts.
+      threshold: nats, of the scheming learner.
+      rate: of the logit.
+      known: it is told where the chunks start.
+      rounds: how many.
+      controller: writes the next round's chunks from what a round showed.
+    """
+
+    def one_round(mind: Mind, _: None) -> tuple[Mind, Round]:
+        row = schedules.row(schedules.chunked(1, mind.join), 0)
+        schemer = faces(recipe, expert, mind, threshold, known)
+        text = walk.play(expert, schemer, row, randomness.for_round(key, mind.round), episodes)
+        watched = watch(schemer, text)
+
+        def mean_loss(params: Any) -> Array:
+            one = functools.partial(training.step_loss, recipe, params, expert, row=row)
+            return jax.vmap(one, in_axes=1)(text).mean()
+
+        def update(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Array]:
+            loss, gradient = jax.value_and_grad(mean_loss)(carry[0])
+            changes, inner = recipe.optimiser.update(gradient, carry[1], carry[0])
+            return (optax.apply_updates(carry[0], changes), inner), loss
+
+        (params, inner), loss = jax.lax.scan(update, (mind.params, mind.optimiser), None, recipe.updates)
+        shown, control, join = watched.rates.train.mean(), mind.control, mind.join
+        if controller is not None:
+            count = jnp.asarray(episodes.shape[0], jnp.float32)
+            together, wrong = text.together.mean(1), text.wrong.sum(0).mean()
+            seen = Seen(mind.join, watched.error.mean(1), together, wrong, count, expert.vocabulary)
+            control, join = controller.update(control, seen)
+        logit = mind.logit - rate * schemer.strength * shown
+        after = Mind(params, inner, logit, mind.round + 1, control, join.astype(jnp.float32))
+        chunk = schedules.offsets(mind.join).max() + 1
+        return after, Round(loss[0], shown, jnp.asarray(schemer.strength), chunk)
+
+    return jax.lax.scan(one_round, mind, None, rounds)

@@ -1,0 +1,322 @@
+"""Distillation on the learner's own texts and on the writer's, against chunks: GKD over lambda and divergence.
+
+python -m experiments.distillation --out=DIR
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+from matplotlib.figure import Figure
+
+from dagger_jax import randomness
+from dagger_jax.tokens import evidence, training, walk, writers
+from experiments import claim, distillation_figures, distillation_findings
+from experiments import distillation_methods as ways
+from experiments.claim import BadFlag, Claim, Finding, Flag, Measurement, Settings
+
+SWEEP: Mapping[str, Mapping[str, Any]] = {
+    preset: {
+        "worlds": worlds,
+        "corpus": ways.CORPUS,
+        "vocabulary": vocabulary,
+        "order": 2,
+        "concentration": 0.05,
+        "length": length,
+        "width": width,
+        "layers": 1 if preset != "full" else 2,
+        "heads": 2,
+        "dtype": "float32",
+        "rounds": rounds,
+        "batch": batch,
+        "rate": 0.005 if preset != "full" else 0.002,
+        "lambdas": lambdas,
+        "divergences": divergences,
+        "chunks": chunks,
+        "alpha": 0.2,
+        "texts": texts,
+        "judgements": judgements,
+        "timings": 3,
+        "runs": runs,
+    }
+    for preset, worlds, vocabulary, length, width, rounds, batch, lambdas, divergences, chunks, texts, judgements, runs in (
+        ("quick", ("markov",), 6, 16, 16, 120, 32, (0.0, 1.0), ("forward", "reverse"), (1, 4), 128, 3, 4),
+        (
+            "default",
+            ways.WORLDS,
+            *(8, 32, 16, 240, 32),
+            (0.0, 0.5, 1.0),
+            ("forward", "jsd:0.1", "jsd:0.5", "jsd:0.9", "reverse"),
+            (1, 4, 8),
+            *(128, 6, 6),
+        ),
+        (
+            "full",
+            ways.WORLDS,
+            *(32, 128, 64, 4000, 128),
+            (0.0, 0.25, 0.5, 0.75, 1.0),
+            ("forward", "jsd:0.1", "jsd:0.5", "jsd:0.9", "reverse"),
+            (1, 4, 32),
+            *(512, 10, 8),
+        ),
+    )
+}
+
+
+def cells(settings: Settings) -> list[dict[str, Any]]:
+    """A block a world and method; one for the seconds that each method takes, and one for what k = 1 is."""
+    if settings.runs < 2:
+        raise BadFlag("runs", f"{settings.runs} gives no interval; allowed: 2 or more")
+    if max(settings.chunks) >= settings.length:
+        allowed = f"1 to {settings.length - 1} (a chunk of the whole text is supervised fine-tuning, always measured)"
+        raise BadFlag("chunks", f"{max(settings.chunks)} is not below the length {settings.length}; allowed: {allowed}")
+    if settings.rounds % settings.judgements:
+        raise BadFlag("rounds", f"{settings.rounds} is not a multiple of {settings.judgements}, the judgements")
+    own = [round(fraction * settings.batch) for fraction in settings.lambdas]
+    if len(set(own)) < len(own) or any(n == 0 and f > 0 for n, f in zip(own, settings.lambdas, strict=True)):
+        raise BadFlag("lambdas", f"they are not told apart by whole texts of a batch of {settings.batch}")
+    try:
+        ways.config(settings)
+    except ValueError as error:
+        name = "heads" if "heads" in str(error) else "width"
+        raise BadFlag(name, str(error)) from error
+    for world in settings.worlds:
+        try:
+            ways.experts(settings, world)
+        except (ValueError, MemoryError) as error:
+            about = "vocabulary" if str(error).startswith("vocabulary") else "corpus" if world == "text" else "order"
+            about = "order" if "order" in str(error) and "table" in str(error) else about
+            raise BadFlag(about, str(error)) from error
+    names = ways.methods(settings)
+    return [
+        *({"world": world, "method": name, "what": "training"} for world in settings.worlds for name in names),
+        {"world": settings.worlds[0], "method": None, "what": "one token"},
+        {"world": settings.worlds[0], "method": None, "what": "seconds"},
+    ]
+
+
+def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
+    """One block. The seconds are as the machine was; all else is the same bits each time."""
+    experts = ways.experts(settings, cell["world"])
+    match cell["what"]:
+        case "seconds":
+            return _seconds(settings, experts)
+        case "one token":
+            return _one_token(settings, experts)
+    method = ways.methods(settings)[cell["method"]]
+    recipe = ways.recipe(settings, method)
+    begin, train, judge = ways.keys(settings)
+    states = ways.begin(recipe, begin)
+    each = settings.rounds // settings.judgements
+    common = {name: cell[name] for name in ("world", "method", "what")} | _described(settings, method)
+    points = []
+    for n in range(0, settings.rounds + 1, each):
+        seen = jax.device_get(ways.judge(recipe.config, experts, states.params, judge, settings.texts))
+        points += [common | {"round": n} | point for point in _points(settings, method, seen, n)]
+        if n < settings.rounds:
+            states, _ = ways.train(
+                recipe,
+                experts,
+                method.schedule,
+                method.copied,
+                states,
+                train,
+                batch=settings.batch,
+                rounds=each,
+            )
+    written = settings.rounds * settings.batch + (settings.judgements + 1) * settings.texts
+    return Measurement(points, 2 * settings.runs * settings.length * written)
+
+
+def _described(settings: Settings, method: ways.Method) -> dict[str, Any]:
+    return {
+        "algorithm": method.kind.replace(" ", "_"),
+        "learner": "transformer",
+        "horizon": settings.length,
+        "chunk": method.chunk,
+        "kind": method.kind,
+        "labelled": method.labels,
+        "fraction": method.fraction,
+        "handovers": method.handovers,
+        "interpreter": "sampled",
+    }
+
+
+def _points(settings: Settings, method: ways.Method, seen: ways.Judged, n: int) -> list[dict[str, Any]]:
+    """A row a run at the whole length; after the last round a row for every length."""
+    points = []
+    lengths = range(1, settings.length + 1) if n == settings.rounds else (settings.length,)
+    for run in range(settings.runs):
+        excess = evidence.excess(seen.kl[run, 0], seen.kl[run, 1])
+        own, writers_ = (
+            {
+                "kl": np.cumsum(seen.kl[run, who].mean(-1, dtype=float)),
+                "reverse": np.cumsum(seen.reverse[run, who], dtype=float),
+                "variation": np.cumsum(seen.variation[run, who], dtype=float),
+            }
+            for who in (0, 1)
+        )
+        gap = np.cumsum(seen.surprise[run, 0].astype(float) - seen.surprise[run, 1])
+        points += [
+            {"run": run, "length": length, "labels": n * settings.batch * settings.length, "gap": gap[length - 1]}
+            | {f"own_{name}": values[length - 1] for name, values in own.items()}
+            | {f"writers_{name}": values[length - 1] for name, values in writers_.items()}
+            | {"excess": excess.percent[length - 1], "excess_stderr": excess.error[length - 1]}
+            for length in lengths
+        ]
+    return points
+
+
+def _one_token(settings: Settings, experts: writers.Machine) -> Measurement:
+    """Tokens that differ between chunks of one token and labels at the learner's own prefixes, and the losses."""
+    as_chunks = ways.chunks_of_one(settings)
+    names = dict(zip(("asked", "chunks"), as_chunks, strict=True))
+    points, (begin, train, _) = [], ways.keys(settings)
+    for run in range(settings.runs):
+        expert = jax.tree.map(lambda leaf, run=run: leaf[run], experts)
+        key = randomness.words(train[run])
+        found = {}
+        for name, method in names.items():
+            recipe = ways.recipe(settings, method)
+            state = training.begin(recipe, begin[run])
+            _, (text, loss) = training.advance(
+                recipe,
+                expert,
+                method.schedule,
+                state,
+                key,
+                jnp.arange(settings.batch, dtype=jnp.uint32),
+                rounds=1,
+                measure=_text_and_loss,
+            )
+            found[name] = jax.device_get(text), float(loss[0])
+        (asked, first), (chunks, second) = found["asked"], found["chunks"]
+        points.append(
+            {"world": settings.worlds[0], "what": "one token", "run": run, "round": 1, "horizon": settings.length}
+            | {"differing": int((asked.asked != chunks.guide).sum()), "apart": abs(first - second)}
+        )
+    return Measurement(points)
+
+
+def _text_and_loss(moment: training.Moment) -> tuple[walk.Text, Any]:
+    return moment.text, moment.loss
+
+
+def _seconds(settings: Settings, experts: writers.Machine) -> Measurement:
+    """Seconds a round of one run, in a batch of all runs: the median of several blocks, methods in turn."""
+    begin, train, _ = ways.keys(settings)
+    each = settings.rounds // settings.judgements
+    methods = ways.methods(settings)
+    seen: dict[str, list[float]] = {name: [] for name in methods}
+    for turn in range(settings.timings + 1):  # the first may compile
+        for name, method in methods.items():
+            recipe = ways.recipe(settings, method)
+            states = jax.block_until_ready(ways.begin(recipe, begin))
+            started = time.perf_counter()
+            done = ways.train(
+                recipe, experts, method.schedule, method.copied, states, train, batch=settings.batch, rounds=each
+            )
+            jax.block_until_ready(done)
+            if turn:
+                seen[name].append((time.perf_counter() - started) / each / settings.runs)
+    points = [
+        {"method": name, "what": "seconds", "seconds": float(np.median(values))}
+        | _described(settings, methods[name])
+        | {"fastest": min(values), "slowest": max(values)}
+        for name, values in seen.items()
+    ]
+    return Measurement(points)
+
+
+def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
+    """See `distillation_findings`."""
+    return distillation_findings.verdict(settings, table)
+
+
+def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+    """Fitting the writer's texts against writing like it; every method's ratio; accumulation; lambda."""
+    found = distillation_findings.collect(table)
+    return {
+        "ratios": distillation_figures.ratios(found),
+        "plane": distillation_figures.plane(found),
+        "lambda": distillation_figures.over_lambda(found),
+        "accumulated": distillation_figures.accumulated(found),
+    }
+
+
+def _label(text: str) -> str | None:
+    return text if ways.divergence(text) is not None else None
+
+
+CLAIM = Claim(
+    name="distillation",
+    title="Distillation on own texts or on the writer's, against chunks",
+    statement=(
+        "A learner is given the same number of a writer's labels in several ways: tokens of the writer's own texts "
+        "(supervised fine-tuning), chunks of k tokens that continue the learner's prefixes, or its whole law at the "
+        "learner's or its own prefixes (GKD: a share lambda of texts is the learner's, the divergence is chosen), "
+        "at the prefixes of a mixture of both (MiniLLM's roll-in, without its policy gradient), or tokens of a "
+        "reference that it has left (scheduled sampling). One label, a token or a law, is one label a token of text. "
+        "Which learner is nearer to the writer on its own texts, at equal labels and at equal wall time? The "
+        "learner is too small to represent the writer, so that it matters what it is charged for. Markov writers are "
+        "peaked, one wrong token leads to prefixes that they seldom write; text is a smoothed model fitted to a "
+        "corpus, which forgets a wrong token within two. Divergences are computed from both laws at every prefix; "
+        "only prefixes are sampled."
+    ),
+    sweep=SWEEP,
+    cells=cells,
+    measure=measure,
+    verdict=verdict,
+    figures=figures,
+    tables=lambda settings, table: {"methods": distillation_findings.summary(table)},
+    flags=(
+        claim.names("worlds", "Writers to imitate.", ways.WORLDS),
+        claim.names("corpus", "What the world `text` is fitted to.", (ways.CORPUS,), files=".txt", many=False),
+        claim.integers("vocabulary", "Vocabulary V, in tokens.", low=2, high=4096, many=False),
+        claim.integers("order", "Order of the writers, in tokens.", low=0, high=16, many=False),
+        claim.numbers("concentration", "Of the Dirichlet law of Markov writers.", above=0, high=100, many=False),
+        claim.integers("length", "Length T of a text, in tokens.", low=2, high=4096, many=False),
+        claim.integers("width", "The learner's width.", low=1, high=8192, many=False),
+        claim.integers("layers", "The learner's layers.", low=1, high=64, many=False),
+        claim.integers("heads", "The learner's heads; the width is a multiple, by an even number.", low=1, many=False),
+        claim.names("dtype", "The learner's arithmetic.", ("float32", "bfloat16"), many=False),
+        claim.integers("rounds", "Rounds N of training, one gradient step each.", low=1, high=10**6, many=False),
+        claim.integers("batch", "Texts a round.", low=1, high=10**5, many=False),
+        claim.numbers("rate", "Adam's learning rate.", above=0, high=1, many=False),
+        claim.numbers("lambdas", "GKD's shares of texts by the learner.", low=0, high=1),
+        Flag("divergences", "GKD's divergences.", "forward, reverse, jsd:BETA with BETA between 0 and 1", _label),
+        claim.integers("chunks", "Chunk lengths k below T, in tokens.", low=1),
+        claim.numbers("alpha", "The writer's share of MiniLLM's mixture.", low=0, high=1, many=False),
+        claim.integers("texts", "Texts to judge a learner on.", low=2, high=10**6, many=False),
+    ),
+    columns={
+        "method": pa.string(),
+        "what": pa.string(),  # training, seconds, one token
+        "kind": pa.string(),  # supervised, chunks, GKD, mixture, scheduled sampling
+        "labelled": pa.string(),  # sampled tokens, or the divergence between whole laws
+        "fraction": pa.float64(),  # lambda; null where there is none
+        "handovers": pa.float64(),  # a text
+        "labels": pa.int64(),  # of the writer so far, a run: tokens or laws
+        "length": pa.int64(),  # tokens l that the columns below are summed over
+        "own_kl": pa.float64(),  # R(l): KL(writer || learner) at the learner's prefixes, nats
+        "own_reverse": pa.float64(),  # KL(learner || writer) there: of whole texts, by the chain rule
+        "own_variation": pa.float64(),  # total variation there, summed over tokens
+        "writers_kl": pa.float64(),  # l eps(l): KL(writer || learner) at the writer's prefixes, of whole texts
+        "writers_reverse": pa.float64(),
+        "writers_variation": pa.float64(),
+        "excess": pa.float64(),  # ExAccErr(l), per cent
+        "excess_stderr": pa.float64(),
+        "seconds": pa.float64(),  # a round of one run, median; fastest and slowest beside it
+        "fastest": pa.float64(),
+        "slowest": pa.float64(),
+        "differing": pa.int64(),  # tokens asked for in one round that differ between two ways to say k = 1
+        "apart": pa.float64(),  # of their losses, nats
+    },
+)
+
+if __name__ == "__main__":
+    claim.run(CLAIM)

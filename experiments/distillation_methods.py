@@ -1,0 +1,221 @@
+"""Ways to train a small transformer on a writer's labels, and what its texts are then like."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dagger_jax import randomness, schedules
+from dagger_jax.strategies import inverse_sigmoid, linear_decay
+from dagger_jax.tokens import corpus, evidence, losses, training, transformer, walk, writers
+from dagger_jax.types import Array, Schedule
+from experiments.claim import Settings
+
+UNIFORM = 0.02  # share of the uniform law in a Markov writer's: every token is possible, and the reverse KL finite
+WORLDS = ("markov", "text")
+CORPUS = "python"  # the name of the default corpus
+SUPERVISED = "supervised"
+SAMPLED = "sampled tokens"
+
+
+class Method(NamedTuple):
+    """Who writes the prefixes, and how the learner is charged for the writer's labels there."""
+
+    kind: str  # supervised, chunks, GKD, mixture, scheduled sampling
+    labels: str  # SAMPLED, or the name of a divergence between whole laws
+    reads: training.Reads
+    schedule: Schedule
+    handovers: float  # how often the writer is given a prefix to continue, per text
+    fraction: float | None = None  # lambda: of texts that the learner writes
+    chunk: int | None = None  # k, tokens
+    copied: np.ndarray | None = None  # [N] scheduled sampling's share of reference tokens
+
+
+def divergence(name: str) -> training.Loss | None:
+    """forward, reverse, or jsd:BETA; None for anything else."""
+    plain = {"forward": losses.forward_kl, "reverse": losses.reverse_kl}
+    kind, _, beta = name.partition(":")
+    try:
+        return losses.JensenShannon(float(beta)) if kind == "jsd" else plain.get(name)
+    except ValueError:
+        return None
+
+
+def methods(settings: Settings) -> dict[str, Method]:
+    """Supervised fine-tuning, chunks, GKD, MiniLLM's mixture and scheduled sampling, by their names in the report."""
+    rounds, length, batch = settings.rounds, settings.length, settings.batch
+    whole = schedules.behavioural_cloning(1, length)
+    alone = schedules.dagger(1, length, jnp.zeros(1))
+    found = {SUPERVISED: Method("supervised", SAMPLED, "guide", whole, 1, chunk=length)}
+    for k in settings.chunks:
+        if k == 1:
+            found["chunks, k = 1"] = chunks_of_one(settings)[0]
+        else:
+            row = schedules.chunked(1, schedules.starts(length, k))
+            found[f"chunks, k = {k}"] = Method("chunks", SAMPLED, "both", row, -(-length // k), chunk=k)
+    for name in settings.divergences:
+        for fraction in settings.lambdas:
+            if fraction == 0:  # what the learner would write is of no use
+                each = Method("GKD", name, "guide", whole, 1, 0.0)
+            else:
+                own = round(fraction * batch)  # the learner writes the first texts of a round, the writer the others
+                beta = np.broadcast_to(np.arange(batch) >= own, (1, length, batch)).astype(np.float32)
+                share = own / batch
+                mixed = alone._replace(beta=beta)
+                each = Method("GKD", name, "novice", mixed, share * length + 1 - share, fraction)
+            found[f"GKD, {name}, lambda = {fraction:g}"] = each
+    mixture = schedules.dagger(1, length, jnp.full(1, settings.alpha))
+    found[f"mixture, alpha = {settings.alpha:g}"] = Method("mixture", "reverse", "novice", mixture, length)
+    reference = schedules.behavioural_cloning(rounds, length)
+    for name, decay in decays(rounds).items():
+        copied = np.asarray(jax.vmap(decay)(jnp.arange(rounds)), np.float32)
+        found[f"scheduled sampling, {name}"] = Method(
+            "scheduled sampling", SAMPLED, "novice", reference, 1, copied=copied
+        )
+    return found
+
+
+def chunks_of_one(settings: Settings) -> tuple[Method, Method]:
+    """Two ways to say k = 1: labels at the learner's own prefixes, and a chunk at every token."""
+    alone = schedules.dagger(1, settings.length, jnp.zeros(1))
+    row = schedules.chunked(1, schedules.starts(settings.length, 1))
+    return (
+        Method("chunks", SAMPLED, "novice", alone, settings.length, chunk=1),
+        Method("chunks", SAMPLED, "both", row, settings.length, chunk=1),
+    )
+
+
+def decays(rounds: int) -> dict[str, optax.Schedule]:
+    """Scheduled sampling's three (arXiv 1506.03099), from 1 to about 0 over the rounds."""
+    # The inverse sigmoid's slowness is where half of the rounds leave one half: kappa / (kappa + exp(n / kappa)).
+    slowness = max(1.0, _root(rounds / 2))
+    return {
+        "linear": linear_decay(0.0, 1.0, 1.0 / rounds),
+        "exponential": optax.exponential_decay(1.0, rounds, 0.01),
+        "inverse sigmoid": inverse_sigmoid(slowness),
+    }
+
+
+def _root(half: float) -> float:
+    """kappa with kappa log kappa = half."""
+    kappa = np.e + half
+    for _ in range(100):
+        kappa = half / np.log(kappa) * 0.5 + kappa * 0.5
+    return float(kappa)
+
+
+# ---- worlds and learners -----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _read(path: str, vocabulary: int, length: int, order: int) -> writers.Machine:
+    text = corpus.load(None if path == CORPUS else path, "characters", vocabulary, length, order)
+    return writers.fitted(text.tokens, vocabulary, order)
+
+
+def experts(settings: Settings, world: str) -> writers.Machine:
+    """The writers of all runs: Markov writers drawn a run, or the one fitted to the corpus. Leaves [R, ...].
+
+    Raises:
+      ValueError: from `corpus.load` and `writers.fitted`.
+    """
+    if world == "text":
+        each = [_read(settings.corpus, settings.vocabulary, settings.length, settings.order)] * settings.runs
+    else:
+        drawn = [
+            writers.random_markov(settings.vocabulary, settings.order, (settings.seed, run), settings.concentration)
+            for run in range(settings.runs)
+        ]
+        each = [one.replace(emission=(1 - UNIFORM) * one.emission + UNIFORM / one.vocabulary) for one in drawn]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+
+
+def config(settings: Settings) -> transformer.Config:
+    """The learner's sizes; raises ValueError where they do not fit."""
+    return transformer.Config(
+        settings.vocabulary, settings.length, settings.width, settings.layers, settings.heads, settings.dtype
+    )
+
+
+@functools.cache
+def _optimiser(rate: float) -> optax.GradientTransformation:
+    return optax.adam(rate)
+
+
+def recipe(settings: Settings, method: Method) -> training.Recipe:
+    """How a method trains: the same optimiser and one gradient step a round for all."""
+    return training.Recipe(
+        config(settings),
+        _optimiser(settings.rate),
+        loss=divergence(method.labels),
+        reads=method.reads,
+        copied=method.copied is not None,
+    )
+
+
+def keys(settings: Settings) -> tuple[Array, Array, Array]:
+    """Of the runs' beginnings, trainings and judgements, [R] each; the same for all methods."""
+    begin, train, judge = jax.random.split(jax.random.key(settings.seed), 3)
+    return tuple(jax.random.split(key, settings.runs) for key in (begin, train, judge))
+
+
+@functools.partial(jax.jit, static_argnames="recipe")
+def begin(recipe: training.Recipe, keys: Array) -> training.State:
+    """Fresh learners, one a run."""
+    return jax.vmap(functools.partial(training.begin, recipe))(keys)
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "batch", "rounds"))
+def train(
+    recipe: training.Recipe,
+    experts: writers.Machine,
+    schedule: Schedule,
+    copied: Array | None,
+    states: training.State,
+    keys: Array,
+    *,
+    batch: int,
+    rounds: int,
+) -> tuple[training.State, Array]:
+    """The next rounds of every run, and their losses [R, rounds]."""
+    texts = jnp.arange(batch, dtype=jnp.uint32)
+
+    def one(expert: writers.Machine, state: training.State, key: Array) -> Any:
+        words = randomness.words(key)
+        return training.advance(recipe, expert, schedule, state, words, texts, rounds=rounds, copied=copied)
+
+    return jax.vmap(one)(experts, states, keys)
+
+
+class Judged(NamedTuple):
+    """Of the learner's own prefixes and the writer's: axis 2 of leaves [R, 2, T, ...]; nats and probabilities."""
+
+    kl: Array  # [R, 2, T, B] KL(writer || learner)
+    reverse: Array  # [R, 2, T] KL(learner || writer)
+    variation: Array  # [R, 2, T] total variation
+    surprise: Array  # [R, 2, T] the writer's expected -log p of the token that follows: own, the writer's
+
+
+@functools.partial(jax.jit, static_argnames=("config", "texts"))
+def judge(config: transformer.Config, experts: writers.Machine, params: Any, keys: Array, texts: int) -> Judged:
+    """Both laws at every prefix of sampled texts; the same random words for all learners."""
+    row = evidence.alone(config.length)
+
+    def one(expert: writers.Machine, params: Any, key: Array) -> Judged:
+        learner = writers.Frozen(config, params)
+        words = randomness.for_round(randomness.words(key), 0)
+        text = walk.play(expert, learner, row, words, jnp.arange(texts, dtype=jnp.uint32))
+
+        def laws(writer: writers.Writer) -> Array:  # [2, T, B, V]
+            read = functools.partial(walk.both, writer)
+            return jax.vmap(read, in_axes=1, out_axes=2)(text.novice, text.guide, text.joined)
+
+        p, q = laws(expert), laws(learner)
+        surprise = jnp.stack([-(jnp.exp(q[0]) * p[0]).sum(-1), -(jnp.exp(p[1]) * p[1]).sum(-1)])
+        means = (each.mean(-1) for each in (losses.reverse_kl(p, q), losses.total_variation(p, q), surprise))
+        return Judged(losses.forward_kl(p, q), *means)
+
+    return jax.vmap(one)(experts, params, keys)

@@ -1,0 +1,186 @@
+"""What the points of the exposure-bias experiment say."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from scipy import stats
+
+from dagger_jax import growth
+from experiments.chunk_choice import ratio
+from experiments.claim import Finding, Settings
+
+MARGIN = 1.1  # an exponent, or a factor of growth, up to here counts as linear
+TOLERANCE = 1e-6  # relative, of exact equalities
+RESAMPLES = 2000
+THIS, ARORA, THEORY = "this experiment", "Arora et al. 2022", "theory 8, E8.3"
+GARBAGE = {"recovering": 1, "absorbing": None}  # u of worlds with garbage; None: T
+
+
+class Series(NamedTuple):
+    """One way to choose chunks in one world. R replicas: runs, judged exactly, or parts of the fresh texts."""
+
+    kind: str  # fixed, schedule or controller
+    lengths: np.ndarray  # [M] l
+    own: np.ndarray  # [R, M] R(l), nats
+    expert: np.ndarray  # [R, M] l eps(l), nats
+    own_tv: np.ndarray  # [R, M]
+    expert_tv: np.ndarray  # [R, M]
+    gap: np.ndarray  # [R, M] cost of the learner's tokens above the writer's
+    u: float  # mean recoverability
+
+    def excess(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """ExAccErr(l) in percent and its 95% interval, [M] each."""
+        each = [ratio(self.own[:, m], self.expert[:, m], RESAMPLES) for m in range(len(self.lengths))]
+        value, low, high = 100 * (np.array(each).T - 1)
+        return value, low, high
+
+
+Found = Mapping[str, Mapping[str, Mapping[str, Series]]]  # by world, learner and method
+
+
+def found(table: pa.Table) -> Found:
+    """The points by world, learner and method, in their order."""
+    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        rows.setdefault((row["world"], row["learner"], row["method"]), []).append(row)
+    everything: dict[str, dict[str, dict[str, Series]]] = {}
+    for (world, learner, method), own in rows.items():
+        lengths = np.unique([row["length"] for row in own])
+        names = ("own_kl", "expert_kl", "own_tv", "expert_tv", "gap")
+        columns = [np.array([row[name] for row in own], float).reshape(-1, len(lengths)) for name in names]
+        u = float(np.mean([row["recoverability"] for row in own]))
+        series = Series(own[0]["kind"], lengths, *columns, u)
+        everything.setdefault(world, {}).setdefault(learner, {})[method] = series
+    return everything
+
+
+def interval(of: Any, *samples: np.ndarray) -> tuple[float, float, float]:
+    """A statistic of means over replicas [R, ...], all paired, with a 95% bootstrap interval."""
+    draws = np.random.default_rng(0).integers(len(samples[0]), size=(RESAMPLES, len(samples[0])))
+    values = of(*(sample[draws].mean(1) for sample in samples))
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(of(*(sample.mean(0) for sample in samples))), float(low), float(high)
+
+
+def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
+    """Where errors accumulate, what on-policy chunks do about it, what no learner can exceed, and what is news."""
+    everything = found(table)
+    sft = f"k = {settings.length}"
+    findings: list[Finding] = []
+    for world, learners in everything.items():
+        findings += _recoverability(settings, world, next(iter(learners.values()))[sft].u)
+        for learner, methods in learners.items():
+            where = f"{world}, {learner}"
+            if world in GARBAGE:
+                findings += _accumulates(where, world == "absorbing", methods[sft])
+            if "k = 1" in methods and settings.length > 1:
+                findings += _on_policy(where, world, methods["k = 1"], methods[sft])
+            findings += _dynamic(where, methods, sft)
+        if len(learners) == 2:
+            findings += _agreement(world, *learners.values())
+    return findings + _limit(table)
+
+
+def _recoverability(settings: Settings, world: str, u: float) -> list[Finding]:
+    if world not in GARBAGE:
+        text = "for information: u of tokens the writer would change, mean over runs"
+        return [Finding(text, THIS, world, None, u, None, None, True)]
+    expected = GARBAGE[world] or settings.length
+    text = "one token costs u garbage tokens at most: 1 where the writer recovers, T where it never does"
+    holds = abs(u - expected) <= TOLERANCE * expected
+    return [Finding(text, "theory 0.2", world, float(expected), u, None, None, holds)]
+
+
+def _accumulates(where: str, faster: bool, sft: Series) -> list[Finding]:
+    """SFT's R(l) from l = T/8 on, and ExAccErr from T/4 to T."""
+    late = sft.lengths >= sft.lengths[-1] / 8
+    try:
+        fitted = growth.fit(sft.lengths[late], sft.own[:, late])
+        exponent = fitted.exponent, fitted.low, fitted.high
+        law = f" (growth law: {fitted.verdict})"
+    except ValueError as error:
+        exponent, law = (np.nan, np.nan, np.nan), f" ({error})"
+    quarter = int(np.abs(sft.lengths - sft.lengths[-1] / 4).argmin())
+
+    def factor(own: np.ndarray, expert: np.ndarray) -> np.ndarray:
+        return (own[..., -1] / expert[..., -1]) / (own[..., quarter] / expert[..., quarter])
+
+    grows = interval(factor, sft.own, sft.expert)
+    words = "faster than l" if faster else "no faster than l"
+    bound = f"{'above' if faster else 'below'} {MARGIN:g}"
+    rest = f"R(l) / (l eps(l)) at T against T/4 {'grows' if faster else 'does not grow'}: 1 is linear, 4 quadratic"
+    return [
+        Finding(text, source, where, bound, *each, holds=bool(each[1] > MARGIN if faster else each[2] < MARGIN))
+        for text, source, each in (
+            (f"supervised fine-tuning: R(l) grows {words}, exponent of l{law}", THEORY, exponent),
+            (f"supervised fine-tuning: {rest}", ARORA, grows),
+        )
+    ]
+
+
+def _on_policy(where: str, world: str, single: Series, sft: Series) -> list[Finding]:
+    def less(own: np.ndarray, expert: np.ndarray, other: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return 100 * (own[..., -1] / expert[..., -1] - other[..., -1] / others[..., -1])
+
+    each = interval(less, single.own, single.expert, sft.own, sft.expert)
+    text = "ExAccErr(T) of k = 1 less that of supervised fine-tuning, in percentage points"
+    tested = world not in GARBAGE and where.endswith("tabular")
+    findings = [
+        Finding(text, "theory 8, E8.1", where, "below 0", *each, holds=each[2] < 0)
+        if tested
+        else Finding(f"for information: {text}", THIS, where, None, *each, holds=True)
+    ]
+    more = interval(lambda a, b: a[..., -1] / b[..., -1], single.own, sft.own)
+    text = "for information: R(T) of k = 1 relative to that of supervised fine-tuning"
+    findings.append(Finding(text, THIS, where, None, *more, holds=True))
+    if world in GARBAGE:
+        more = interval(lambda a, b: a[..., -1] - b[..., -1], single.gap, sft.gap)
+        means = f"{single.gap[:, -1].mean():.3g} and {sft.gap[:, -1].mean():.3g}"
+        text = f"for information: garbage tokens a text of k = 1 less those of supervised fine-tuning ({means})"
+        findings.append(Finding(text, THIS, where, None, *more, holds=True))
+    return findings
+
+
+def _dynamic(where: str, methods: Mapping[str, Series], sft: str) -> list[Finding]:
+    """The schedule and the controller of least R(T), chosen in hindsight, against the best fixed length."""
+    last = {name: each.own[:, -1] for name, each in methods.items()}
+
+    def best(kind: str) -> str:
+        return min((name for name in methods if methods[name].kind == kind), key=lambda name: last[name].mean())
+
+    fixed = best("fixed")
+    return [
+        Finding(
+            f"for information: R(T) of the best {kind} ({name}) relative to the best fixed length's ({fixed})",
+            *(THIS, where, None, *ratio(last[name], last[fixed], RESAMPLES), True),
+        )
+        for kind in ("schedule", "controller")
+        for name in (best(kind),)
+    ]
+
+
+def _agreement(world: str, first: Mapping[str, Series], second: Mapping[str, Series]) -> list[Finding]:
+    common = [name for name in first if name in second]
+    ranks = [[_last(each[name]) for name in common] for each in (first, second)]
+    if len(common) < 3 or min(np.ptp(values) for values in ranks) == 0:
+        return []
+    text = f"for information: rank correlation of ExAccErr(T), table against transformer, over {len(common)} methods"
+    value = float(np.corrcoef(*(stats.rankdata(values) for values in ranks))[0, 1])
+    return [Finding(text, THIS, world, None, value, None, None, holds=True)]
+
+
+def _last(series: Series) -> float:
+    return series.own[:, -1].mean() / series.expert[:, -1].mean()
+
+
+def _limit(table: pa.Table) -> list[Finding]:
+    """0-1 errors, exact: R(l) is at most the sum over t of what has gone wrong at the writer's prefixes up to t."""
+    rows = [row for row in table.to_pylist() if row["tv_bound"] is not None]
+    if not rows:
+        return []
+    shares = np.array([row["own_tv"] / max(row["tv_bound"], 1e-12) for row in rows])
+    text = "no exact 0-1 error R(l) exceeds sum_{t<=l} sum_{s<=t} eps_s <= l² eps(l): largest share of it"
+    worst = float(shares.max())
+    return [Finding(text, "theory 7.2(0), 8", "all, tabular", "at most 1", worst, None, None, worst <= 1 + TOLERANCE)]
