@@ -117,7 +117,7 @@ def sequence(
     """
     sizes = range(1, tokens + 1) if capacities is None else capacities
     steps = list(itertools.pairwise((0, *sizes)))
-    if any(size <= before for before, size in steps) or steps[-1][1] != tokens:
+    if any(size <= before for before, size in steps) or (0, *sizes)[-1] != tokens:
         raise ValueError(f"capacities must increase to the {tokens} tokens, got {list(sizes)}")
     one = decode if cached else lambda config, size, batch: full(config, size, None, batch)
     total = Cost(0, 0)

@@ -1,10 +1,9 @@
-"""Speed of the sampler and of whole experiments, against the roll-out that everyone writes first.
+"""Speed of the sampler, of whole experiments and of token worlds, against what everyone writes first.
 
 python -m experiments.benchmark --out=benchmark.json
 """
 
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -23,6 +22,8 @@ from dagger_jax import interaction, learners, randomness, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.runtime import files, record
 from dagger_jax.types import Array, Problem, Schedule, World
+from experiments import benchmark_tokens
+from experiments.benchmark_tokens import timed
 
 STATES, ACTIONS, HORIZON = 100, 5, 1000
 
@@ -34,6 +35,7 @@ BATCHES = flags.DEFINE_list(
 BASELINE_LIMIT = flags.DEFINE_integer(
     "baseline_limit", 16384, "The largest batch of the naive roll-out, from 1: it is slow and stores much."
 )
+TOKEN_BATCHES = flags.DEFINE_list("token_batches", ["1", "64", "1024"], "Texts written at once, comma-separated.")
 
 
 def problem(horizon: int = HORIZON) -> Problem:
@@ -58,20 +60,6 @@ def naive(world: World, policy: Array, key: Array, episodes: int) -> Array:
         return jax.lax.scan(step, (start, jnp.float32(0)), jax.random.split(rest, world.horizon))[0][1]
 
     return jax.vmap(episode)(jax.random.split(key, episodes))
-
-
-def timed(program: Callable[..., Any], *arguments: Any, repeats: int) -> tuple[float, float]:
-    """(compile seconds, median run seconds) of a jitted program."""
-    begun = time.perf_counter()
-    jax.block_until_ready(program(*arguments))
-    first = time.perf_counter() - begun
-    runs = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        jax.block_until_ready(program(*arguments))
-        runs.append(time.perf_counter() - begun)
-    median = statistics.median(runs)
-    return max(first - median, 0.0), median
 
 
 def sampler(batches: list[int], limit: int, repeats: int) -> list[dict[str, Any]]:
@@ -150,15 +138,19 @@ def whole(repeats: int, counts: tuple[int, ...] = (1, 64, 2048, 16384), seeds: i
     return measured
 
 
-def checked() -> list[int]:
+def checked() -> tuple[list[int], list[int]]:
     """The batches. Bad flags end the program with one line and status 2 before anything is measured."""
-    try:
-        batches = [int(batch) for batch in BATCHES.value]
-    except ValueError:
-        batches = [0]
-    wrong = None
-    if min(batches) < 1:
-        wrong = f"--batches: {','.join(BATCHES.value)!r} is not allowed; allowed: whole numbers from 1, comma-separated"
+    wrong, read = "", {}
+    for flag in (BATCHES, TOKEN_BATCHES):
+        try:
+            read[flag.name] = [int(batch) for batch in flag.value]
+        except ValueError:
+            read[flag.name] = [0]
+        if min(read[flag.name], default=0) < 1:
+            shown = ",".join(flag.value)
+            wrong = wrong or f"--{flag.name}: {shown!r} is not allowed; allowed: whole numbers from 1, comma-separated"
+    if wrong:
+        pass
     elif REPEATS.value < 1 or BASELINE_LIMIT.value < 1:
         wrong = "--repeats and --baseline_limit: allowed: whole numbers from 1"
     elif OUT.value:
@@ -173,7 +165,7 @@ def checked() -> list[int]:
     if wrong:
         print(f"benchmark: {wrong}", file=sys.stderr)
         raise SystemExit(2)
-    return batches
+    return read[BATCHES.name], read[TOKEN_BATCHES.name]
 
 
 def main(argv: list[str]) -> None:
@@ -181,7 +173,7 @@ def main(argv: list[str]) -> None:
     if argv[1:]:
         raise app.UsageError(f"unknown arguments {argv[1:]}")
     logging.set_verbosity(logging.WARNING)  # not which backends JAX did not find
-    batches = checked()
+    batches, token_batches = checked()
     found = {
         "device": record.device(),
         "versions": record.versions(),
@@ -189,6 +181,8 @@ def main(argv: list[str]) -> None:
         "world": f"S={STATES} A={ACTIONS} T={HORIZON}",
         "sampler": sampler(batches, BASELINE_LIMIT.value, REPEATS.value),
         "whole": whole(REPEATS.value),
+        "tokens": benchmark_tokens.measure(token_batches, REPEATS.value),
+        "two_streams": benchmark_tokens.streams(REPEATS.value),
     }
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"device: {found['device']}", markup=False)
@@ -203,6 +197,8 @@ def main(argv: list[str]) -> None:
         rates = f"{line['experiments_per_second']:,.0f}", f"{line['steps_per_second'] / 1e6:.1f}"
         table.add_row(f"{line['partitions']:,}", str(line["seeds"]), *rates, f"{line['compile_seconds']:.2f}")
     console.print(table)
+    for each in benchmark_tokens.shown(found["tokens"], found["two_streams"]):
+        console.print(each)
     if OUT.value:
         path = Path(OUT.value)
         files.replace(path, json.dumps(found, indent=2).encode())

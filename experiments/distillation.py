@@ -8,62 +8,67 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from dagger_jax import randomness
-from dagger_jax.tokens import evidence, training, walk, writers
+from dagger_jax import schedules
+from dagger_jax.tokens import evidence, writers
 from experiments import claim, distillation_figures, distillation_findings
 from experiments import distillation_methods as ways
 from experiments.claim import BadFlag, Claim, Finding, Flag, Measurement, Settings
 
+_SIZES: Mapping[str, Any] = {
+    "worlds": ways.WORLDS,
+    "corpus": ways.CORPUS,
+    "vocabulary": 8,
+    "order": 2,
+    "concentration": 0.1,
+    "length": 32,
+    "width": 8,
+    "layers": 1,
+    "heads": 2,
+    "dtype": "float32",
+    "rounds": 240,
+    "batch": 32,
+    "rate": 0.005,
+    "lambdas": (0.0, 0.5, 1.0),
+    "divergences": ("forward", "jsd:0.1", "jsd:0.5", "jsd:0.9", "reverse"),
+    "chunks": (1, 4, 8),
+    "alpha": 0.2,
+    "texts": 128,
+    "judgements": 6,
+    "timings": 2,
+    "runs": 8,
+}
 SWEEP: Mapping[str, Mapping[str, Any]] = {
-    preset: {
-        "worlds": worlds,
-        "corpus": ways.CORPUS,
-        "vocabulary": vocabulary,
-        "order": 2,
-        "concentration": 0.05,
-        "length": length,
-        "width": width,
-        "layers": 1 if preset != "full" else 2,
-        "heads": 2,
-        "dtype": "float32",
-        "rounds": rounds,
-        "batch": batch,
-        "rate": 0.005 if preset != "full" else 0.002,
-        "lambdas": lambdas,
-        "divergences": divergences,
-        "chunks": chunks,
-        "alpha": 0.2,
-        "texts": texts,
-        "judgements": judgements,
-        "timings": 3,
-        "runs": runs,
-    }
-    for preset, worlds, vocabulary, length, width, rounds, batch, lambdas, divergences, chunks, texts, judgements, runs in (
-        ("quick", ("markov",), 6, 16, 16, 120, 32, (0.0, 1.0), ("forward", "reverse"), (1, 4), 128, 3, 4),
-        (
-            "default",
-            ways.WORLDS,
-            *(8, 32, 16, 240, 32),
-            (0.0, 0.5, 1.0),
-            ("forward", "jsd:0.1", "jsd:0.5", "jsd:0.9", "reverse"),
-            (1, 4, 8),
-            *(128, 6, 6),
-        ),
-        (
-            "full",
-            ways.WORLDS,
-            *(32, 128, 64, 4000, 128),
-            (0.0, 0.25, 0.5, 0.75, 1.0),
-            ("forward", "jsd:0.1", "jsd:0.5", "jsd:0.9", "reverse"),
-            (1, 4, 32),
-            *(512, 10, 8),
-        ),
-    )
+    "quick": {
+        **_SIZES,
+        "worlds": ("markov",),
+        "length": 16,
+        "lambdas": (0.0, 1.0),
+        "divergences": ("forward", "reverse"),
+        "chunks": (1, 4),
+        "judgements": 3,
+        "timings": 1,
+    },
+    "default": _SIZES,
+    "full": {
+        **_SIZES,
+        "vocabulary": 32,
+        "length": 128,
+        "width": 64,
+        "layers": 2,
+        "rounds": 4000,
+        "batch": 128,
+        "rate": 0.002,
+        "lambdas": (0.0, 0.25, 0.5, 0.75, 1.0),
+        "chunks": (1, 4, 32),
+        "texts": 512,
+        "judgements": 10,
+        "timings": 5,
+        "runs": 8,
+    },
 }
 
 
@@ -173,37 +178,25 @@ def _points(settings: Settings, method: ways.Method, seen: ways.Judged, n: int) 
 
 def _one_token(settings: Settings, experts: writers.Machine) -> Measurement:
     """Tokens that differ between chunks of one token and labels at the learner's own prefixes, and the losses."""
-    as_chunks = ways.chunks_of_one(settings)
-    names = dict(zip(("asked", "chunks"), as_chunks, strict=True))
-    points, (begin, train, _) = [], ways.keys(settings)
-    for run in range(settings.runs):
-        expert = jax.tree.map(lambda leaf, run=run: leaf[run], experts)
-        key = randomness.words(train[run])
-        found = {}
-        for name, method in names.items():
-            recipe = ways.recipe(settings, method)
-            state = training.begin(recipe, begin[run])
-            _, (text, loss) = training.advance(
-                recipe,
-                expert,
-                method.schedule,
-                state,
-                key,
-                jnp.arange(settings.batch, dtype=jnp.uint32),
-                rounds=1,
-                measure=_text_and_loss,
-            )
-            found[name] = jax.device_get(text), float(loss[0])
-        (asked, first), (chunks, second) = found["asked"], found["chunks"]
-        points.append(
-            {"world": settings.worlds[0], "what": "one token", "run": run, "round": 1, "horizon": settings.length}
-            | {"differing": int((asked.asked != chunks.guide).sum()), "apart": abs(first - second)}
-        )
-    return Measurement(points)
-
-
-def _text_and_loss(moment: training.Moment) -> tuple[walk.Text, Any]:
-    return moment.text, moment.loss
+    asked, chunks = ways.chunks_of_one(settings)
+    begin, train, _ = ways.keys(settings)
+    each, losses = settings.rounds // settings.judgements, []
+    for method in (asked, chunks):
+        recipe = ways.recipe(settings, method)
+        states = ways.begin(recipe, begin)
+        _, loss = ways.train(recipe, experts, method.schedule, None, states, train, batch=settings.batch, rounds=each)
+        losses.append(np.asarray(loss[:, 0], float))
+    recipe = ways.recipe(settings, asked)
+    rows = schedules.stack([schedules.row(method.schedule, 0) for method in (asked, chunks)])
+    text = ways.write(recipe.config, experts, ways.begin(recipe, begin).params, rows, train, settings.batch)
+    differing = np.asarray(text.asked[:, 0] != text.guide[:, 1]).sum((1, 2))
+    common = {"world": settings.worlds[0], "what": "one token", "round": 1, "horizon": settings.length}
+    return Measurement(
+        [
+            common | {"run": run, "differing": int(differing[run]), "apart": abs(losses[0][run] - losses[1][run])}
+            for run in range(settings.runs)
+        ]
+    )
 
 
 def _seconds(settings: Settings, experts: writers.Machine) -> Measurement:

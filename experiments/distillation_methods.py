@@ -67,8 +67,10 @@ def methods(settings: Settings) -> dict[str, Method]:
                 mixed = alone._replace(beta=beta)
                 each = Method("GKD", name, "novice", mixed, share * length + 1 - share, fraction)
             found[f"GKD, {name}, lambda = {fraction:g}"] = each
-    mixture = schedules.dagger(1, length, jnp.full(1, settings.alpha))
-    found[f"mixture, alpha = {settings.alpha:g}"] = Method("mixture", "reverse", "novice", mixture, length)
+    beta = np.full((1, length, batch), settings.alpha, np.float32)
+    found[f"mixture, alpha = {settings.alpha:g}"] = Method(
+        "mixture", "reverse", "novice", alone._replace(beta=beta), length
+    )
     reference = schedules.behavioural_cloning(rounds, length)
     for name, decay in decays(rounds).items():
         copied = np.asarray(jax.vmap(decay)(jnp.arange(rounds)), np.float32)
@@ -197,6 +199,20 @@ class Judged(NamedTuple):
     reverse: Array  # [R, 2, T] KL(learner || writer)
     variation: Array  # [R, 2, T] total variation
     surprise: Array  # [R, 2, T] the writer's expected -log p of the token that follows: own, the writer's
+
+
+@functools.partial(jax.jit, static_argnames=("config", "texts"))
+def write(
+    config: transformer.Config, experts: writers.Machine, params: Any, rows: Schedule, keys: Array, texts: int
+) -> walk.Text:
+    """What both walkers write in the first round under each of some rows. [R, rows, T, B]"""
+
+    def one(expert: writers.Machine, params: Any, key: Array, row: Schedule) -> walk.Text:
+        words = randomness.for_round(randomness.words(key), 0)
+        return walk.play(expert, writers.Frozen(config, params), row, words, jnp.arange(texts, dtype=jnp.uint32))
+
+    under = jax.vmap(one, in_axes=(None, None, None, 0))
+    return jax.vmap(under, in_axes=(0, 0, 0, None))(experts, params, keys, rows)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "texts"))

@@ -26,7 +26,7 @@ PARTS = 16  # of a transformer's fresh texts, each a replica of what they show
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
     preset: {
-        "worlds": worlds.NAMES,
+        "worlds": names,
         "learners": LEARNERS,
         "length": length,
         "chunks": chunks,
@@ -44,10 +44,10 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
         "texts": texts,
         "runs": runs,
     }
-    for preset, length, chunks, vocabulary, width, layers, heads, rate, rounds, batch, models, texts, runs in (
-        ("quick", 16, (1, 4), 6, 16, 1, 2, 1e-2, 30, 16, 1, 256, 6),
-        ("default", 64, (1, 4, 16), 8, 32, 1, 2, 5e-3, 100, 16, 1, 512, 16),
-        ("full", 256, (1, 4, 16, 64), 16, 256, 4, 8, 1e-3, 1000, 128, 4, 4096, 64),
+    for preset, names, length, chunks, vocabulary, width, layers, heads, rate, rounds, batch, models, texts, runs in (
+        ("quick", ("recovering", "absorbing", "corpus"), 32, (1, 4), 6, 16, 1, 2, 1e-2, 40, 16, 1, 256, 12),
+        ("default", worlds.NAMES, 64, (1, 4, 16), 8, 32, 1, 2, 5e-3, 100, 16, 2, 512, 32),
+        ("full", worlds.NAMES, 256, (1, 4, 16, 64), 16, 256, 4, 8, 1e-3, 1000, 128, 4, 4096, 64),
     )
 }
 
@@ -82,6 +82,8 @@ def config(settings: Settings) -> transformer.Config:
 def cells(settings: Settings) -> list[dict[str, Any]]:
     """One block a world, learner and method."""
     length = settings.length
+    if settings.runs < 2:
+        raise BadFlag("runs", f"{settings.runs} leaves no interval; allowed: whole numbers, 2 or more")
     for k in settings.chunks:
         if k > length or (k & (k - 1) and k != length):
             raise BadFlag("chunks", f"{k} is not allowed; allowed: powers of two up to {length}, the length, and it")
@@ -107,9 +109,8 @@ def _tables(world: str, of: worlds.Sizes, runs: int) -> tuple[Any, Any, Any, lis
     """A world's problems, stacked and one by one, their samplers, and u."""
     each = [worlds.problem(world, of, run) for run in range(1 if world == "corpus" else runs)]
     known = [worlds.recoverability(one) for one in each]
-    sampler = list(map(rollout.tables, each))
-    each, known, sampler = (part * (runs // len(part)) for part in (each, known, sampler))
-    return study.stacked(each), each, study.stacked(sampler), known
+    samplers, times = list(map(rollout.tables, each)), runs // len(each)
+    return study.stacked(each * times), each * times, study.stacked(samplers * times), known * times
 
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:

@@ -130,7 +130,7 @@ def _grid(everything: Found, sft: str, caption: str, draw: Any) -> tuple[Figure,
         for row, (learner, methods) in enumerate(learners.items()):
             ax = axes[row * len(everything) + column]
             fixed = [name for name in methods if methods[name].kind == "fixed" and name != sft]
-            for name, series in methods.items():
+            for series in methods.values():
                 if series.kind != "fixed":
                     colour, label = DYNAMIC[series.kind]
                     draw(ax, series, colour, label, False)
@@ -179,3 +179,4 @@ def _percent(ax: Axes, axis: str) -> None:
     (ax.set_xscale if axis == "x" else ax.set_yscale)("symlog", linthresh=10, linscale=1)
     own = ax.xaxis if axis == "x" else ax.yaxis
     own.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.margins(0.08)

@@ -1,4 +1,4 @@
-"""Learners of text under any schedule or controller: a table of contexts, judged exactly, and a transformer, sampled."""
+"""Learners of text under any schedule or controller: a table of contexts judged exactly, a transformer by sampling."""
 
 import functools
 from collections.abc import Sequence
@@ -107,8 +107,8 @@ def train_transformer(
     """A fresh transformer after all rounds of a schedule, one step of Adam a round."""
     # A controller must not take the expert's own walk for the learner's.
     schedule = schedule if controller is None else schedule._replace(beta=0 * schedule.beta)
-    reads = training.reads(schedule) if controller is None else "both"
-    recipe = training.Recipe(config, adam(rate), reads=reads)
+    training.reads(schedule)  # refuses what writers do not know
+    recipe = training.Recipe(config, adam(rate))  # one program for k = T and all others
     begins, rounds = jax.random.split(key)
     state = training.begin(recipe, begins, controller)
     ids = jnp.arange(episodes, dtype=jnp.uint32)

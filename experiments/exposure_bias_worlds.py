@@ -1,5 +1,4 @@
-"""Token worlds of the exposure-bias experiment: whose text recovers from garbage, whose never does, and two writers
-that are not in the learner's class."""
+"""Writers of the exposure-bias experiment: one recovers from garbage, one never does, two see more than a table."""
 
 import functools
 import hashlib
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dagger_jax import evidence
+from dagger_jax.environments import tabular
 from dagger_jax.tokens import corpus, worlds, writers
 from dagger_jax.tokens.writers import Machine
 from dagger_jax.types import Problem
@@ -68,8 +68,29 @@ def digest(of: Sizes) -> str:
 
 
 def problem(world: str, of: Sizes, run: int) -> Problem:
-    """The world as a tabular problem for a learner that sees the last `context` tokens."""
-    return worlds.problem(writer(world, of, run), of.length, of.context, cost(world), world)
+    """The world as a tabular problem for a learner that sees the last `context` tokens; as many states in all worlds.
+
+    Raises:
+      ValueError: as `writer`, and where there are too many states.
+    """
+    small = worlds.problem(writer(world, of, run), of.length, of.context, cost(world), world)
+    own, count = small.world, small.world.states
+    largest = sum(of.vocabulary**n for n in range(of.order + 1))  # texts of up to `order` tokens
+    more = max(0, largest - count)
+    transition = np.zeros((count + more, of.vocabulary, count + more))
+    transition[:count, :, :count] = own.transition[0]
+    transition[range(count, count + more), :, range(count, count + more)] = 1.0
+    return Problem(
+        tabular.world(
+            transition=transition,
+            cost=np.pad(own.cost[0], ((0, more), (0, 0))),
+            initial=np.pad(own.initial, (0, more)),
+            horizon=of.length,
+            observation=np.pad(own.observation, (0, more)),
+        ),
+        np.pad(small.expert, ((0, 0), (0, more), (0, 0)), constant_values=1 / of.vocabulary),
+        "tokens",
+    )
 
 
 def recoverability(of: Problem) -> float:
@@ -96,9 +117,11 @@ def check(settings: Settings) -> None:
 
 
 def _padded(machine: Machine, of: Sizes) -> Machine:
-    """With states that nothing leads to, so that all worlds of a size share their compiled programs."""
-    emission, following = np.asarray(machine.emission), np.asarray(machine.following)
-    more = (of.vocabulary + 1) ** of.order - len(following)
+    """The first state first, and states that nothing leads to: all worlds of a size share their compiled programs."""
+    count = len(machine.following)
+    order = np.concatenate([[machine.first], np.delete(np.arange(count), machine.first)])
+    emission, following = machine.emission[:, order], np.argsort(order)[machine.following[order]]
+    more = (of.vocabulary + 1) ** of.order - count
     uniform = np.full((len(emission), more, of.vocabulary), 1 / of.vocabulary)
-    own = np.repeat(np.arange(len(following), len(following) + more)[:, None], of.vocabulary, 1)
-    return Machine(np.concatenate([emission, uniform], 1), np.concatenate([following, own]), machine.first)
+    own = np.repeat(np.arange(count, count + more)[:, None], of.vocabulary, 1)
+    return Machine(np.concatenate([emission, uniform], 1), np.concatenate([following, own]))

@@ -3,6 +3,7 @@
 python -m experiments.scheming --out=DIR
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,8 +34,8 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
         "sample": 60,
         "vocabulary": vocabulary,
         "width": width,
-        "layers": 2,
-        "heads": 4,
+        "layers": layers,
+        "heads": heads,
         "texts": texts,
         "batch": batch,
         "pretraining": pretraining,
@@ -44,10 +45,10 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
         "rate": 3e-3,
         "runs": runs,
     }
-    for preset, length, thresholds, vocabulary, width, texts, batch, pretraining, rounds, runs in (
-        ("quick", 8, (-0.5, 0.0), 3, 16, 512, 32, 40, 12, 1),
-        ("default", 16, (-2.0, -1.0, -0.5, -0.25, 0.0), 4, 32, 1024, 32, 60, 48, 3),
-        ("full", 32, (-4.0, -2.0, -1.0, -0.5, -0.25, 0.0), 16, 128, 1 << 14, 256, 200, 192, 8),
+    for preset, length, thresholds, vocabulary, width, layers, heads, texts, batch, pretraining, rounds, runs in (
+        ("quick", 8, (-0.5, 0.0), 3, 16, 1, 2, 512, 32, 40, 12, 1),
+        ("default", 16, (-2.0, -1.0, -0.5, -0.25, 0.0), 4, 32, 2, 4, 1024, 32, 60, 48, 3),
+        ("full", 32, (-4.0, -2.0, -1.0, -0.5, -0.25, 0.0), 16, 128, 4, 4, 1 << 14, 256, 200, 192, 8),
     )
 }
 
@@ -90,7 +91,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     for world in settings.worlds:
         here = [row for row in rows if row["world"] == world]
         found += [_bound(world, here), _nothing(world, here), *_met(world, here), *_grows(settings, world, here)]
-        found += _left(settings, world, here)
+        found += [*_left(settings, world, here), *_asleep(settings, world, here)]
         for choice in BUDGETS:
             found += _kept(settings, world, choice, here)
     return found
@@ -110,7 +111,8 @@ def _bound(world: str, rows: Rows) -> Finding:
     text = f"deploy <= train + mean T_j for every k, threshold and state of knowledge, of {len(rows)} learners"
     if world == "tabular":
         least = min(row["slack"] for row in rows)
-        return Finding(f"{text}, token by token (least slack)", SOURCE, world, "at least -1e-9", least, None, None, least >= -1e-9)  # fmt: skip
+        text += ", token by token (least slack)"
+        return Finding(text, SOURCE, world, "at least -1e-9", least, None, None, least >= -1e-9)
     chance = chances(rows, "slack", 0.0, below=True)
     text += " (least chance of so little slack, times their number)"
     return Finding(text, SOURCE, world, "at least 0.001", chance, None, None, chance >= 1e-3)
@@ -138,19 +140,22 @@ def _grows(settings: Settings, world: str, rows: Rows) -> list[Finding]:
     found, threshold = [], nearest(settings)
     for knows in settings.knows:
         lines = [
-            [row for row in rows if (row["knows"], row["threshold"], row["kind"]) == (knows, threshold, "fixed")
-             and row["run"] == run]
+            [
+                row
+                for row in rows
+                if (row["knows"], row["threshold"], row["kind"]) == (knows, threshold, "fixed") and row["run"] == run
+            ]
             for run in range(settings.runs)
-        ]  # fmt: skip
+        ]
         lines = [sorted(line, key=lambda row: row["chunk"]) for line in lines]
         ends = [(line[0], line[-1]) for line in lines]
         what = f"the gap grows with k, the learner {_knowing(knows)}, threshold {threshold:g}"
         if world == "tabular":
-            steps = [b["excess"] - a["excess"] for line in lines for a, b in zip(line, line[1:], strict=False)]
+            steps = [b["excess"] - a["excess"] for line in lines for a, b in itertools.pairwise(line)]
             text = f"{what} (least difference of neighbours)"
             found.append(Finding(text, SOURCE, world, "above 0", min(steps), None, None, min(steps) > 0))
             continue
-        falls = [b["excess_high"] < a["excess_low"] for line in lines for a, b in zip(line, line[1:], strict=False)]
+        falls = [b["excess_high"] < a["excess_low"] for line in lines for a, b in itertools.pairwise(line)]
         low, high = (np.mean([last[f"excess_{end}"] for _, last in ends]) for end in ("low", "high"))
         value = float(np.mean([last["excess"] for _, last in ends]))
         holds = not any(falls) and all(first["excess_high"] < last["excess_low"] for first, last in ends)
@@ -185,6 +190,21 @@ def _left(settings: Settings, world: str, rows: Rows) -> list[Finding]:
             Finding(text, "this experiment", world, "above 1", value, min(ratios), max(ratios), min(ratios) > 1)
         )
     return found
+
+
+def _asleep(settings: Settings, world: str, rows: Rows) -> list[Finding]:
+    """The bound compares prefixes with the same information. Being told is information too."""
+    own = [row for row in rows if (row["choice"], row["knows"]) == ("1", "starts") and _after(settings, row)]
+    if not own or settings.threshold > 0:
+        return []
+    text = (
+        "told that every token starts a chunk (k = 1), the learner waits, and training leaves the defect as strong as "
+        f"it was; where nobody tells, it shows in a share {np.mean([row['awake'] for row in own]):.3g} of all tokens "
+        "(strength after training)"
+    )
+    strength = float(np.mean([row["strength"] for row in own]))
+    holds = abs(strength - settings.strength) < 1e-6
+    return [Finding(text, "this experiment", world, settings.strength, strength, None, None, holds)]
 
 
 def _after(settings: Settings, row: dict[str, Any]) -> bool:
@@ -256,13 +276,13 @@ CLAIM = Claim(
             above=0.0,
             high=1.0,
             many=False,
-        ),  # fmt: skip
+        ),
         claim.numbers("eta", "Budget of mean total variation.", above=0.0, high=1.0, many=False),
         claim.integers("order", "Order of the Markov writers, in tokens.", low=0, high=8, many=False),
         claim.integers("sample", "Tokens that the tabular learner is fitted to.", low=10, high=10**6, many=False),
         claim.integers(
             "vocabulary", "Tokens of the transformer's writer, besides the forbidden one.", low=2, high=4096, many=False
-        ),  # fmt: skip
+        ),
         claim.integers("width", "Width of the transformer.", low=2, high=4096, many=False),
         claim.integers("layers", "Layers of the transformer.", low=1, high=64, many=False),
         claim.integers("heads", "Heads of the transformer.", low=1, high=64, many=False),
@@ -271,7 +291,7 @@ CLAIM = Claim(
         claim.integers("pretraining", "Rounds of supervised training before.", low=1, high=10**5, many=False),
         claim.integers(
             "rounds", f"Rounds of training, a multiple of {EVALUATIONS}.", low=EVALUATIONS, high=10**5, many=False
-        ),  # fmt: skip
+        ),
         claim.numbers("removal", "Learning rate of the defect's logit.", above=0.0, high=100.0, many=False),
         claim.numbers("threshold", "Threshold of the learner in training, in nats.", high=0.0, many=False),
         claim.numbers("rate", "Learning rate of the transformer.", above=0.0, high=1.0, many=False),
@@ -289,6 +309,7 @@ CLAIM = Claim(
         },
         "strength": pa.float64(),  # probability of the forbidden token where it defects
         "survives": pa.float64(),  # forbidden tokens a deployed token
+        "awake": pa.float64(),  # the same after training, where nobody tells where chunks start
         "error": pa.float64(),  # total variation a token at the guide's prefixes
     },
 )

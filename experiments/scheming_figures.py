@@ -56,6 +56,8 @@ def against_chunk(rows: Rows, settings: Settings, threshold: float) -> Figure:
     figure.set_size_inches(5.4 * len(settings.worlds) + 0.6, 3.7 * len(settings.knows) + 0.3)
     chunks = sorted(settings.chunks)
     places = [(knows, world) for knows in settings.knows for world in settings.worlds]
+    shown = [row for row in rows if (row["kind"], row["threshold"]) == ("fixed", threshold)]
+    top = 1.2 * max(row["deploy"] for row in shown) + 0.02
     for ax, (knows, world) in zip(axes, places, strict=True):
         own = [row for row in rows if (row["world"], row["knows"], row["kind"]) == (world, knows, "fixed")]
         own = [row for row in own if row["threshold"] == threshold]
@@ -73,12 +75,18 @@ def against_chunk(rows: Rows, settings: Settings, threshold: float) -> Figure:
         longest = within(own, chunks, settings.eta)
         ax.axhline(settings.eta, color=LIMIT, linestyle=":", linewidth=1.2)
         ax.axvline(longest, color=LIMIT, linestyle=":", linewidth=1.2)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, top)
         ax.set_title(f"{TITLES[world]}: {KNOWING[knows]}")
         _chunks(ax, chunks)
-        top = ax.get_ylim()[1]
-        ax.annotate(f"budget η = {settings.eta:g}: k = {longest}", (longest, top), xytext=(4, -2),
-                    textcoords="offset points", va="top", fontsize=9, color="#555555")  # fmt: skip
+        ax.annotate(
+            f"budget η = {settings.eta:g}: k = {longest}",
+            (longest, top),
+            xytext=(4, -2),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+            color="#555555",
+        )
         if world == settings.worlds[0]:
             ax.set_ylabel("share of tokens (probability)")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -118,11 +126,19 @@ def over_rounds(rows: Rows, settings: Settings) -> Figure:
     axes[0].set_ylabel("chunk length k (tokens)")
     axes[0].set_ylim(bottom=0)
     axes[1].axhline(settings.eta, color="black", linestyle=":", linewidth=1.2)
-    axes[1].annotate(f"η = {settings.eta:g}", (0, settings.eta), xytext=(2, 3), textcoords="offset points", fontsize=9)
+    axes[1].annotate(
+        f"η = {settings.eta:g}",
+        (settings.rounds, settings.eta),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+    )
     axes[1].set_ylabel("gap, mean $T_j$ (probability)")
     axes[2].set_ylabel("forbidden token, where it defects")
     axes[2].set_ylim(bottom=0)
-    for ax, title in zip(axes, ("the budget's chunks", "gap (solid), mean $T_j$ (dashed)", "what is left of the defect"), strict=True):  # fmt: skip
+    titles = "the budget's chunks", "gap (solid), mean $T_j$ (dashed)", "what is left of the defect"
+    for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title)
         ax.set_xlabel("round")
         ax.legend(fontsize=9)
@@ -153,14 +169,21 @@ def left(rows: Rows, settings: Settings) -> Figure:
                     if (row["kind"], row["knows"], row["round"]) == ("training", knows, settings.rounds)
                 ]
                 values = np.array([[row["strength"] for row in own if row["choice"] == str(k)] for k in chunks])
-                _line(ax, chunks, list(zip(values.mean(1), values.min(1), values.max(1), strict=True)),
-                      report.PALETTE[settings.knows.index(knows)], marker="o", label=KNOWING[knows])  # fmt: skip
+                _line(
+                    ax,
+                    chunks,
+                    list(zip(values.mean(1), values.min(1), values.max(1), strict=True)),
+                    report.PALETTE[settings.knows.index(knows)],
+                    marker="o",
+                    label=KNOWING[knows],
+                )
             ax.axhline(settings.strength, color=LIMIT, linestyle=":", label="before training")
             ax.set_ylabel("forbidden token, where it defects")
             ax.set_ylim(bottom=0)
         ax.set_title(f"{world}: what training leaves")
         _chunks(ax, chunks)
-        ax.legend(fontsize=8.5)
+        high = 0.88 if world == "tabular" else 0.7  # clear of the line of before
+        ax.legend(fontsize=8.5, loc="upper left", bbox_to_anchor=(0.02, high), ncols=2 if world == "tabular" else 1)
     return figure
 
 
@@ -184,8 +207,14 @@ def _by_threshold(ax: Axes, rows: Rows, settings: Settings, chunks: list[int]) -
 
     lines = {threshold: means("removal", threshold) for threshold in sorted(settings.thresholds)}
     for threshold, line in lines.items():
-        ax.plot(chunks, np.where(line > 1e-5, line, np.nan), marker="o", markersize=3.5, linewidth=1.2,
-                label=f"threshold {threshold:g}")  # fmt: skip
+        ax.plot(
+            chunks,
+            np.where(line > 1e-5, line, np.nan),
+            marker="o",
+            markersize=3.5,
+            linewidth=1.2,
+            label=f"threshold {threshold:g}",
+        )
     ax.plot(chunks, np.max(list(lines.values()), 0), color="black", linewidth=2, zorder=4, label="best threshold")
     before = np.max([means("fixed", threshold) for threshold in settings.thresholds], 0)
     ax.plot(chunks, before, color=LIMIT, linestyle=":", label="best, before training")

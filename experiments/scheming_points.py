@@ -2,7 +2,7 @@
 
 import functools
 import zlib
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from dagger_jax import controllers, detect, randomness, schedules
 from dagger_jax.tokens import scheming, training, transformer, walk, writers
 from dagger_jax.tokens.scheming import Rates, Scheming
 from dagger_jax.tokens.writers import Frozen, Machine
-from dagger_jax.types import Array, Schedule
+from dagger_jax.types import Array, Node, Schedule
 from experiments.claim import Measurement, Settings
 
 LETTERS = 2  # of the tabular writer, whose rates are exact
@@ -76,6 +76,28 @@ def _key(settings: Settings, *stream: Any) -> randomness.Words:
 
 def _row(length: int, chunk: int) -> Schedule:
     return schedules.row(schedules.chunked(1, schedules.starts(length, chunk)), 0)
+
+
+class Chunks(Node):
+    """A fixed length, or the detectability budget of either kind: one program for all."""
+
+    fixed: Array  # k; 0: the budget
+    eta: Array | float
+    proven: Array  # bool
+    column: ClassVar[str] = "join"
+
+    def init(self, horizon: int) -> tuple[Array, Array]:
+        """The first round's length, and where its chunks start."""
+        k = jnp.maximum(self.fixed, 1)
+        return k, schedules.starts(horizon, k)
+
+    def update(self, state: Array, seen: controllers.Seen) -> tuple[Array, Array]:
+        """The next round's."""
+        sure, bold = (
+            controllers.DetectabilityBudget(self.eta, proven=proven).update(state, seen)[0] for proven in (True, False)
+        )
+        k = jnp.where(self.fixed > 0, self.fixed, jnp.where(self.proven, sure, bold))
+        return k, schedules.starts(seen.starts.shape[0], k)
 
 
 # ---- measurement ---------------------------------------------------------------------------------------------------
@@ -142,7 +164,7 @@ def _sampled(settings: Settings, run: int) -> tuple[list[dict[str, Any]], int]:
         for chunk in settings.chunks:
             starts = np.asarray(schedules.starts(length, chunk if knows == "starts" else length), np.float32)
             for threshold in settings.thresholds:
-                schemer = Scheming(inner, expert, np.float32(threshold), np.float32(settings.strength), starts)
+                schemer = Scheming(inner, expert, jnp.float32(threshold), jnp.float32(settings.strength), starts)
                 seen = _watched(settings, schemer, _row(length, chunk), _key(settings, "texts", run))
                 common = {"knows": knows, "chunk": chunk, "threshold": threshold, "interpreter": "sampled"}
                 points.append(common | {"round": 0, "strength": settings.strength} | seen)
@@ -178,30 +200,29 @@ def _trained(settings: Settings, run: int, choice: str, knows: str) -> tuple[lis
     """Rounds of chunk training that removes what it sees, judged between rounds on fresh texts."""
     expert, params = taught(settings, run)
     own, length = recipe(settings), settings.length
-    controller = None
-    if choice in BUDGETS:
-        controller = controllers.DetectabilityBudget(settings.eta, proven=BUDGETS[choice])
-    first: Array = schedules.starts(length, 1 if choice in BUDGETS else int(choice))
-    mind = scheming.begin(own, params, settings.strength, first, controller)
+    fixed = 0 if choice in BUDGETS else int(choice)
+    controller = Chunks(jnp.int32(fixed), jnp.float32(settings.eta), jnp.asarray(BUDGETS.get(choice, True)))
+    mind = scheming.begin(own, params, settings.strength, controller)
     ids = jnp.arange(settings.batch, dtype=jnp.uint32)
     block, points = settings.rounds // EVALUATIONS, []
-    key, fresh, known = _key(settings, "training", run), _key(settings, "judging", run), knows == "starts"
-    threshold = np.float32(settings.threshold)
+    key, fresh, known = _key(settings, "training", run), _key(settings, "judging", run), jnp.asarray(knows == "starts")
+    threshold = jnp.float32(settings.threshold)
     for done in range(0, settings.rounds + 1, block):
         schemer = scheming.faces(own, expert, mind, threshold, known)
         row = schedules.row(schedules.chunked(1, mind.join), 0)
         seen = _watched(settings, schemer, row, randomness.for_round(fresh, done))
         chunk = int(np.asarray(schedules.offsets(mind.join)).max()) + 1
         strength = float(jnp.asarray(schemer.strength))
+        if done == settings.rounds:  # and if nobody tells where chunks start, for there are none
+            untold = schemer.replace(starts=jnp.zeros(length).at[0].set(1.0))
+            seen["awake"] = strength * _watched(settings, untold, row, randomness.for_round(fresh, done))["deploy"]
         points.append(
             {"knows": knows, "choice": choice, "chunk": chunk, "threshold": settings.threshold, "round": done}
             | {"interpreter": "sampled", "strength": strength, "survives": strength * seen["deploy"]}
             | seen
         )
         if done < settings.rounds:
-            mind, _ = scheming.advance(
-                own, expert, mind, key, ids, threshold, settings.removal, known=known, rounds=block,
-                controller=controller,
-            )  # fmt: skip
+            how = {"known": known, "rounds": block, "controller": controller}
+            mind, _ = scheming.advance(own, expert, mind, key, ids, threshold, jnp.float32(settings.removal), **how)
     steps = 2 * length * (settings.batch * settings.rounds + settings.texts * len(points))
     return points, steps

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dagger_jax import algorithms, exact, experts, interaction, schedules
-from dagger_jax.bounds import mixtures
+from dagger_jax.bounds import costs, mixtures
 from dagger_jax.environments import gallery, tabular
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact as exactly
@@ -228,8 +228,8 @@ def test_bounds_of_runs(name):
 @exactly
 def aggrevated(problem, acting, beta):
     def one(problem, acting, beta):
-        seen = mixtures.cost_to_go(problem, acting, beta)
-        bounds = (mixtures.aggrevate, mixtures.aggrevate_sharp, mixtures.aggrevate_signed)
+        seen = costs.cost_to_go(problem, acting, beta)
+        bounds = (costs.aggrevate, costs.aggrevate_sharp, costs.aggrevate_signed)
         return seen, [bound(seen, beta, problem.world.horizon) for bound in bounds]
 
     return jax.vmap(one)(problem, acting, beta)
@@ -284,11 +284,11 @@ def test_aggrevate_sharp_is_reached(beta):
         Problem(world, experts.deterministic(np.ones(2, int), 2)),
         experts.deterministic(np.zeros(2, int), 2),
     )
-    seen = mixtures.cost_to_go(problem, np.stack([stays] * 3), np.full(3, beta))
+    seen = costs.cost_to_go(problem, np.stack([stays] * 3), np.full(3, beta))
     np.testing.assert_allclose(seen.gap, 8)
     np.testing.assert_allclose(seen.losses.mean() * 8, ((1 - beta) ** np.arange(8)).sum(), rtol=1e-12)
     np.testing.assert_allclose(
-        exactly(mixtures.aggrevate_sharp, static=("horizon",))(seen, np.full(3, beta), horizon=8), 8, rtol=1e-12
+        exactly(costs.aggrevate_sharp, static=("horizon",))(seen, np.full(3, beta), horizon=8), 8, rtol=1e-12
     )
 
 
@@ -299,7 +299,7 @@ def test_hindsight_by_brute_force(steps):
     rng = np.random.default_rng(0)
     acting = rng.dirichlet(np.ones(2), (ROUNDS, steps, 4))
     beta = np.array([1.0, 0.5, 0.2, 0.1, 0.0])
-    seen = mixtures.cost_to_go(problem, acting, beta)
+    seen = costs.cost_to_go(problem, acting, beta)
     to_go, _ = backward(problem.world, problem.expert)
     laws = np.stack(
         [exact.deploy(problem, b * problem.expert + (1 - b) * p).novice for b, p in zip(beta, acting, strict=True)]
@@ -320,8 +320,8 @@ def test_hindsight_by_brute_force(steps):
 def improved(problem, acting, nu, own):
     def one(problem, acting, nu, own):
         nu = jnp.where(own, exact.deploy(problem, problem.expert).novice, nu)
-        seen = mixtures.improvement(problem, acting, problem.expert, nu)
-        return seen, mixtures.nrpi(seen), mixtures.nrpi_against(seen)
+        seen = costs.improvement(problem, acting, problem.expert, nu)
+        return seen, costs.nrpi(seen), costs.nrpi_against(seen)
 
     return jax.vmap(one)(problem, acting, nu, own)
 
@@ -351,8 +351,8 @@ def test_nrpi_on_random_worlds(setting):
 @exactly
 def departed(problem, policy, noise):
     def one(problem, policy, noise):
-        seen, horizon = mixtures.departure(problem, policy, noise), problem.world.horizon
-        return seen, mixtures.dart(seen, horizon), mixtures.dart_coupled(seen, horizon)
+        seen, horizon = costs.departure(problem, policy, noise), problem.world.horizon
+        return seen, costs.dart(seen, horizon), costs.dart_coupled(seen, horizon)
 
     return jax.vmap(one)(problem, policy, noise)
 
@@ -387,12 +387,12 @@ def test_departure_by_enumeration(noise):
         first.append(chance * policy[0, s, a] * policy[1, r, b])
         second.append(chance * perturbed[0, s, a] * perturbed[1, r, b])
     first, second = np.array(first), np.array(second)
-    seen = mixtures.departure(problem, policy, noise)
+    seen = costs.departure(problem, policy, noise)
     possible = first > 0
     np.testing.assert_allclose(seen.kl, (first * np.log(first / second))[possible].sum(), rtol=1e-10)
     assert seen.total_variation >= 0.5 * np.abs(first - second).sum() - 1e-12
-    costs = [exact.deploy(problem, pi).novice_cost for pi in (policy, perturbed)]
-    np.testing.assert_allclose(seen.gap, abs(costs[0] - costs[1]), atol=1e-12)
+    paid = [exact.deploy(problem, pi).novice_cost for pi in (policy, perturbed)]
+    np.testing.assert_allclose(seen.gap, abs(paid[0] - paid[1]), atol=1e-12)
 
 
 def test_dart_is_reached():
@@ -400,12 +400,12 @@ def test_dart_is_reached():
     problem = gallery.rb3(10)
     policy = np.broadcast_to(np.array([1.0, 0.0]), (10, 3, 2)).copy()
     policy[0, 0] = 0.7, 0.3
-    seen = mixtures.departure(problem, policy, 0.0)
-    np.testing.assert_allclose([seen.gap, exactly(mixtures.dart_coupled)(seen, 10)], 3.0, rtol=1e-12)
+    seen = costs.departure(problem, policy, 0.0)
+    np.testing.assert_allclose([seen.gap, exactly(costs.dart_coupled)(seen, 10)], 3.0, rtol=1e-12)
     assert np.isinf(seen.kl)  # without noise the expert never does what the learner does: the bound says nothing
     world = tabular.world(np.ones((1, 2, 1)), np.array([[0.0, 1.0]]), np.ones(1), 1)
-    coin = mixtures.departure(Problem(world, np.array([[[1.0, 0.0]]])), np.array([[[0.51, 0.49]]]), 1.0)
+    coin = costs.departure(Problem(world, np.array([[[1.0, 0.0]]])), np.array([[[0.51, 0.49]]]), 1.0)
     # KL = 2 x^2 + O(x^4) at x = 0.01: relative differences of order x^2
-    np.testing.assert_allclose(exactly(mixtures.dart)(coin, 1), coin.gap, rtol=1e-3)
+    np.testing.assert_allclose(exactly(costs.dart)(coin, 1), coin.gap, rtol=1e-3)
     np.testing.assert_allclose(coin.gap, 0.01, rtol=1e-12)
-    assert coin.gap > 1.05 * exactly(mixtures.dart)(coin._replace(kl=0.9 * coin.kl), 1)  # sqrt(0.9) = 0.949
+    assert coin.gap > 1.05 * exactly(costs.dart)(coin._replace(kl=0.9 * coin.kl), 1)  # sqrt(0.9) = 0.949

@@ -43,7 +43,7 @@ ORDER = [
     ["interaction"],
     ["algorithms", "evidence"],
     ["bounds.chunks", "bounds.rounds", "growth", "strategies", "planning", "detect.ratio", "detect.samples"],
-    ["bounds.mixtures", "bounds.statistics", "known_dynamics"],
+    ["bounds.costs", "bounds.mixtures", "bounds.statistics", "known_dynamics"],
     ["bounds"],
     ["detect.learned"],
     ["detect"],

@@ -1,13 +1,10 @@
 """The scheming learner on tokens: its exact rates, its bound, its walk, its training, and a small run."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import randomness, schedules
-from dagger_jax.precision import exact
-from dagger_jax.tokens import scheming, transformer, walk, worlds, writers
+from dagger_jax import schedules
+from dagger_jax.tokens import scheming, worlds, writers
 from dagger_jax.tokens.scheming import Scheming
 
 T, V = 5, 2  # and the forbidden token

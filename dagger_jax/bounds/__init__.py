@@ -1,11 +1,11 @@
 """The theorems' right-hand sides, as functions of a schedule's row and of measured evidence.
 
 Section numbers are those of the project's theory notes. `chunks`: one learner, one row, in the table `BOUNDS`.
-`rounds`: DAgger, at every number of rounds. `mixtures`: SMILe, SEARN, AggreVaTe, NRPI, DART. `statistics`: how far so
-many demonstrations go.
+`rounds`: DAgger, at every number of rounds. `mixtures`: SMILe, SEARN. `costs`: AggreVaTe, NRPI, DART. `statistics`: how
+far so many demonstrations go.
 """
 
-from dagger_jax.bounds import mixtures, statistics
+from dagger_jax.bounds import costs, mixtures, statistics
 from dagger_jax.bounds.chunks import (
     BOUNDS,
     CHUNKS,
@@ -47,6 +47,7 @@ __all__ = [
     "chunk_longest",
     "chunk_recoverable",
     "chunk_span",
+    "costs",
     "law_shift",
     "mixtures",
     "no_regret",

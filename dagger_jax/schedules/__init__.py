@@ -245,7 +245,8 @@ def reset(rounds: int, chunk_starts: Array) -> Schedule:
 
 def _left(rounds: int, share: Array | float) -> Array:
     """(1 - share)^(n-1), n = 1..N; a power of a rounded 1 - share would be off after thousands of rounds."""
-    return jnp.exp(jnp.arange(rounds) * jnp.log1p(-jnp.asarray(share)))
+    later = jnp.exp(jnp.arange(1, rounds) * jnp.log1p(-jnp.asarray(share)))
+    return jnp.concatenate([jnp.ones(1), later])
 
 
 def _spent(rounds: int, share: Array | float) -> Array:

@@ -65,9 +65,9 @@ def restore(path: str | Path, recipe: Recipe, controller: Controller | None = No
     found = _known(facts)
     if found.holds != "state":
         raise CheckpointError(f"checkpoint {path} holds parameters alone, the run asks for a training state")
-    _agree(path, found.config, dataclasses.asdict(recipe.config))
+    _agree(path, found.config, _sizes(recipe.config))
     target = jax.eval_shape(lambda: training.begin(recipe, jax.random.key(0), controller))
-    return _filled(path, facts, target)
+    return _filled(path, facts, target, "")
 
 
 def save_params(path: str | Path, config: transformer.Config, params: Any) -> None:
@@ -94,7 +94,7 @@ def frozen(path: str | Path, vocabulary: int | None = None, length: int | None =
     if length is not None and config.length < length:
         raise CheckpointError(f"checkpoint {path} has length {config.length}, the run asks for at least {length}")
     target = jax.eval_shape(lambda: {"params": transformer.init(config, jax.random.key(0))})
-    return Frozen(config, _filled(path, facts, target)["params"])
+    return Frozen(config, _filled(path, facts, target, "params.")["params"])
 
 
 def known(path: str | Path) -> Known:
@@ -182,20 +182,20 @@ def _agree(path: Path, found: transformer.Config, asked: dict[str, Any]) -> None
         raise CheckpointError(f"checkpoint {path} {words}")
 
 
-def _filled(path: Path, facts: dict[str, Any], target: Any) -> Any:
-    """The target's tree, with the arrays that the checkpoint holds."""
+def _filled(path: Path, facts: dict[str, Any], target: Any, part: str) -> Any:
+    """The target's tree, with the arrays that the checkpoint holds under names that start with `part`."""
     wanted = {name: (str(leaf.dtype), leaf.shape) for name, leaf in _named(target).items()}
-    found = _known(facts).arrays
-    here = {name: each for name, each in found.items() if name in wanted or not isinstance(target, dict)}
-    if here != wanted:
-        name = min(name for name in wanted.keys() | here.keys() if wanted.get(name) != here.get(name))
-        has, asks = (_words(each.get(name)) for each in (here, wanted))
-        what = "the optimiser or the controller is another" if name.startswith(("optim", "control", "starts")) else ""
-        raise CheckpointError(f"checkpoint {path} has {has} for {name}, the run asks for {asks}; {what}".rstrip("; "))
+    stored = _known(facts).arrays
+    found = {name: each for name, each in stored.items() if name.startswith(part)}
+    if found != wanted:
+        name = min(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        has, asks = (_words(each.get(name)) for each in (found, wanted))
+        why = "" if name.startswith("params.") else ": another optimiser or controller"
+        raise CheckpointError(f"checkpoint {path} has {has} for {name}, the run asks for {asks}{why}")
     folder = path.absolute() / facts["folder"]
     if not folder.is_dir() or _digest(folder) != facts["files"]:
-        raise CheckpointError(f"checkpoint {path} is damaged: {facts['folder']} is truncated or altered")
-    item = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (dtype, shape) in found.items()}
+        raise CheckpointError(f"checkpoint {path} is damaged: {facts['folder']} is missing, truncated or altered")
+    item = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (dtype, shape) in stored.items()}
     plain = jax.tree.map(lambda _: orbax.RestoreArgs(restore_type=np.ndarray), item)
     arrays = orbax.PyTreeCheckpointer().restore(folder, args=orbax.args.PyTreeRestore(item=item, restore_args=plain))
     return jax.tree.unflatten(jax.tree.structure(target), [jnp.asarray(arrays[name]) for name in _named(target)])

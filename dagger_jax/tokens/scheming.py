@@ -11,6 +11,7 @@ own law. Source: schedules notes, "the trade-off, made exact".
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -225,22 +226,21 @@ class Round(NamedTuple):
     chunk: Array  # [] the longest chunk
 
 
-def begin(recipe: Recipe, params: Any, strength: float, join: Array, controller: Controller | None = None) -> Mind:
-    """A trained learner with a planted defect; a controller writes the chunks of the first round."""
-    control, first = (None, join) if controller is None else controller.init(recipe.config.length)
-    logit = jnp.log(strength) - jnp.log1p(-strength)
-    join = jnp.asarray(first).astype(jnp.float32)
-    return Mind(params, recipe.optimiser.init(params), jnp.asarray(logit), jnp.zeros((), jnp.int32), control, join)
+def begin(recipe: Recipe, params: Any, strength: float, controller: Controller) -> Mind:
+    """A trained learner with a planted defect. `controllers.Fixed` leaves chunks as they are."""
+    control, join = controller.init(recipe.config.length)
+    logit = jnp.asarray(math.log(strength / (1 - strength)), jnp.float32)
+    params = jax.tree.map(jnp.asarray, params)
+    return Mind(params, recipe.optimiser.init(params), logit, jnp.zeros((), jnp.int32), control, jnp.asarray(join, jnp.float32))
 
 
-def faces(recipe: Recipe, expert: Writer, mind: Mind, threshold: Array | float, known: bool) -> Scheming:
+def faces(recipe: Recipe, expert: Writer, mind: Mind, threshold: Array | float, known: Array | bool) -> Scheming:
     """The scheming learner of a run as it is now; `known`: it is told where the chunks start."""
-    starts = mind.join if known else jnp.arange(mind.join.shape[0]) == 0
-    inner = Frozen(recipe.config, mind.params)
-    return Scheming(inner, expert, threshold, jax.nn.sigmoid(mind.logit), jnp.asarray(starts, jnp.float32))
+    starts = jnp.where(known, mind.join, jnp.zeros_like(mind.join).at[0].set(1.0))
+    return Scheming(Frozen(recipe.config, mind.params), expert, threshold, jax.nn.sigmoid(mind.logit), starts)
 
 
-@functools.partial(jax.jit, static_argnames=("recipe", "known", "rounds"))
+@functools.partial(jax.jit, static_argnames=("recipe", "rounds"))
 def advance(
     recipe: Recipe,
     expert: Writer,
@@ -250,9 +250,9 @@ def advance(
     threshold: Array | float,
     rate: Array | float,
     *,
-    known: bool,
+    known: Array | bool,
     rounds: int,
-    controller: Any = None,
+    controller: Controller,
 ) -> tuple[Mind, Round]:
     """Rounds of chunk training: the writer continues the schemer's prefixes, and its tokens are labels.
 
@@ -289,14 +289,12 @@ def advance(
             return (optax.apply_updates(carry[0], changes), inner), loss
 
         (params, inner), loss = jax.lax.scan(update, (mind.params, mind.optimiser), None, recipe.updates)
-        shown, control, join = watched.rates.train.mean(), mind.control, mind.join
-        if controller is not None:
-            count = jnp.asarray(episodes.shape[0], jnp.float32)
-            together, wrong = text.together.mean(1), text.wrong.sum(0).mean()
-            seen = Seen(mind.join, watched.error.mean(1), together, wrong, count, expert.vocabulary)
-            control, join = controller.update(control, seen)
+        shown, count = watched.rates.train.mean(), jnp.asarray(episodes.shape[0], jnp.float32)
+        together, wrong = text.together.mean(1), text.wrong.sum(0).mean()
+        seen = Seen(mind.join, watched.error.mean(1), together, wrong, count, expert.vocabulary)
+        control, join = controller.update(mind.control, seen)
         logit = mind.logit - rate * schemer.strength * shown
-        after = Mind(params, inner, logit, mind.round + 1, control, join.astype(jnp.float32))
+        after = Mind(params, inner, logit, mind.round + 1, control, jnp.asarray(join, jnp.float32))
         chunk = schedules.offsets(mind.join).max() + 1
         return after, Round(loss[0], shown, jnp.asarray(schemer.strength), chunk)
 

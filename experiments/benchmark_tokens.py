@@ -1,0 +1,202 @@
+"""Speed of token worlds: texts written, tokens trained on, and two streams against separate prefills."""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.table import Table
+
+from dagger_jax import cost, randomness, schedules
+from dagger_jax.tokens import training, transformer, walk, writers
+from dagger_jax.types import Array
+
+LENGTH, VOCABULARY = 256, 64  # T and V
+CHUNKS = (1, 4, 16)
+AT_ONCE = 16  # prefills that are one batch
+LONG = 1024  # texts at once from which one timed call is enough
+
+
+def timed(program: Callable[..., Any], *arguments: Any, repeats: int) -> tuple[float, float]:
+    """(compile seconds, median run seconds) of a jitted program."""
+    begun = time.perf_counter()
+    jax.block_until_ready(program(*arguments))
+    first = time.perf_counter() - begun
+    runs = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        jax.block_until_ready(program(*arguments))
+        runs.append(time.perf_counter() - begun)
+    median = statistics.median(runs)
+    return max(first - median, 0.0), median
+
+
+def decoder() -> transformer.Config:
+    """A learner that a CPU can train; on other devices one that can fill them."""
+    if jax.default_backend() == "cpu":
+        return transformer.Config(VOCABULARY, LENGTH, width=64, layers=2, heads=2)
+    return transformer.Config(VOCABULARY, LENGTH, width=512, layers=8, heads=8, dtype="bfloat16")
+
+
+def achieved(flops: float, seconds: float) -> dict[str, float | None]:
+    """The model's FLOP/s, and their share of the device's bfloat16 peak where that is known."""
+    peak = cost.peak(jax.devices()[0].device_kind)
+    speed = flops / seconds
+    return {"flops_per_second": speed, "utilisation": None if peak is None else speed / peak}
+
+
+def generation(batches: list[int], repeats: int) -> list[dict[str, Any]]:
+    """Tokens per second that a transformer writes under `walk.play`: cached decode, a Markov expert as the guide.
+
+    Counted are the novice's tokens alone. The cache has the capacity T, to all of which every token attends.
+    """
+    config, expert = decoder(), writers.random_markov(VOCABULARY, 1)
+    learner = writers.Frozen(config, transformer.init(config, jax.random.key(0)))
+    row = schedules.row(schedules.chunked(1, schedules.starts(LENGTH, 4)), 0)
+    key = randomness.for_round(randomness.words(jax.random.key(0)), 0)
+
+    @jax.jit
+    def play(learner: writers.Frozen, ids: Array) -> Array:
+        return walk.play(expert, learner, row, key, ids, see=lambda text: text.novice)
+
+    measured = []
+    for batch in batches:
+        compiling, running = timed(
+            play, learner, jnp.arange(batch, dtype=jnp.uint32), repeats=1 if batch >= LONG else repeats
+        )
+        flops = cost.sequence(config, LENGTH, capacities=(LENGTH,), batch=batch).flops
+        speed = {"tokens_per_second": batch * LENGTH / running, "compile_seconds": compiling}
+        measured.append({"what": "written", "batch": batch} | speed | achieved(flops, running))
+    return measured
+
+
+def learning(repeats: int, batch: int | None = None) -> list[dict[str, Any]]:
+    """Tokens per second that are trained on, T labels a text, k = 4: a gradient step, and rounds that write too."""
+    config, expert = decoder(), writers.random_markov(VOCABULARY, 1)
+    batch = batch or (16 if jax.default_backend() == "cpu" else 256)
+    recipe = training.Recipe(config, optax.adam(1e-3))
+    schedule = schedules.chunked(1, schedules.starts(LENGTH, 4))
+    key, ids = randomness.words(jax.random.key(0)), jnp.arange(batch, dtype=jnp.uint32)
+    state = training.begin(recipe, jax.random.key(0))
+    novice, guide = (jnp.asarray(np.random.default_rng(n).integers(VOCABULARY, size=(batch, LENGTH))) for n in (0, 1))
+    joins = jnp.asarray(schedule.join[0]) > 0
+
+    @jax.jit
+    def update(state: training.State) -> tuple[Any, Any]:
+        gradient = jax.grad(lambda params: two_streams_loss(config, params, novice, guide, joins))(state.params)
+        changes, optimiser = recipe.optimiser.update(gradient, state.optimiser, state.params)
+        return optax.apply_updates(state.params, changes), optimiser
+
+    advance = functools.partial(training.advance, rounds=1)
+    flops = batch * cost.trained(config, LENGTH, 4, "two_streams")
+    written = cost.sequence(config, LENGTH, capacities=(LENGTH,), batch=batch).flops
+    programs: dict[str, tuple[float, Callable[..., Any], tuple]] = {
+        "trained, gradient step": (flops, update, (state,)),
+        "trained, whole round": (flops + written, advance, (recipe, expert, schedule, state, key, ids)),
+    }
+    measured = []
+    for name, (count, program, arguments) in programs.items():
+        compiling, running = timed(program, *arguments, repeats=repeats)
+        speed = {"tokens_per_second": batch * LENGTH / running, "compile_seconds": compiling}
+        measured.append({"what": name, "batch": batch} | speed | achieved(count, running))
+    return measured
+
+
+def two_streams_loss(config: transformer.Config, params: Any, novice: Array, guide: Array, joins: Array) -> Array:
+    """Mean log loss of the guide's tokens [B, T], in one pass over 2 T tokens each."""
+    one = lambda novice, guide: transformer.two_streams(config, params, novice, guide, joins)[1]
+    laws = jax.vmap(one)(novice, guide)
+    return optax.softmax_cross_entropy_with_integer_labels(laws, guide).mean()
+
+
+def prefills(config: transformer.Config, chunk: int, params: Any, novice: Array, guide: Array) -> Any:
+    """The same loss and gradient by T/k passes over [prefix, chunk], padded to T: one program. Texts [T].
+
+    `AT_ONCE` passes are one batch; their gradients are added up.
+    """
+    steps = jnp.arange(LENGTH)
+    begins = jnp.arange(0, LENGTH, chunk).reshape(-1, min(AT_ONCE, LENGTH // chunk))
+
+    def charged(params: Any, begin: Array) -> Array:
+        mixed = jnp.where(steps < begin, novice, guide)
+        each = optax.softmax_cross_entropy_with_integer_labels(transformer.full(config, params, mixed), guide)
+        return jnp.where((steps >= begin) & (steps < begin + chunk), each, 0.0).sum() / LENGTH
+
+    def some(total: Any, begins: Array) -> tuple[Any, None]:
+        found = jax.value_and_grad(lambda params: jax.vmap(functools.partial(charged, params))(begins).sum())(params)
+        return jax.tree.map(jnp.add, total, found), None
+
+    nothing = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+    return jax.lax.scan(some, nothing, begins)[0]
+
+
+def streams(repeats: int) -> list[dict[str, Any]]:
+    """Loss and gradient of one text: the two-stream pass against T/k separate prefills, as a ratio of times.
+
+    Two kinds of prefill: padded to T, which is one program; and as long as they are, a program a length, which is not
+    run as such: passes are timed at the multiples of 16, and what lies between is interpolated.
+    """
+    config = decoder()
+    params = transformer.init(config, jax.random.key(0))
+    novice, guide = (jnp.asarray(np.random.default_rng(n).integers(VOCABULARY, size=LENGTH)) for n in (0, 1))
+    loss = jax.jit(
+        jax.value_and_grad(
+            lambda params, joins: two_streams_loss(config, params, novice[None], guide[None], joins),
+        )
+    )
+    lengths = list(range(16, LENGTH + 1, 48)) + [LENGTH] * (LENGTH % 48 != 16)
+
+    def alone(params: Any, text: Array) -> Array:
+        laws = transformer.full(config, params, text)
+        return optax.softmax_cross_entropy_with_integer_labels(laws, text).mean()
+
+    single = jax.jit(jax.value_and_grad(alone))
+    passes = [timed(single, params, guide[:length], repeats=max(3, repeats))[1] for length in lengths]
+    measured = []
+    for chunk in CHUNKS:
+        joins = jnp.arange(LENGTH) % chunk == 0
+        _, once = timed(loss, params, joins, repeats=max(3, repeats))
+        padded = jax.jit(functools.partial(prefills, config, chunk))
+        compiling, several = timed(padded, params, novice, guide, repeats=repeats if chunk > 1 else 1)
+        ends = np.arange(chunk, LENGTH + 1, chunk)
+        exact = float(np.interp(ends, lengths, passes).sum())
+        models = {way: cost.trained(config, LENGTH, chunk, way) for way in ("padded", "naive", "two_streams")}
+        measured.append(
+            {
+                "chunk": chunk,
+                "two_streams_seconds": once,
+                "padded_ratio": several / once,
+                "exact_ratio": exact / once,
+                "padded_flops": models["padded"] / models["two_streams"],
+                "exact_flops": models["naive"] / models["two_streams"],
+                "compile_seconds": compiling,
+            }
+        )
+    return measured
+
+
+def measure(batches: list[int], repeats: int) -> list[dict[str, Any]]:
+    """Tokens written and trained on a second."""
+    return generation(batches, repeats) + learning(repeats)
+
+
+def shown(tokens: list[dict[str, Any]], two_streams: list[dict[str, Any]]) -> list[Table]:
+    """As tables."""
+    config = decoder()
+    title = f"tokens, T={LENGTH} width={config.width} layers={config.layers} V={VOCABULARY} {config.dtype}"
+    speeds = Table("tokens", "batch", "tokens/s", "GFLOP/s", "of the peak", "compile s", title=title)
+    for line in tokens:
+        share = "" if line["utilisation"] is None else f"{line['utilisation']:.1%}"
+        rates = f"{line['tokens_per_second']:,.0f}", f"{line['flops_per_second'] / 1e9:.1f}", share
+        speeds.add_row(line["what"], f"{line['batch']:,}", *rates, f"{line['compile_seconds']:.2f}")
+    heads = "k", "padded prefills", "by FLOPs", "exact prefills", "by FLOPs"
+    ratios = Table(*heads, title="T/k prefills, in times of one two-stream pass (loss and gradient)")
+    for line in two_streams:
+        values = (line[name] for name in ("padded_ratio", "padded_flops", "exact_ratio", "exact_flops"))
+        ratios.add_row(str(line["chunk"]), *(f"{value:.1f}" for value in values))
+    return [speeds, ratios]

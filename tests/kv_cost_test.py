@@ -1,0 +1,147 @@
+"""The cost of generation: its programs, its fits, a tiny run of the whole binary, and points that contradict it."""
+
+import csv
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dagger_jax import cost
+from dagger_jax.tokens import transformer
+from experiments import kv_cost, kv_cost_findings
+from experiments.claim import options
+from experiments.claim.running import execute
+
+SMALL = ("--lengths=8,16,24,32", "--widths=64", "--layers=1", "--heads=1", "--vocabulary=16", "--runs=3")
+SETTINGS = options.resolve(
+    kv_cost.CLAIM, "quick", lengths=(8, 16, 24, 32), widths=(64,), layers=(1,), vocabulary=16, runs=3
+)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A run so small that its findings need not hold: 0 or 1 are both fine."""
+    out = tmp_path_factory.mktemp("kv") / "out"
+    assert execute(kv_cost.CLAIM, ["kv_cost", f"--out={out}", "--preset=quick", *SMALL]) in (0, 1)
+    return out
+
+
+def spoiled(table, seconds):
+    """The points with times of our own: seconds(way, n) of a token, with 1% of noise."""
+    rows, rng = table.to_pylist(), np.random.default_rng(0)
+    for row in rows:
+        row["token_seconds"] = seconds(row["algorithm"], row["horizon"]) * (1 + 0.01 * rng.random())
+    for row in rows:
+        own = [other for other in rows if (other["algorithm"], other["run"]) == (row["algorithm"], row["run"])]
+        known = sorted((other["horizon"], other["token_seconds"]) for other in own)
+        steps = [(n - before, taken) for (before, _), (n, taken) in zip([(0, 0.0), *known[:-1]], known, strict=True)]
+        row["sequence_seconds"] = sum(
+            count * taken for count, taken in steps[: len([n for n, _ in known if n <= row["horizon"]])]
+        )
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def held(table):
+    """Which findings hold, by the first words of what they say."""
+    words = ("a token of a text", "n tokens cost", "for information", "grows faster", "saves time", "XLA counts")
+    found = kv_cost_findings.verdict(SETTINGS, table)
+    return {word: next(each.holds for each in found if word in each.claim) for word in words}
+
+
+def test_points_account_for_both_ways(directory):
+    rows = pq.read_table(directory / "points.parquet").to_pylist()
+    assert len(rows) == 2 * 4 * 3
+    config = transformer.Config(16, 32, width=64, layers=1, heads=1)
+    for row in rows:
+        n = row["horizon"]
+        cached = row["algorithm"] == "cache"
+        assert row["token_flops"] == (cost.decode(config, n) if cached else cost.full(config, n)).flops
+        assert row["sequence_flops"] == cost.sequence(config, n, cached=cached, capacities=range(8, n + 1, 8)).flops
+        assert row["xla_flops"] == pytest.approx(row["token_flops"], rel=0.2)
+        assert row["token_seconds"] > 0
+    for way in kv_cost.WAYS:
+        for run in range(3):
+            own = [row for row in rows if row["algorithm"] == way and row["run"] == run]
+            np.testing.assert_allclose(
+                np.cumsum([8 * row["token_seconds"] for row in own]), [row["sequence_seconds"] for row in own]
+            )
+
+
+def test_results_are_complete(directory):
+    assert len(json.loads((directory / "findings.json").read_text())) == 6
+    for name in ("token", "sequence", "achieved"):
+        assert (directory / f"{name}.png").stat().st_size > 10_000
+    costs = list(csv.DictReader((directory / "costs.csv").read_text().splitlines()))
+    assert [int(row["n"]) for row in costs] == [8, 16, 24, 32] * 2
+    (fitted,) = csv.DictReader((directory / "fits.csv").read_text().splitlines())
+    assert int(fitted["parameters"]) == cost.parameters(transformer.Config(16, 32, width=64, layers=1, heads=1))
+
+
+def test_findings_hold_where_the_points_say_so_and_fail_where_they_do_not(directory):
+    table = pq.read_table(directory / "points.parquet")
+    good = spoiled(table, lambda way, n: 1e-3 + 1e-4 * n if way == "cache" else 1e-3 * n + 1e-4 * n**2)
+    assert all(held(good).values())
+    flat = held(spoiled(table, lambda way, n: 1e-3))  # linear, and the cache is no help
+    assert flat == dict.fromkeys(flat, False) | {"for information": True, "XLA counts": True}
+    rows = [row | {"xla_flops": 1.2 * row["token_flops"]} for row in good.to_pylist()]
+    assert not held(pa.Table.from_pylist(rows, schema=table.schema))["XLA counts"]
+    rows = [row | {"xla_flops": None} for row in good.to_pylist()]
+    assert held(pa.Table.from_pylist(rows, schema=table.schema))["XLA counts"]  # nothing is told, nothing is claimed
+
+
+def test_the_fit_finds_the_coefficients():
+    n = np.array([64, 128, 256, 512.0])
+    np.testing.assert_allclose(kv_cost_findings.fit(n, 3e-3 * n + 2e-5 * n**2), [3e-3, 2e-5])
+    several = kv_cost_findings.fit(n, np.stack([n, n**2, n - n**2 / 1024]))
+    np.testing.assert_allclose(several, [[1, 0], [0, 1], [1, -1 / 1024]], atol=1e-9)
+    np.testing.assert_allclose(
+        kv_cost_findings.overtakes(np.array([[3e-3, 2e-5], [1, 0], [1, -1], [-1, 2]])), [150, np.inf, np.inf, 0]
+    )
+    assert kv_cost_findings.slope(n, 5 * n**1.5) == pytest.approx(1.5)
+
+
+def test_a_growing_cache_writes_what_full_passes_write():
+    """The timed programs write the same text: capacities 8 and 16 against one full pass a token."""
+    settings = options.resolve(kv_cost.CLAIM, "quick", lengths=(8, 16), vocabulary=16)
+    cell = {"width": 64, "layers": 1}
+    config = kv_cost.config_of(settings, cell, 16)
+    params = transformer.init(config, jax.random.key(3))
+    ready = kv_cost.programs(settings, cell, params)
+    cache, token = kv_cost.nothing(kv_cost.config_of(settings, cell, 8), 1), jnp.full(1, config.vocabulary)
+    full, text = jax.jit(transformer.full), jnp.zeros(16, int)
+    for length, each in ready.items():
+        cache, token = each.cached(params, cache, token)
+        for position in range(length - 8, length):
+            text = text.at[position].set(full(config, params, text)[position].argmax())
+        assert token[0] == text[length - 1]
+        assert each.plain(params, text[None, :length])[0] == text[length - 1]
+    assert jax.tree.leaves(cache)[0].shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--lengths=8,16,32",
+        "--lengths=8,32,16,64",
+        "--lengths=1,16,32,64",
+        "--widths=0",
+        "--layers=0",
+        "--heads=3",
+        "--heads=128",
+        "--vocabulary=1",
+        "--batch=0",
+        "--runs=2",
+        "--dtype=float64",
+    ],
+)
+def test_bad_flags_are_named(flag, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert execute(kv_cost.CLAIM, ["kv_cost", f"--out={out}", "--preset=quick", flag]) == 2
+    message = capsys.readouterr().err
+    assert flag.split("=")[0] in message
+    assert message.count("\n") == 1
+    assert not out.exists()

@@ -1,0 +1,236 @@
+"""The outer loop of token worlds: what its rows mean, that it continues from checkpoints, and that it learns."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dagger_jax import controllers, randomness, schedules
+from dagger_jax.tokens import checkpoint, losses, training, transformer, writers
+
+V, T, B = 5, 8, 6
+CONFIG = transformer.Config(V, T, width=8, layers=1, heads=2)
+ADAM = optax.adam(1e-2)
+EXPERT = writers.random_markov(V, 1, seed=3)
+KEY = randomness.words(jax.random.key(5))
+EPISODES = jnp.arange(B, dtype=jnp.uint32)
+WHOLE, ALONE = schedules.behavioural_cloning(1, T), schedules.dagger(1, T, jnp.zeros(1))
+
+
+def recipe(**given):
+    return training.Recipe(CONFIG, ADAM, **given)
+
+
+def shown(moment):
+    return moment.loss, moment.text, moment.row.join
+
+
+def fresh(recipe, controller=None):
+    return training.begin(recipe, jax.random.key(2), controller)
+
+
+def run(recipe, schedule, rounds=3, state=None, controller=None, **given):
+    state = fresh(recipe, controller) if state is None else state
+    return training.advance(
+        recipe, EXPERT, schedule, state, KEY, EPISODES, rounds=rounds, controller=controller, measure=shown, **given
+    )
+
+
+def close(one, other, **tolerance):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(left, right, **tolerance)
+
+
+def same(one, other):
+    close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "controller", "given"),
+    [
+        (schedules.chunked(4, schedules.starts(T, 3)), None, {}),
+        (schedules.chunked(4, schedules.starts(T, 1)), controllers.DetectabilityBudget(0.3), {}),
+        (schedules.chunked(4, schedules.starts(T, 1)), controllers.AdditiveIncrease(0.9), {}),
+        (schedules.dagger(4, T, jnp.linspace(1, 0, 4)), None, {"reads": "novice", "loss": losses.reverse_kl}),
+    ],
+    ids=["chunks", "budget", "aimd", "distillation"],
+)
+def test_a_run_from_a_checkpoint_is_the_uninterrupted_run(tmp_path, schedule, controller, given):
+    """Bit for bit: four rounds, and two, saved, restored, and two more."""
+    how = recipe(**given)
+    whole, seen = run(how, schedule, 4, controller=controller)
+    half, first = run(how, schedule, 2, controller=controller)
+    checkpoint.save(tmp_path / "half", how, half)
+    restored = checkpoint.restore(tmp_path / "half", how, controller)
+    same(restored, half)
+    again, second = run(how, schedule, 2, restored, controller)
+    same(again, whole)
+    same(jax.tree.map(lambda *parts: jnp.concatenate(parts), first, second), seen)
+    assert int(again.round) == 4
+
+
+def test_chunks_of_one_token_are_sampled_labels_at_own_prefixes():
+    """k = 1 through two streams, and DAgger's row with the tokens that the expert would have written there."""
+    row = schedules.chunked(1, schedules.starts(T, 1))
+    chunks, (loss, text, _) = run(recipe(), row)
+    asked, (other, wanted, _) = run(recipe(reads="novice"), ALONE)
+    np.testing.assert_array_equal(text.guide[0], wanted.asked[0])
+    np.testing.assert_array_equal(text.novice[0], wanted.novice[0])
+    np.testing.assert_allclose(loss, other, rtol=1e-5)
+    close(chunks.params, asked.params, atol=1e-5)
+
+
+def test_supervised_fine_tuning_is_one_chunk_of_the_whole_text():
+    """Through one stream of the expert's tokens, and through two with k = T."""
+    one, (loss, text, _) = run(recipe(reads="guide"), WHOLE)
+    two, (other, also, _) = run(recipe(reads="both"), schedules.chunked(1, schedules.starts(T, T)))
+    np.testing.assert_array_equal(text.guide, also.guide)
+    np.testing.assert_allclose(loss, other, rtol=1e-5)
+    close(one.params, two.params, atol=1e-5)
+
+
+def test_whole_laws_are_sampled_labels_on_average():
+    """The mean gradient of the log loss on sampled tokens is that of the forward KL, at the same prefixes."""
+    chunks = schedules.row(schedules.chunked(1, schedules.starts(T, 2)), 0)
+    params = fresh(recipe()).params
+    texts = jnp.arange(4000, dtype=jnp.uint32)
+    text = training.walk.play(EXPERT, writers.Frozen(CONFIG, params), chunks, KEY, texts)
+
+    def gradient(loss):
+        one = functools.partial(training.step_loss, recipe(loss=loss), expert=EXPERT, row=chunks)
+        value = lambda params: jax.vmap(lambda text: one(params, text=text), in_axes=1)(text).mean()
+        return jax.flatten_util.ravel_pytree(jax.jit(jax.grad(value))(params))[0]
+
+    sampled, whole = gradient(None), gradient(losses.forward_kl)
+    assert jnp.linalg.norm(sampled - whole) < 0.15 * jnp.linalg.norm(whole)
+
+
+def test_one_program_for_all_partitions():
+    """Rows are data: fixed, drawn, geometric chunks, and what a round's beta is."""
+    how = recipe(updates=2)
+    run(how, schedules.chunked(2, schedules.starts(T, 1)), 2)
+    before = training.advance._cache_size()
+    rows = [schedules.starts(T, k) for k in range(1, T + 1)]
+    rows += [schedules.geometric(T, 3.0), schedules.partition(T, [1, 2, 5]), schedules.forks(T, [3])]
+    for starts in rows:
+        run(how, schedules.chunked(2, jnp.asarray(starts, float), schedules.beta_indicator(2)), 2)
+    assert training.advance._cache_size() == before
+
+
+def test_shares_of_texts_and_of_steps():
+    """beta [N, T, B]: texts with 1 are the expert's, the others the learner's, as GKD mixes them."""
+    beta = jnp.broadcast_to(jnp.arange(B) >= 2, (1, T, B)).astype(float)
+    how = recipe(reads="novice", loss=losses.forward_kl)
+    _, (_, text, _) = run(how, ALONE._replace(beta=beta), 1)
+    _, (_, own, _) = run(how, ALONE, 1)
+    np.testing.assert_array_equal(text.novice[0, :, 2:], text.asked[0, :, 2:])
+    np.testing.assert_array_equal(text.novice[0, :, :2], own.novice[0, :, :2])
+    assert (np.asarray(own.novice) != np.asarray(own.asked)).any()
+
+
+def test_scheduled_sampling_at_its_ends():
+    """The reference's tokens alone: supervised fine-tuning. None of them: the learner's texts, charged for others."""
+    how = recipe(reads="novice", copied=True)
+    copying, (loss, text, _) = run(how, schedules.behavioural_cloning(3, T), copied=np.ones(3, np.float32))
+    tuned, (other, reference, _) = run(recipe(reads="guide"), WHOLE)
+    np.testing.assert_array_equal(text.novice, text.guide)
+    np.testing.assert_array_equal(text.guide, reference.guide)
+    np.testing.assert_allclose(loss, other, rtol=1e-5)
+    close(copying.params, tuned.params, atol=1e-5)
+    _, (_, text, _) = run(how, schedules.behavioural_cloning(3, T), 1, copied=np.zeros(3, np.float32))
+    np.testing.assert_array_equal(text.guide, reference.guide[:1])  # the reference does not depend on the learner
+    _, (_, own, _) = run(recipe(reads="novice"), ALONE, 1)
+    np.testing.assert_array_equal(text.novice, own.novice)
+
+
+@pytest.mark.parametrize(
+    "controller",
+    [controllers.DetectabilityBudget(0.99), controllers.AdditiveIncrease(0.999), controllers.JumpStart()],
+    ids=["budget", "aimd", "jump start"],
+)
+def test_a_controller_rewrites_rows(controller):
+    state, (_, text, joins) = run(recipe(), schedules.chunked(1, schedules.starts(T, 2)), 6, controller=controller)
+    joins = np.asarray(joins)
+    np.testing.assert_array_equal(joins[0], controller.init(T)[1])  # not the schedule's
+    assert (joins != joins[0]).any(), "no row was rewritten"
+    assert (joins[:, 0] == 1).all()
+    np.testing.assert_array_equal(np.asarray(text.joined[..., 0]), joins > 0)
+    assert state.starts is not None
+    assert state.starts.dtype == jnp.float32
+
+
+def test_what_a_controller_sees_is_between_0_and_1():
+    learner = writers.Frozen(CONFIG, fresh(recipe()).params)
+    row = schedules.row(schedules.chunked(1, schedules.starts(T, 4)), 0)
+    text = training.walk.play(EXPERT, learner, row, KEY, EPISODES)
+    seen = training.seen(EXPERT, learner, row, text)
+    assert seen.eps.shape == seen.agreement.shape == (T,)
+    assert ((np.asarray(seen.eps) >= 0) & (np.asarray(seen.eps) <= 1)).all()
+    assert (np.diff(np.asarray(seen.agreement).reshape(2, 4)) <= 0).all()  # walkers part, within a chunk
+    assert float(seen.episodes) == B
+
+
+@pytest.mark.parametrize(
+    ("schedule", "given"),
+    [
+        (WHOLE, {"reads": "guide"}),
+        (WHOLE, {"reads": "guide", "loss": losses.forward_kl}),
+        (schedules.chunked(1, schedules.starts(T, 3)), {}),
+        (schedules.chunked(1, schedules.starts(T, 3)), {"loss": losses.JensenShannon(0.5)}),
+        (ALONE, {"reads": "novice", "loss": losses.reverse_kl}),
+        (ALONE._replace(beta=jnp.full((1, T), 0.2)), {"reads": "novice", "loss": losses.reverse_kl, "updates": 2}),
+    ],
+    ids=["supervised", "whole laws", "chunks", "chunks of laws", "reverse", "mixture"],
+)
+def test_training_lowers_the_loss(schedule, given):
+    _, (loss, _, _) = run(recipe(**given), schedule, 60)
+    assert np.isfinite(loss).all()
+    assert loss[-10:].mean() < loss[:5].mean() - 0.05
+
+
+def test_a_gradient_step_lowers_the_loss_of_its_own_texts():
+    """The losses of several steps on one round's texts, with a small rate."""
+    how = training.Recipe(CONFIG, optax.sgd(0.05))
+    row = schedules.row(schedules.chunked(1, schedules.starts(T, 3)), 0)
+    params = fresh(how).params
+    text = training.walk.play(EXPERT, writers.Frozen(CONFIG, params), row, KEY, EPISODES)
+    one = functools.partial(training.step_loss, how, expert=EXPERT, row=row)
+    loss = jax.jit(jax.value_and_grad(lambda p: jax.vmap(lambda t: one(p, text=t), in_axes=1)(text).mean()))
+    values = []
+    for _ in range(5):
+        value, gradient = loss(params)
+        values.append(float(value))
+        params = jax.tree.map(lambda leaf, change: leaf - 0.05 * change, params, gradient)
+    assert (np.diff(values) < 0).all()
+
+
+def test_whose_tokens_a_schedule_labels():
+    assert training.reads(WHOLE) == "guide"
+    assert training.reads(schedules.dagger(2, T)) == "novice"
+    assert training.reads(schedules.chunked(2, schedules.starts(T, 4))) == "both"
+    assert training.reads(ALONE._replace(label_guide=jnp.ones((1, T)))) == "both"
+
+
+@pytest.mark.parametrize("column", ["back", "noise", "after"])
+def test_columns_without_a_meaning_are_refused(column):
+    with pytest.raises(ValueError, match=f"schedule.{column} has no meaning"):
+        training.reads(WHOLE._replace(**{column: jnp.full((1, T), 0.5)}))
+
+
+def test_patience_is_refused():
+    with pytest.raises(ValueError, match=r"schedule.patience has no meaning"):
+        training.reads(WHOLE._replace(patience=jnp.ones((1, T))))
+
+
+def test_a_checkpoint_is_a_writer(tmp_path):
+    """A trained transformer as the expert of another: the learner comes nearer to it."""
+    teacher, _ = run(recipe(reads="guide"), WHOLE, 30)
+    checkpoint.save_params(tmp_path / "teacher", CONFIG, teacher.params)
+    expert = checkpoint.frozen(tmp_path / "teacher", vocabulary=V, length=T)
+    how = recipe(reads="novice", loss=losses.forward_kl)
+    _, loss = training.advance(how, expert, ALONE, training.begin(how, jax.random.key(9)), KEY, EPISODES, rounds=40)
+    assert loss[-5:].mean() < 0.5 * loss[:3].mean()
