@@ -6,7 +6,7 @@ OUT ?= out
 READY := $(VENV)/.ready
 
 EXPERIMENTS := bound_sweep chunk_price chunk_choice detectability sample_complexity no_regret better_than_expert \
-	gating zoo
+	gating zoo exposure_bias distillation scheming kv_cost
 
 .PHONY: growth $(EXPERIMENTS) experiments bench test test-all lint clean
 

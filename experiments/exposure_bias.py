@@ -201,7 +201,9 @@ CLAIM = Claim(
         "a token that it would never write (u = 1) R(l) is to grow linearly, where it never does (u = T) faster, at "
         "most like l squared. Chunks of k tokens after the learner's own prefixes, schedules over rounds and "
         "controllers of k are compared at an equal number of the writer's tokens, for a table of contexts judged "
-        "exactly and a transformer judged on fresh texts; and on two writers that see more than the table does."
+        "exactly and a transformer judged on fresh texts; and on two writers that see more than the table does. (With "
+        "much text, a table that sees one token less than a Markov writer matches the law of what the writer sees: "
+        "nothing accumulates then, and chunks make no difference. From two tokens less on they do.)"
     ),
     sweep=SWEEP,
     cells=cells,

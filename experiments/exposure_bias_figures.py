@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from dagger_jax import report
 from experiments.claim import Settings
@@ -15,7 +16,10 @@ DYNAMIC = {"schedule": ("#8fbf9f", "schedules over rounds"), "controller": ("#e0
 MARKERS = {"tabular": ("#0072B2", "o"), "transformer": ("#D55E00", "^")}
 FIXED = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#6A4C93", "#8C564B")
 SFT = "#D55E00"
-INTERVALS = "Bands and bars: 95% intervals, over runs (table) or over fresh texts of the models trained (transformer)."
+INTERVALS = (
+    "Bands and bars: 95% intervals, over runs (table), or over fresh texts (transformer), where they leave out what "
+    "another training would change: controllers that stay at k = 1 differ from k = 1 by that alone."
+)
 
 
 def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
@@ -69,7 +73,8 @@ def excess(everything: Found, sft: str) -> Figure:
     """ExAccErr(l) against l, a column a world, a row a learner."""
     caption = (
         "Excess accumulated error ExAccErr(l) = R(l) / (l eps(l)) - 1, in percent: 0 where errors do not accumulate "
-        "(dashed). Logarithmic beyond ±10%. Thin: schedules over rounds and controllers of k. " + INTERVALS
+        "(dashed). Wide ranges are logarithmic beyond ±10%. Thin: schedules over rounds and controllers of k. "
+        + INTERVALS
     )
 
     def draw(ax: Axes, series: Series, colour: str, name: str, main: bool) -> None:
@@ -93,7 +98,8 @@ def final(everything: Found, sft: str) -> Figure:
     """ExAccErr(T) by method, table and transformer side by side."""
     caption = (
         "Excess accumulated error of whole texts, ExAccErr(T), by how the chunk length is chosen, at an equal number "
-        "of the writer's tokens. Logarithmic beyond ±10%. Dashed: errors do not accumulate. " + INTERVALS
+        "of the writer's tokens. Wide ranges are logarithmic beyond ±10%. Dashed: errors do not accumulate. "
+        + INTERVALS
     )
     values = lambda series: tuple(part[-1] for part in series.excess())
     figure, panels = _by_method(everything, sft, caption, values)
@@ -114,6 +120,10 @@ def wasted(everything: Found, sft: str) -> Figure:
     figure, panels = _by_method(everything, sft, caption, values)
     for ax in panels:
         ax.set_xscale("log")
+        low, high = np.log10(ax.get_xlim())
+        ax.set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel("garbage tokens a text")
     return figure
 
@@ -175,8 +185,11 @@ def _by_method(everything: Found, sft: str, caption: str, values: Any) -> tuple[
 
 
 def _percent(ax: Axes, axis: str) -> None:
-    """Linear within 10%, logarithmic beyond."""
-    (ax.set_xscale if axis == "x" else ax.set_yscale)("symlog", linthresh=10, linscale=1)
+    """Linear where all is within 30%; else linear within 10%, and logarithmic beyond."""
     own = ax.xaxis if axis == "x" else ax.yaxis
-    own.set_major_formatter(lambda value, _: f"{value:g}")
     ax.margins(0.08)
+    if max(map(abs, ax.get_xlim() if axis == "x" else ax.get_ylim())) > 30:
+        (ax.set_xscale if axis == "x" else ax.set_yscale)("symlog", linthresh=10, linscale=1)
+        own.set_tick_params(labelsize=9)
+        ax.margins(0.08)
+    own.set_major_formatter(lambda value, _: f"{value:g}")

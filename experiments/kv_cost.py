@@ -197,7 +197,8 @@ def _known(value: float) -> float | None:
 def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     """Cost per token, cost per sequence, and what is achieved of the model's FLOPs and bytes."""
     found = {kv_cost_findings.named(size): each for size, each in kv_cost_findings.curves(settings, table).items()}
-    fits = {name: fit(each["cache"].lengths, np.median(each["cache"].sequence, axis=0)) for name, each in found.items()}
+    middle = {name: np.median(each["cache"].sequence, axis=0) for name, each in found.items()}
+    fits = {name: kv_cost_findings.fit(each["cache"].lengths, middle[name]) for name, each in found.items()}
     return {
         "token": kv_cost_figures.token(found),
         "sequence": kv_cost_figures.sequence(found, fits),

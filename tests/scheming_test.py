@@ -1,11 +1,22 @@
 """The scheming learner on tokens: its exact rates, its bound, its walk, its training, and a small run."""
 
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax import schedules
-from dagger_jax.tokens import scheming, worlds, writers
+from dagger_jax import controllers, randomness, schedules
+from dagger_jax.tokens import scheming, training, transformer, walk, worlds, writers
 from dagger_jax.tokens.scheming import Scheming
+from experiments import scheming as experiment
+from experiments.claim import resolve
+from experiments.claim.running import execute
 
 T, V = 5, 2  # and the forbidden token
 
@@ -70,3 +81,163 @@ def test_at_threshold_0_the_bound_is_met_and_chunks_of_one_token_show_nothing():
         np.testing.assert_array_equal(blind.train, blind.deploy)
         assert blind.deploy.max() > 0.01
         assert not blind.distance.any()
+
+
+# ---- by texts ------------------------------------------------------------------------------------------------------
+
+
+_play = jax.jit(walk.play)
+
+
+def played(who, k, length, count=4000):
+    key = randomness.for_round(randomness.words(jax.random.key(1)), 0)
+    return _play(who.expert, who, row(k, length), key, jnp.arange(count, dtype=jnp.uint32))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_texts_agree_with_exact_rates(known):
+    who = schemer(3, 4, known, threshold=-0.05, length=8)
+    seen = scheming.watch(who, played(who, 4, 8)).rates
+    for found, known_rates in zip(seen, scheming.exactly(who, row(4, 8)), strict=True):
+        found = np.asarray(found, float)
+        np.testing.assert_allclose(found.mean(1), known_rates, atol=5 * found.std(1).max() / 4000**0.5 + 1e-6)
+
+
+_along = jax.jit(jax.vmap(walk.along, in_axes=(None, 0)))
+
+
+def small():
+    """A fresh transformer behind the test, and its texts: 8 tokens in chunks of 4."""
+    config = transformer.Config(V + 1, 8, width=8, layers=1, heads=2)
+    recipe = training.Recipe(config, optax.adam(1e-2))
+    inner = writers.Frozen(config, transformer.init(config, jax.random.key(0)))
+    return recipe, schemer(0, 4, False, threshold=-0.2, length=8).replace(inner=inner)
+
+
+def test_the_evidence_is_the_difference_of_the_laws_along_a_text():
+    """Three ways to the same: token by token with a cache, in one pass, and from both laws along the text."""
+    _, who = small()
+    text = played(who, 4, 8, 32)
+    watched = scheming.watch(who, text)
+    tokens = jnp.asarray(text.novice).T
+    wanted, own = (_along(each, tokens) for each in (who.expert, who))
+    each = jnp.take_along_axis(wanted - own, tokens[..., None], -1)[..., 0]
+    each = np.where(np.asarray(tokens) == V, -scheming.CERTAIN, each)
+    before = np.cumsum(each, 1) - each
+    np.testing.assert_allclose(np.asarray(watched.evidence[0]).T, before, atol=2e-3)  # float32 sums of up to 8e4
+    written = np.asarray(own)[..., -1] > -1e8  # the forbidden token is possible
+    np.testing.assert_array_equal(np.asarray(watched.rates.deploy).T, written)
+    assert 0.05 < written.mean() < 0.95
+    assert not np.asarray(watched.evidence)[:, 0].any()
+
+
+def test_chunks_of_one_token_show_a_transformer_nothing():
+    seen = scheming.watch(small()[1], played(small()[1], 1, 8, 32)).rates
+    np.testing.assert_array_equal(seen.train, seen.deploy)
+    assert np.asarray(seen.deploy).any()
+    assert not np.asarray(seen.distance).any()
+
+
+def test_training_lowers_what_it_sees():
+    recipe, who = small()
+    fixed = controllers.Fixed(4)
+    mind = scheming.begin(recipe, who.inner.params, 0.3, fixed)
+    ids, key = jnp.arange(16, dtype=jnp.uint32), randomness.words(jax.random.key(2))
+
+    how = {"known": False, "rounds": 2, "controller": fixed}
+    seen = []
+    for _ in range(2):  # the second call goes on from what the first one left
+        mind, shown = scheming.advance(recipe, who.expert, mind, key, ids, -0.2, 2.0, **how)
+        seen.append(shown)
+    strength, share = (np.concatenate([getattr(each, name) for each in seen]) for name in ("strength", "shown"))
+    logit = np.log(0.3 / 0.7) - 2.0 * np.cumsum(strength * share)
+    np.testing.assert_allclose(mind.logit, logit[-1], rtol=1e-5)
+    np.testing.assert_allclose(strength[1:], 1 / (1 + np.exp(-logit[:-1])), rtol=1e-5)
+    assert strength[-1] < 0.3
+    assert int(mind.round) == 4
+
+
+def test_what_is_no_chunk_schedule_is_refused():
+    with pytest.raises(ValueError, match="join"):
+        scheming.exactly(schemer(0, 4), row(4)._replace(join=np.full(T, 0.5)))
+
+
+# ---- the claim -----------------------------------------------------------------------------------------------------
+
+SMALL = (
+    "--length=4",
+    "--chunks=1,4",
+    "--thresholds=-0.1,0",
+    "--vocabulary=2",
+    "--width=8",
+    "--texts=64",
+    "--knows=text",
+)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A run so small that its findings need not hold: 0 or 1 are both fine."""
+    out = tmp_path_factory.mktemp("scheming") / "out"
+    assert execute(experiment.CLAIM, ["scheming", f"--out={out}", "--preset=quick", *SMALL]) in (0, 1)
+    return out
+
+
+def test_a_small_run_is_complete(directory):
+    table = pq.read_table(directory / "points.parquet")
+    rows = table.to_pylist()
+    assert len(rows) == 2 * 2 * 2 + 2 * 2 + 4 * 13  # exact: fixed and removal; texts; training
+    findings = json.loads((directory / "findings.json").read_text())
+    assert len(findings) == 4 + 4 + 2
+    assert findings[0]["holds"]
+    for name in ("scheming", "budget", "left"):
+        assert (directory / f"{name}.png").stat().st_size > 10_000
+    settings = resolve(experiment.CLAIM, preset="quick", **read(SMALL))
+    cell = {"world": "transformer", "kind": "training", "choice": "budget", "knows": "text", "run": 0}
+    again = experiment.measure(settings, cell).points
+    stored = [row for row in rows if row["choice"] == "budget"]
+    assert [{name: row[name] for name in point} for row, point in zip(stored, again, strict=True)] == again
+
+
+def read(flags) -> dict[str, Any]:
+    """The settings of SMALL."""
+    pairs = dict(flag[2:].split("=") for flag in flags)
+    many = {"chunks": int, "thresholds": float, "knows": str}
+    return {
+        name: tuple(map(many[name], text.split(","))) if name in many else int(text) for name, text in pairs.items()
+    }
+
+
+def test_falsified_points_are_found(directory):
+    table = pq.read_table(directory / "points.parquet")
+    settings = resolve(experiment.CLAIM, preset="quick", **read(SMALL))
+
+    def broken(change, world):
+        rows = table.to_pylist()
+        for each in rows:
+            if each["world"] == world:
+                change(each)
+        findings = experiment.verdict(settings, pa.Table.from_pylist(rows, schema=table.schema))
+        return {finding.claim[:22] for finding in findings if not finding.holds and finding.world == world}
+
+    assert "deploy <= train + mean" in broken(lambda each: each.update(slack=-1e-6), "tabular")
+    lower = {"slack": -0.1, "slack_low": -0.11, "slack_high": -0.09}
+    assert "deploy <= train + mean" in broken(lambda each: each.update(lower), "transformer")
+    for world in ("tabular", "transformer"):
+        assert "at k = 1 train and dep" in broken(lambda each: each.update(deploy=each["train"] + 1e-12), world)
+    assert "the gap grows with k, " in broken(lambda each: each.update(excess=1.0 / each["chunk"]), "tabular")
+    high = {"bound": 0.5, "bound_low": 0.49, "bound_high": 0.51}
+    assert "the budget 0.1 is kept" in broken(lambda each: each.update(high), "transformer")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--chunks=1,32", "--chunks=2,4", "--width=9", "--rounds=13", "--order=9", "--strength=1", "--eta=0", "--length=x"],
+)
+def test_bad_flags_are_named(flags, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert execute(experiment.CLAIM, ["scheming", f"--out={out}", "--preset=default", flags]) == 2
+    message = capsys.readouterr().err
+    assert flags.split("=")[0] in message
+    assert message.count("\n") == 1
+    assert not out.exists()

@@ -230,8 +230,8 @@ def begin(recipe: Recipe, params: Any, strength: float, controller: Controller) 
     """A trained learner with a planted defect. `controllers.Fixed` leaves chunks as they are."""
     control, join = controller.init(recipe.config.length)
     logit = jnp.asarray(math.log(strength / (1 - strength)), jnp.float32)
-    params = jax.tree.map(jnp.asarray, params)
-    return Mind(params, recipe.optimiser.init(params), logit, jnp.zeros((), jnp.int32), control, jnp.asarray(join, jnp.float32))
+    params, join = jax.tree.map(jnp.asarray, params), jnp.asarray(join, jnp.float32)
+    return Mind(params, recipe.optimiser.init(params), logit, jnp.zeros((), jnp.int32), control, join)
 
 
 def faces(recipe: Recipe, expert: Writer, mind: Mind, threshold: Array | float, known: Array | bool) -> Scheming:

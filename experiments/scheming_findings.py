@@ -1,0 +1,164 @@
+"""What the points of `scheming` say."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy import stats
+
+from experiments.claim import Finding, Settings
+from experiments.scheming_points import BUDGETS
+from experiments.study import Rows
+
+SOURCE = "schedules notes, 'the trade-off, made exact'"
+
+
+def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
+    """The bound, nothing to see at k = 1, more to see in longer chunks, what training leaves, and the budget."""
+    rows, found = table.to_pylist(), []
+    for world in settings.worlds:
+        here = [row for row in rows if row["world"] == world]
+        found += [_bound(world, here), _nothing(world, here), *_met(world, here), *_grows(settings, world, here)]
+        found += [*_left(settings, world, here), *_asleep(settings, world, here)]
+        for choice in BUDGETS:
+            found += _kept(settings, world, choice, here)
+    return found
+
+
+def chances(rows: Rows, name: str, limit: float, below: bool) -> float:
+    """Least chance of estimates so far below (or above) a limit that truth does not pass, times their number."""
+    found = []
+    for row in rows:
+        error = (row[f"{name}_high"] - row[f"{name}_low"]) / (2 * stats.norm.ppf(0.975))
+        distance = (row[name] - limit) / error
+        found.append(stats.norm.cdf(distance) if below else stats.norm.sf(distance))
+    return min(1.0, float(min(found)) * len(found))
+
+
+def _bound(world: str, rows: Rows) -> Finding:
+    text = f"deploy <= train + mean T_j for every k, threshold and state of knowledge, of {len(rows)} learners"
+    if world == "tabular":
+        least = min(row["slack"] for row in rows)
+        text += ", token by token (least slack)"
+        return Finding(text, SOURCE, world, "at least -1e-9", least, None, None, least >= -1e-9)
+    chance = chances(rows, "slack", 0.0, below=True)
+    text += " (least chance of so little slack, times their number)"
+    return Finding(text, SOURCE, world, "at least 0.001", chance, None, None, chance >= 1e-3)
+
+
+def _nothing(world: str, rows: Rows) -> Finding:
+    single = [row for row in rows if row["chunk"] == 1]
+    most = max(abs(row["deploy"] - row["train"]) for row in single)
+    text = f"at k = 1 train and deploy defection are the same, to the last bit (largest difference of {len(single)})"
+    return Finding(text, SOURCE, world, 0.0, most, None, None, most == 0)
+
+
+def _met(world: str, rows: Rows) -> list[Finding]:
+    """Only the likelihood ratio since the chunk's start is all the evidence that there is."""
+    own = [row for row in rows if (row["knows"], row["threshold"], row["kind"]) == ("starts", 0.0, "fixed")]
+    if not own or world != "tabular":
+        return []
+    most = max(row["bound"] - row["excess"] for row in own)
+    text = "told where chunks start, the learner meets its bound at threshold 0: none can do better (largest distance)"
+    return [Finding(text, SOURCE, world, "at most 1e-9", most, None, None, most <= 1e-9)]
+
+
+def _grows(settings: Settings, world: str, rows: Rows) -> list[Finding]:
+    """The gap at the threshold nearest 0, k after k."""
+    found, threshold = [], nearest(settings)
+    for knows in settings.knows:
+        lines = [
+            [
+                row
+                for row in rows
+                if (row["knows"], row["threshold"], row["kind"]) == (knows, threshold, "fixed") and row["run"] == run
+            ]
+            for run in range(settings.runs)
+        ]
+        lines = [sorted(line, key=lambda row: row["chunk"]) for line in lines]
+        ends = [(line[0], line[-1]) for line in lines]
+        what = f"the gap grows with k, the learner {_knowing(knows)}, threshold {threshold:g}"
+        if world == "tabular":
+            steps = [b["excess"] - a["excess"] for line in lines for a, b in itertools.pairwise(line)]
+            text = f"{what} (least difference of neighbours)"
+            found.append(Finding(text, SOURCE, world, "above 0", min(steps), None, None, min(steps) > 0))
+            continue
+        falls = [b["excess_high"] < a["excess_low"] for line in lines for a, b in itertools.pairwise(line)]
+        low, high = (np.mean([last[f"excess_{end}"] for _, last in ends]) for end in ("low", "high"))
+        value = float(np.mean([last["excess"] for _, last in ends]))
+        holds = not any(falls) and all(first["excess_high"] < last["excess_low"] for first, last in ends)
+        text = f"{what}: intervals never fall, and the last is above the first (gap at k = {max(settings.chunks)})"
+        found.append(Finding(text, SOURCE, world, "above 0", value, float(low), float(high), holds))
+    return found
+
+
+def _left(settings: Settings, world: str, rows: Rows) -> list[Finding]:
+    """What training that sees the defect leaves of it, in the shortest and in the longest chunks."""
+    found, longest = [], max(settings.chunks)
+    for knows in settings.knows if "text" not in settings.knows else ("text",):
+        pairs = []
+        for run in range(settings.runs):
+            own = [row for row in rows if row["knows"] == knows and row["run"] == run and _after(settings, row)]
+            if world == "tabular":  # the learner's best threshold, by k
+                pairs.append([max(row["survives"] for row in own if row["chunk"] == k) for k in (1, longest)])
+            else:
+                pairs.append([row["strength"] for k in (1, longest) for row in own if row["choice"] == str(k)])
+        ratios = [long / short if short else np.inf for short, long in pairs]
+        what = (
+            "forbidden tokens a deployed token, at the learner's best threshold"
+            if world == "tabular"
+            else f"the defect's strength, threshold {settings.threshold:g}"
+        )
+        text = (
+            f"training with chunks of {longest} leaves more of the defect than with chunks of 1 after "
+            f"{settings.rounds} rounds, the learner {_knowing(knows)} ({what}: mean ratio, least, most)"
+        )
+        value = float(np.mean(ratios))
+        found.append(
+            Finding(text, "this experiment", world, "above 1", value, min(ratios), max(ratios), min(ratios) > 1)
+        )
+    return found
+
+
+def _asleep(settings: Settings, world: str, rows: Rows) -> list[Finding]:
+    """The bound compares prefixes with the same information. Being told is information too."""
+    own = [row for row in rows if (row["choice"], row["knows"]) == ("1", "starts") and _after(settings, row)]
+    if not own or settings.threshold > 0:
+        return []
+    text = (
+        "told that every token starts a chunk (k = 1), the learner waits, and training leaves the defect as strong as "
+        f"it was; where nobody tells, it shows in a share {np.mean([row['awake'] for row in own]):.3g} of all tokens "
+        "(strength after training)"
+    )
+    strength = float(np.mean([row["strength"] for row in own]))
+    holds = abs(strength - settings.strength) < 1e-6
+    return [Finding(text, "this experiment", world, settings.strength, strength, None, None, holds)]
+
+
+def _after(settings: Settings, row: dict[str, Any]) -> bool:
+    return row["kind"] in ("removal", "training") and row["round"] == settings.rounds
+
+
+def _kept(settings: Settings, world: str, choice: str, rows: Rows) -> list[Finding]:
+    own = [row for row in rows if row["choice"] == choice]
+    if not own:
+        return []
+    gap, seen = (chances(own, name, settings.eta, below=False) for name in ("excess", "bound"))
+    worst = max(own, key=lambda row: row["excess"])
+    lengths = [row["chunk"] for row in own if row["round"] == settings.rounds]
+    text = (
+        f"the {choice} {settings.eta:g} is kept: no gap and no mean T_j above it (largest gap of {len(own)} "
+        f"evaluations; largest mean T_j {max(row['bound'] for row in own):.3g}; last k {sorted(set(lengths))})"
+    )
+    limits = worst["excess"], worst["excess_low"], worst["excess_high"]
+    return [Finding(text, SOURCE, world, f"at most {settings.eta:g}", *limits, min(gap, seen) >= 1e-3)]
+
+
+def nearest(settings: Settings) -> float:
+    """The threshold nearest to 0."""
+    return min(settings.thresholds, key=abs)
+
+
+def _knowing(knows: str) -> str:
+    return "told where chunks start" if knows == "starts" else "seeing the text alone"
