@@ -180,6 +180,9 @@ def tables(settings: Settings, table: pa.Table) -> dict[str, pa.Table]:
             "share of bound": cell.share,
             "slack": cell.slack,
         }
-        for cell in summary(settings, table).values()
+        for cell in sorted(
+            summary(settings, table).values(),
+            key=lambda cell: (settings.worlds.index(cell.world), settings.algorithms.index(cell.algorithm)),
+        )
     ]
     return {"every_algorithm_in_every_world": pa.Table.from_pylist(rows)}

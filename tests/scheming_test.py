@@ -6,19 +6,40 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax import controllers, randomness, schedules
-from dagger_jax.tokens import scheming, training, transformer, walk, worlds, writers
+from dagger_jax import randomness, schedules
+from dagger_jax.tokens import scheming, transformer, walk, worlds, writers
 from dagger_jax.tokens.scheming import Scheming
 from experiments import scheming as experiment
+from experiments import scheming_points
 from experiments.claim import resolve
 from experiments.claim.running import execute
 
 T, V = 5, 2  # and the forbidden token
+
+
+SMALL = (
+    "--length=4",
+    "--chunks=1,4",
+    "--thresholds=-0.1,0",
+    "--vocabulary=2",
+    "--width=8",
+    "--texts=64",
+    "--knows=text",
+)
+
+
+def settings_of(flags):
+    """What a command line asks for."""
+    pairs = dict(flag[2:].split("=") for flag in flags)
+    many = {"chunks": int, "thresholds": float, "knows": str}
+    values: dict[str, Any] = {
+        name: tuple(map(many[name], text.split(","))) if name in many else int(text) for name, text in pairs.items()
+    }
+    return resolve(experiment.CLAIM, preset="quick", **values)
 
 
 def machines(seed, order=1, tokens=30):
@@ -106,18 +127,18 @@ def test_texts_agree_with_exact_rates(known):
 _along = jax.jit(jax.vmap(walk.along, in_axes=(None, 0)))
 
 
-def small():
-    """A fresh transformer behind the test, and its texts: 8 tokens in chunks of 4."""
-    config = transformer.Config(V + 1, 8, width=8, layers=1, heads=2)
-    recipe = training.Recipe(config, optax.adam(1e-2))
-    inner = writers.Frozen(config, transformer.init(config, jax.random.key(0)))
-    return recipe, schemer(0, 4, False, threshold=-0.2, length=8).replace(inner=inner)
+def small(k):
+    """The claim's transformer, untrained, behind the test: its programs are compiled once for all tests here."""
+    recipe = scheming_points.recipe(settings_of(SMALL))
+    inner = writers.Frozen(recipe.config, transformer.init(recipe.config, jax.random.key(0)))
+    who = schemer(0, k, False, length=4).replace(inner=inner)
+    return recipe, who.replace(threshold=jnp.float32(-0.1), strength=jnp.float32(0.3), starts=who.starts.astype("f4"))
 
 
 def test_the_evidence_is_the_difference_of_the_laws_along_a_text():
     """Three ways to the same: token by token with a cache, in one pass, and from both laws along the text."""
-    _, who = small()
-    text = played(who, 4, 8, 32)
+    _, who = small(4)
+    text = played(who, 4, 4, 64)
     watched = scheming.watch(who, text)
     tokens = jnp.asarray(text.novice).T
     wanted, own = (_along(each, tokens) for each in (who.expert, who))
@@ -132,22 +153,22 @@ def test_the_evidence_is_the_difference_of_the_laws_along_a_text():
 
 
 def test_chunks_of_one_token_show_a_transformer_nothing():
-    seen = scheming.watch(small()[1], played(small()[1], 1, 8, 32)).rates
+    seen = scheming.watch(small(1)[1], played(small(1)[1], 1, 4, 64)).rates
     np.testing.assert_array_equal(seen.train, seen.deploy)
     assert np.asarray(seen.deploy).any()
     assert not np.asarray(seen.distance).any()
 
 
 def test_training_lowers_what_it_sees():
-    recipe, who = small()
-    fixed = controllers.Fixed(4)
+    recipe, who = small(4)
+    fixed = scheming_points.Chunks(jnp.int32(4), jnp.float32(0.1), jnp.asarray(True))
     mind = scheming.begin(recipe, who.inner.params, 0.3, fixed)
-    ids, key = jnp.arange(16, dtype=jnp.uint32), randomness.words(jax.random.key(2))
+    ids, key = jnp.arange(32, dtype=jnp.uint32), randomness.words(jax.random.key(2))
 
-    how = {"known": False, "rounds": 2, "controller": fixed}
+    how = {"known": jnp.asarray(False), "rounds": 1, "controller": fixed}
     seen = []
-    for _ in range(2):  # the second call goes on from what the first one left
-        mind, shown = scheming.advance(recipe, who.expert, mind, key, ids, -0.2, 2.0, **how)
+    for _ in range(4):  # each call goes on from what the one before left
+        mind, shown = scheming.advance(recipe, who.expert, mind, key, ids, jnp.float32(-0.1), jnp.float32(2), **how)
         seen.append(shown)
     strength, share = (np.concatenate([getattr(each, name) for each in seen]) for name in ("strength", "shown"))
     logit = np.log(0.3 / 0.7) - 2.0 * np.cumsum(strength * share)
@@ -163,16 +184,6 @@ def test_what_is_no_chunk_schedule_is_refused():
 
 
 # ---- the claim -----------------------------------------------------------------------------------------------------
-
-SMALL = (
-    "--length=4",
-    "--chunks=1,4",
-    "--thresholds=-0.1,0",
-    "--vocabulary=2",
-    "--width=8",
-    "--texts=64",
-    "--knows=text",
-)
 
 
 @pytest.fixture(scope="module")
@@ -192,25 +203,16 @@ def test_a_small_run_is_complete(directory):
     assert findings[0]["holds"]
     for name in ("scheming", "budget", "left"):
         assert (directory / f"{name}.png").stat().st_size > 10_000
-    settings = resolve(experiment.CLAIM, preset="quick", **read(SMALL))
+    settings = settings_of(SMALL)
     cell = {"world": "transformer", "kind": "training", "choice": "budget", "knows": "text", "run": 0}
     again = experiment.measure(settings, cell).points
     stored = [row for row in rows if row["choice"] == "budget"]
     assert [{name: row[name] for name in point} for row, point in zip(stored, again, strict=True)] == again
 
 
-def read(flags) -> dict[str, Any]:
-    """The settings of SMALL."""
-    pairs = dict(flag[2:].split("=") for flag in flags)
-    many = {"chunks": int, "thresholds": float, "knows": str}
-    return {
-        name: tuple(map(many[name], text.split(","))) if name in many else int(text) for name, text in pairs.items()
-    }
-
-
 def test_falsified_points_are_found(directory):
     table = pq.read_table(directory / "points.parquet")
-    settings = resolve(experiment.CLAIM, preset="quick", **read(SMALL))
+    settings = settings_of(SMALL)
 
     def broken(change, world):
         rows = table.to_pylist()
