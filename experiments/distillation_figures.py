@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from dagger_jax import report
 from experiments import distillation_findings as said
@@ -14,6 +15,7 @@ KINDS = {
     "mixture": ("#009E73", "^"),
     "scheduled sampling": ("#8A5A9E", "x"),
 }
+TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3, 5, 10)  # of ratios
 
 
 def ratios(found: said.Found) -> Figure:
@@ -40,10 +42,12 @@ def ratios(found: said.Found) -> Figure:
         ax.set_title(world)
         ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names), fontsize=8)
         ax.set_ylim(len(names) - 0.4, -0.6)
-        ax.set_xlabel("KL on own prefixes / supervised fine-tuning's")
+        ax.set_xlabel("KL on own prefixes / supervised's\n(filled: equal labels, hollow: equal wall time)")
+        low, high = ax.get_xlim()
+        ax.set_xticks([tick for tick in TICKS if low <= tick <= high], minor=False)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}")
-        ax.tick_params(axis="x", which="both", labelsize=8)
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.tick_params(axis="x", labelsize=8)
     return figure
 
 
@@ -99,13 +103,15 @@ def over_lambda(found: said.Found) -> Figure:
                 bar = [value - low, high - value]
                 ax.errorbar(x, value, bar, marker="o", color=colours[divergence], label=divergence, capsize=2)
             ax.axhline(1.0, color="#888888", linestyle="--", linewidth=1)
+            ax.set_xticks(sorted({each.fraction for each in methods.values() if each.fraction is not None}))
             if row == 0:
                 ax.set_title(world)
             else:
                 ax.set_xlabel("lambda: share of texts by the learner")
             if column == 0:
                 ax.set_ylabel(f"{words} on own prefixes,\nover supervised's")
-    axes[0].legend(fontsize=9)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
     return figure
 
 

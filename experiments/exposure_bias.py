@@ -203,7 +203,7 @@ CLAIM = Claim(
         "controllers of k are compared at an equal number of the writer's tokens, for a table of contexts judged "
         "exactly and a transformer judged on fresh texts; and on two writers that see more than the table does. (With "
         "much text, a table that sees one token less than a Markov writer matches the law of what the writer sees: "
-        "nothing accumulates then, and chunks make no difference. From two tokens less on they do.)"
+        "nothing accumulates then, and chunks make no difference. From two tokens less on they can.)"
     ),
     sweep=SWEEP,
     cells=cells,

@@ -17,7 +17,12 @@ ADAM = optax.adam(1e-2)
 EXPERT = writers.random_markov(V, 1, seed=3)
 KEY = randomness.words(jax.random.key(5))
 EPISODES = jnp.arange(B, dtype=jnp.uint32)
-WHOLE, ALONE = schedules.behavioural_cloning(1, T), schedules.dagger(1, T, jnp.zeros(1))
+N = 4  # rows of every schedule, and two rounds a program: so that few programs are compiled
+WHOLE, ALONE = schedules.behavioural_cloning(N, T), schedules.dagger(N, T, jnp.zeros(N))
+
+
+def chunked(starts, beta=None):
+    return schedules.chunked(N, jnp.asarray(starts, float), beta)
 
 
 def recipe(**given):
@@ -32,11 +37,15 @@ def fresh(recipe, controller=None):
     return training.begin(recipe, jax.random.key(2), controller)
 
 
-def run(recipe, schedule, rounds=3, state=None, controller=None, **given):
-    state = fresh(recipe, controller) if state is None else state
-    return training.advance(
-        recipe, EXPERT, schedule, state, KEY, EPISODES, rounds=rounds, controller=controller, measure=shown, **given
-    )
+def run(recipe, schedule, rounds=2, state=None, controller=None, **given):
+    """An even number of rounds, two at a time."""
+    state, seen = fresh(recipe, controller) if state is None else state, []
+    for _ in range(rounds // 2):
+        state, two = training.advance(
+            recipe, EXPERT, schedule, state, KEY, EPISODES, rounds=2, controller=controller, measure=shown, **given
+        )
+        seen.append(two)
+    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen)
 
 
 def close(one, other, **tolerance):
@@ -52,10 +61,10 @@ def same(one, other):
 @pytest.mark.parametrize(
     ("schedule", "controller", "given"),
     [
-        (schedules.chunked(4, schedules.starts(T, 3)), None, {}),
-        (schedules.chunked(4, schedules.starts(T, 1)), controllers.DetectabilityBudget(0.3), {}),
-        (schedules.chunked(4, schedules.starts(T, 1)), controllers.AdditiveIncrease(0.9), {}),
-        (schedules.dagger(4, T, jnp.linspace(1, 0, 4)), None, {"reads": "novice", "loss": losses.reverse_kl}),
+        (chunked(schedules.starts(T, 3)), None, {}),
+        (chunked(schedules.starts(T, 1)), controllers.DetectabilityBudget(0.3), {}),
+        (chunked(schedules.starts(T, 1)), controllers.AdditiveIncrease(0.9), {}),
+        (schedules.dagger(N, T, jnp.linspace(1, 0, N)), None, {"reads": "novice", "loss": losses.reverse_kl}),
     ],
     ids=["chunks", "budget", "aimd", "distillation"],
 )
@@ -73,10 +82,19 @@ def test_a_run_from_a_checkpoint_is_the_uninterrupted_run(tmp_path, schedule, co
     assert int(again.round) == 4
 
 
+def test_a_run_in_parts_is_the_run_in_one_program():
+    """Bit for bit: four rounds in one scan, and two and two."""
+    start = fresh(recipe())
+    row = chunked(schedules.starts(T, 3))
+    whole, loss = training.advance(recipe(), EXPERT, row, start, KEY, EPISODES, rounds=4)
+    parts, (losses_, _, _) = run(recipe(), row, 4)
+    same(parts, whole)
+    same(losses_, loss)
+
+
 def test_chunks_of_one_token_are_sampled_labels_at_own_prefixes():
     """k = 1 through two streams, and DAgger's row with the tokens that the expert would have written there."""
-    row = schedules.chunked(1, schedules.starts(T, 1))
-    chunks, (loss, text, _) = run(recipe(), row)
+    chunks, (loss, text, _) = run(recipe(), chunked(schedules.starts(T, 1)))
     asked, (other, wanted, _) = run(recipe(reads="novice"), ALONE)
     np.testing.assert_array_equal(text.guide[0], wanted.asked[0])
     np.testing.assert_array_equal(text.novice[0], wanted.novice[0])
@@ -87,7 +105,7 @@ def test_chunks_of_one_token_are_sampled_labels_at_own_prefixes():
 def test_supervised_fine_tuning_is_one_chunk_of_the_whole_text():
     """Through one stream of the expert's tokens, and through two with k = T."""
     one, (loss, text, _) = run(recipe(reads="guide"), WHOLE)
-    two, (other, also, _) = run(recipe(reads="both"), schedules.chunked(1, schedules.starts(T, T)))
+    two, (other, also, _) = run(recipe(reads="both"), chunked(schedules.starts(T, T)))
     np.testing.assert_array_equal(text.guide, also.guide)
     np.testing.assert_allclose(loss, other, rtol=1e-5)
     close(one.params, two.params, atol=1e-5)
@@ -111,22 +129,21 @@ def test_whole_laws_are_sampled_labels_on_average():
 
 def test_one_program_for_all_partitions():
     """Rows are data: fixed, drawn, geometric chunks, and what a round's beta is."""
-    how = recipe(updates=2)
-    run(how, schedules.chunked(2, schedules.starts(T, 1)), 2)
+    run(recipe(), chunked(schedules.starts(T, 1)))
     before = training.advance._cache_size()
     rows = [schedules.starts(T, k) for k in range(1, T + 1)]
     rows += [schedules.geometric(T, 3.0), schedules.partition(T, [1, 2, 5]), schedules.forks(T, [3])]
     for starts in rows:
-        run(how, schedules.chunked(2, jnp.asarray(starts, float), schedules.beta_indicator(2)), 2)
+        run(recipe(), chunked(starts, schedules.beta_indicator(N)))
     assert training.advance._cache_size() == before
 
 
 def test_shares_of_texts_and_of_steps():
     """beta [N, T, B]: texts with 1 are the expert's, the others the learner's, as GKD mixes them."""
-    beta = jnp.broadcast_to(jnp.arange(B) >= 2, (1, T, B)).astype(float)
-    how = recipe(reads="novice", loss=losses.forward_kl)
-    _, (_, text, _) = run(how, ALONE._replace(beta=beta), 1)
-    _, (_, own, _) = run(how, ALONE, 1)
+    beta = jnp.broadcast_to(jnp.arange(B) >= 2, (N, T, B)).astype(float)
+    how = recipe(reads="novice")
+    _, (_, text, _) = run(how, ALONE._replace(beta=beta))
+    _, (_, own, _) = run(how, ALONE)
     np.testing.assert_array_equal(text.novice[0, :, 2:], text.asked[0, :, 2:])
     np.testing.assert_array_equal(text.novice[0, :, :2], own.novice[0, :, :2])
     assert (np.asarray(own.novice) != np.asarray(own.asked)).any()
@@ -135,25 +152,25 @@ def test_shares_of_texts_and_of_steps():
 def test_scheduled_sampling_at_its_ends():
     """The reference's tokens alone: supervised fine-tuning. None of them: the learner's texts, charged for others."""
     how = recipe(reads="novice", copied=True)
-    copying, (loss, text, _) = run(how, schedules.behavioural_cloning(3, T), copied=np.ones(3, np.float32))
+    copying, (loss, text, _) = run(how, WHOLE, copied=np.ones(N, np.float32))
     tuned, (other, reference, _) = run(recipe(reads="guide"), WHOLE)
     np.testing.assert_array_equal(text.novice, text.guide)
     np.testing.assert_array_equal(text.guide, reference.guide)
     np.testing.assert_allclose(loss, other, rtol=1e-5)
     close(copying.params, tuned.params, atol=1e-5)
-    _, (_, text, _) = run(how, schedules.behavioural_cloning(3, T), 1, copied=np.zeros(3, np.float32))
-    np.testing.assert_array_equal(text.guide, reference.guide[:1])  # the reference does not depend on the learner
-    _, (_, own, _) = run(recipe(reads="novice"), ALONE, 1)
-    np.testing.assert_array_equal(text.novice, own.novice)
+    _, (_, text, _) = run(how, WHOLE, copied=np.zeros(N, np.float32))
+    np.testing.assert_array_equal(text.guide, reference.guide)  # the reference does not depend on the learner
+    _, (_, own, _) = run(recipe(reads="novice"), ALONE)
+    np.testing.assert_array_equal(text.novice[0], own.novice[0])
 
 
 @pytest.mark.parametrize(
     "controller",
-    [controllers.DetectabilityBudget(0.99), controllers.AdditiveIncrease(0.999), controllers.JumpStart()],
-    ids=["budget", "aimd", "jump start"],
+    [controllers.DetectabilityBudget(0.99), controllers.AdditiveIncrease(0.999)],
+    ids=["budget", "aimd"],
 )
 def test_a_controller_rewrites_rows(controller):
-    state, (_, text, joins) = run(recipe(), schedules.chunked(1, schedules.starts(T, 2)), 6, controller=controller)
+    state, (_, text, joins) = run(recipe(), chunked(schedules.starts(T, 2)), 6, controller=controller)
     joins = np.asarray(joins)
     np.testing.assert_array_equal(joins[0], controller.init(T)[1])  # not the schedule's
     assert (joins != joins[0]).any(), "no row was rewritten"
@@ -178,11 +195,11 @@ def test_what_a_controller_sees_is_between_0_and_1():
     ("schedule", "given"),
     [
         (WHOLE, {"reads": "guide"}),
-        (WHOLE, {"reads": "guide", "loss": losses.forward_kl}),
-        (schedules.chunked(1, schedules.starts(T, 3)), {}),
-        (schedules.chunked(1, schedules.starts(T, 3)), {"loss": losses.JensenShannon(0.5)}),
+        (WHOLE, {"reads": "guide", "loss": losses.forward_kl, "updates": 2}),
+        (chunked(schedules.starts(T, 3)), {}),
+        (chunked(schedules.starts(T, 3)), {"loss": losses.JensenShannon(0.5)}),
         (ALONE, {"reads": "novice", "loss": losses.reverse_kl}),
-        (ALONE._replace(beta=jnp.full((1, T), 0.2)), {"reads": "novice", "loss": losses.reverse_kl, "updates": 2}),
+        (ALONE._replace(beta=jnp.full((N, T), 0.2)), {"reads": "novice", "loss": losses.reverse_kl}),
     ],
     ids=["supervised", "whole laws", "chunks", "chunks of laws", "reverse", "mixture"],
 )
@@ -194,11 +211,10 @@ def test_training_lowers_the_loss(schedule, given):
 
 def test_a_gradient_step_lowers_the_loss_of_its_own_texts():
     """The losses of several steps on one round's texts, with a small rate."""
-    how = training.Recipe(CONFIG, optax.sgd(0.05))
     row = schedules.row(schedules.chunked(1, schedules.starts(T, 3)), 0)
-    params = fresh(how).params
+    params = fresh(recipe()).params
     text = training.walk.play(EXPERT, writers.Frozen(CONFIG, params), row, KEY, EPISODES)
-    one = functools.partial(training.step_loss, how, expert=EXPERT, row=row)
+    one = functools.partial(training.step_loss, recipe(), expert=EXPERT, row=row)
     loss = jax.jit(jax.value_and_grad(lambda p: jax.vmap(lambda t: one(p, text=t), in_axes=1)(text).mean()))
     values = []
     for _ in range(5):
@@ -212,18 +228,18 @@ def test_whose_tokens_a_schedule_labels():
     assert training.reads(WHOLE) == "guide"
     assert training.reads(schedules.dagger(2, T)) == "novice"
     assert training.reads(schedules.chunked(2, schedules.starts(T, 4))) == "both"
-    assert training.reads(ALONE._replace(label_guide=jnp.ones((1, T)))) == "both"
+    assert training.reads(ALONE._replace(label_guide=jnp.ones((N, T)))) == "both"
 
 
 @pytest.mark.parametrize("column", ["back", "noise", "after"])
 def test_columns_without_a_meaning_are_refused(column):
     with pytest.raises(ValueError, match=f"schedule.{column} has no meaning"):
-        training.reads(WHOLE._replace(**{column: jnp.full((1, T), 0.5)}))
+        training.reads(WHOLE._replace(**{column: jnp.full((N, T), 0.5)}))
 
 
 def test_patience_is_refused():
     with pytest.raises(ValueError, match=r"schedule.patience has no meaning"):
-        training.reads(WHOLE._replace(patience=jnp.ones((1, T))))
+        training.reads(WHOLE._replace(patience=jnp.ones((N, T))))
 
 
 def test_a_checkpoint_is_a_writer(tmp_path):

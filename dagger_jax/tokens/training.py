@@ -167,8 +167,11 @@ def advance(
         (params, inner), loss = jax.lax.scan(update, (state.params, state.optimiser), None, recipe.updates)
         control, starts = state.control, state.starts
         if controller is not None:
-            control, starts = controller.update(control, seen(expert, learner, row, text))
-            starts = starts.astype(jnp.float32)
+            # Where the expert writes for the novice too, what is seen of the learner is not its own.
+            own = row.beta.max() == 0
+            told = controller.update(control, seen(expert, learner, row, text))
+            told = (told[0], told[1].astype(jnp.float32))
+            control, starts = jax.tree.map(lambda new, old: jnp.where(own, new, old), told, (control, starts))
         measured = measure(Moment(state.round, row, text, loss[0], params))
         return State(params, inner, state.round + 1, control, starts), measured
 

@@ -1,0 +1,218 @@
+"""The distillation experiment: its methods, its evidence, and a small run of the whole binary."""
+
+import json
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dagger_jax import randomness
+from dagger_jax.tokens import evidence, walk, writers
+from experiments import claim, distillation, distillation_findings
+from experiments import distillation_methods as ways
+from experiments.claim.running import execute
+
+SMALL = (
+    *("--preset=quick", "--length=6", "--vocabulary=4", "--order=1", "--rounds=6", "--batch=4", "--runs=2"),
+    *("--divergences=forward,reverse", "--lambdas=0,1", "--chunks=1,2", "--texts=16"),
+)
+
+
+def small(**given):
+    sizes = {"length": 6, "vocabulary": 4, "order": 1, "rounds": 6, "batch": 4, "runs": 2, "chunks": (1, 2)}
+    return claim.resolve(distillation.CLAIM, "quick", **{**sizes, **given})
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    """A run so small that its measured findings need not hold: 0 or 1 are both fine."""
+    out = tmp_path_factory.mktemp("distillation") / "out"
+    assert execute(distillation.CLAIM, ["distillation", f"--out={out}", *SMALL]) in (0, 1)
+    return out
+
+
+def test_points_account_for_every_label(directory):
+    rows = pq.read_table(directory / "points.parquet").to_pylist()
+    names = list(ways.methods(small()))
+    trained = [row for row in rows if row["what"] == "training"]
+    # Three judgements and the beginning at the whole length, and the five shorter ones at the end.
+    assert len(trained) == len(names) * 2 * (4 + 5)
+    assert {row["method"] for row in trained} == set(names)
+    assert all(row["labels"] == row["round"] * 4 * 6 for row in trained)
+    for row in trained:
+        for whose in ("own", "writers"):
+            assert 0 <= row[f"{whose}_variation"] <= row["length"]
+            assert row[f"{whose}_kl"] > 0
+            assert row[f"{whose}_reverse"] > 0
+    # Before training all methods have the same learner.
+    first = {(row["run"], row["own_kl"], row["writers_reverse"]) for row in trained if row["round"] == 0}
+    assert len(first) == 2
+    timed = [row for row in rows if row["what"] == "seconds"]
+    assert {row["method"] for row in timed} == set(names)
+    assert all(0 < row["fastest"] <= row["seconds"] <= row["slowest"] for row in timed)
+
+
+def test_results_are_complete(directory):
+    findings = json.loads((directory / "findings.json").read_text())
+    exact = [finding for finding in findings if finding["source"] in ("definition", "Pinsker")]
+    exact += [finding for finding in findings if finding["claim"].startswith(("chunks of one", "and both"))]
+    assert len(exact) == 4
+    assert all(finding["holds"] for finding in exact)
+    assert sum(finding["expected"] == "below 1" for finding in findings) == 4
+    for name in ("ratios", "plane", "lambda", "accumulated"):
+        assert (directory / f"{name}.png").stat().st_size > 10_000
+        assert (directory / f"{name}.svg").stat().st_size > 10_000
+    lines = (directory / "methods.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(ways.methods(small()))
+
+
+def changed(table, where, **columns):
+    """The points with some columns of some rows multiplied."""
+    rows = table.to_pylist()
+    for row in rows:
+        if where(row):
+            row.update({name: row[name] * factor for name, factor in columns.items()})
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+@pytest.mark.parametrize(
+    ("where", "columns", "words"),
+    [
+        (lambda row: row["method"] == "GKD, reverse, lambda = 1", {"own_reverse": 100}, "reverse KL, of texts"),
+        (lambda row: row["method"] == "GKD, forward, lambda = 0", {"writers_kl": 100}, "forward KL, of texts"),
+        (lambda row: row["method"] == "supervised", {"labels": 2}, "as many labels"),
+        (lambda row: row["what"] == "training", {"own_kl": 1e-3}, "2 TV"),
+    ],
+    ids=["reverse", "forward", "labels", "pinsker"],
+)
+def test_falsified_points_are_found_out(directory, where, columns, words):
+    table = pq.read_table(directory / "points.parquet")
+    findings = distillation.verdict(small(), changed(table, where, **columns))
+    assert any(words in finding.claim and not finding.holds for finding in findings)
+
+
+@pytest.mark.parametrize("column", ["differing", "apart"])
+def test_chunks_of_one_token_that_differ_are_found_out(directory, column):
+    table = pq.read_table(directory / "points.parquet")
+    rows = table.to_pylist()
+    for row in rows:
+        row[column] = 1 if row["what"] == "one token" else row[column]
+    broken = distillation.verdict(small(), pa.Table.from_pylist(rows, schema=table.schema))
+    assert not all(
+        finding.holds for finding in broken if finding.source == "theory 8" and finding.expected != "below 1"
+    )
+
+
+def test_made_up_points_confirm_the_measured_findings(directory):
+    """The control of the falsified ones: what should be less is made less."""
+    table = pq.read_table(directory / "points.parquet")
+    table = changed(table, lambda row: row["method"] == "GKD, reverse, lambda = 1", own_reverse=1e-3)
+    table = changed(table, lambda row: row["method"] == "GKD, forward, lambda = 0", writers_kl=1e-3)
+    measured = [each for each in distillation.verdict(small(), table) if each.expected == "below 1"]
+    assert len(measured) == 4
+    assert all(each.holds for each in measured)
+
+
+def test_methods_say_who_writes():
+    settings = claim.resolve(distillation.CLAIM, "default")
+    found = ways.methods(settings)
+    assert len({name for name in found if found[name].kind == "GKD"}) == 15
+    half = found["GKD, jsd:0.5, lambda = 0.5"]
+    assert half.schedule.beta.shape == (1, 32, 32)
+    assert float(np.asarray(half.schedule.beta).mean()) == 0.5
+    assert half.handovers == 0.5 * 32 + 0.5
+    assert found["chunks, k = 8"].handovers == 4
+    assert found["mixture, alpha = 0.2"].labels == "reverse"
+    for name, decay in ways.decays(240).items():
+        shares = found[f"scheduled sampling, {name}"].copied
+        assert shares is not None
+        assert (np.diff(shares) <= 0).all()
+        assert shares[0] > 0.9
+        assert shares[-1] < 0.1
+        assert float(decay(0)) == pytest.approx(shares[0])
+
+
+def test_judgement_is_that_of_exact_evidence():
+    """A learner that ignores its prefix, as a machine: sums over sampled prefixes against the recursion."""
+    settings = small(texts=3000)
+    experts, keys = ways.experts(settings, "markov"), ways.keys(settings)
+    config = ways.config(settings)
+    params = ways.begin(ways.recipe(settings, ways.methods(settings)["supervised"]), keys[0]).params
+    biased = jax.tree.map(np.zeros_like, jax.device_get(params))
+    biased["logits"]["bias"][:] = np.array([0.5, -1.0, 0.2, 0.0])
+    seen = jax.device_get(ways.judge(config, experts, biased, keys[2], settings.texts))
+    for run in range(settings.runs):
+        expert = jax.tree.map(lambda leaf, run=run: leaf[run], experts)
+        logits = biased["logits"]["bias"][run]
+        law = np.exp(logits) / np.exp(logits).sum()
+        machine = writers.Machine(law[None, None], np.zeros((1, 4), int))
+        exact = evidence.expected(expert, machine, evidence.alone(settings.length))
+        for who, steps in enumerate((exact.novice, exact.guide)):
+            error = 5 * seen.kl[run, who].std(-1) / settings.texts**0.5 + 1e-4
+            assert (abs(seen.kl[run, who].mean(-1) - steps.kl) < error).all()
+            np.testing.assert_allclose(seen.variation[run, who], steps.tv, atol=0.03)
+        # The reverse KL of whole texts is the mean log-likelihood ratio of the learner's texts.
+        learner = writers.Frozen(config, jax.tree.map(lambda leaf, run=run: leaf[run], biased))
+        words = randomness.for_round(randomness.words(keys[2][run]), 0)
+        text = walk.play(expert, learner, evidence.alone(settings.length), words, np.arange(3000, dtype=np.uint32))
+        ratio = -np.asarray(evidence.read(expert, learner, text).ratio[1], float).sum(0)
+        wide = 5 * ratio.std() / 3000**0.5
+        assert abs(ratio.mean() - seen.reverse[run, 0].sum()) < wide
+
+
+def test_ratios_are_paired_and_means_have_intervals():
+    reference = 10 ** np.linspace(-1, 2, 8)
+    np.testing.assert_allclose(distillation_findings.ratio(0.9 * reference, reference), 0.9)
+    value, low, high = distillation_findings.mean(np.array([1.0, 2.0, 3.0]))
+    assert (low + high) / 2 == value == 2
+    assert high - value == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+
+
+def test_a_corpus_of_ones_own(tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_text("abracadabra " * 20)
+    settings = small(worlds=("text",), corpus=str(path))
+    assert ways.experts(settings, "text").emission.shape == (2, 1, 5, 4)
+    assert distillation.cells(settings)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--chunks=1,16"],
+        ["--chunks=0"],
+        ["--heads=3"],
+        ["--heads=8"],
+        ["--runs=1"],
+        ["--rounds=100"],
+        ["--lambdas=0,0.001"],
+        ["--lambdas=1.5"],
+        ["--divergences=jsd:1"],
+        ["--divergences=backward"],
+        ["--order=12"],
+        ["--corpus=no/such.txt"],
+        ["--worlds=moon"],
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_bad_flags_are_named(flags, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert execute(distillation.CLAIM, ["distillation", "--preset=quick", f"--out={out}", *flags]) == 2
+    message = capsys.readouterr().err
+    assert flags[0].split("=")[0] in message
+    assert message.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("text", "flag"), [("", "corpus"), ("abcdefghij", "corpus"), ("ab" * 50, "vocabulary")])
+def test_bad_corpora_are_named(text, flag, tmp_path, capsys):
+    """Empty, shorter than T, of too few symbols."""
+    path = tmp_path / "own.txt"
+    path.write_text(text)
+    flags = ["--worlds=text", f"--corpus={path}", f"--out={tmp_path / 'out'}"]
+    assert execute(distillation.CLAIM, ["distillation", "--preset=quick", *flags]) == 2
+    message = capsys.readouterr().err
+    assert f"--{flag}" in message
+    assert message.count("\n") == 1
