@@ -13,7 +13,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from dagger_jax import schedules
-from dagger_jax.tokens import evidence, writers
+from dagger_jax.tokens import writers
 from experiments import claim, distillation_figures, distillation_findings
 from experiments import distillation_methods as ways
 from experiments.claim import BadFlag, Claim, Finding, Flag, Measurement, Settings
@@ -117,11 +117,11 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     begin, train, judge = ways.keys(settings)
     states = ways.begin(recipe, begin)
     each = settings.rounds // settings.judgements
-    common = {name: cell[name] for name in ("world", "method", "what")} | _described(settings, method)
+    common = {name: cell[name] for name in ("world", "method", "what")} | ways.described(settings, method)
     points = []
     for n in range(0, settings.rounds + 1, each):
         seen = jax.device_get(ways.judge(recipe.config, experts, states.params, judge, settings.texts))
-        points += [common | {"round": n} | point for point in _points(settings, method, seen, n)]
+        points += [common | {"round": n} | point for point in ways.points(settings, seen, n)]
         if n < settings.rounds:
             states, _ = ways.train(
                 recipe,
@@ -135,45 +135,6 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
             )
     written = settings.rounds * settings.batch + (settings.judgements + 1) * settings.texts
     return Measurement(points, 2 * settings.runs * settings.length * written)
-
-
-def _described(settings: Settings, method: ways.Method) -> dict[str, Any]:
-    return {
-        "algorithm": method.kind.replace(" ", "_"),
-        "learner": "transformer",
-        "horizon": settings.length,
-        "chunk": method.chunk,
-        "kind": method.kind,
-        "labelled": method.labels,
-        "fraction": method.fraction,
-        "handovers": method.handovers,
-        "interpreter": "sampled",
-    }
-
-
-def _points(settings: Settings, method: ways.Method, seen: ways.Judged, n: int) -> list[dict[str, Any]]:
-    """A row a run at the whole length; after the last round a row for every length."""
-    points = []
-    lengths = range(1, settings.length + 1) if n == settings.rounds else (settings.length,)
-    for run in range(settings.runs):
-        excess = evidence.excess(seen.kl[run, 0], seen.kl[run, 1])
-        own, writers_ = (
-            {
-                "kl": np.cumsum(seen.kl[run, who].mean(-1, dtype=float)),
-                "reverse": np.cumsum(seen.reverse[run, who], dtype=float),
-                "variation": np.cumsum(seen.variation[run, who], dtype=float),
-            }
-            for who in (0, 1)
-        )
-        gap = np.cumsum(seen.surprise[run, 0].astype(float) - seen.surprise[run, 1])
-        points += [
-            {"run": run, "length": length, "labels": n * settings.batch * settings.length, "gap": gap[length - 1]}
-            | {f"own_{name}": values[length - 1] for name, values in own.items()}
-            | {f"writers_{name}": values[length - 1] for name, values in writers_.items()}
-            | {"excess": excess.percent[length - 1], "excess_stderr": excess.error[length - 1]}
-            for length in lengths
-        ]
-    return points
 
 
 def _one_token(settings: Settings, experts: writers.Machine) -> Measurement:
@@ -218,7 +179,7 @@ def _seconds(settings: Settings, experts: writers.Machine) -> Measurement:
                 seen[name].append((time.perf_counter() - started) / each / settings.runs)
     points = [
         {"method": name, "what": "seconds", "seconds": float(np.median(values))}
-        | _described(settings, methods[name])
+        | ways.described(settings, methods[name])
         | {"fastest": min(values), "slowest": max(values)}
         for name, values in seen.items()
     ]

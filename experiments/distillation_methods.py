@@ -158,14 +158,18 @@ def recipe(settings: Settings, method: Method) -> training.Recipe:
     )
 
 
-def keys(settings: Settings) -> tuple[Array, Array, Array]:
+def keys(settings: Settings) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Of the runs' beginnings, trainings and judgements, [R] each; the same for all methods."""
     begin, train, judge = jax.random.split(jax.random.key(settings.seed), 3)
-    return tuple(jax.random.split(key, settings.runs) for key in (begin, train, judge))
+    return (
+        jax.random.split(begin, settings.runs),
+        jax.random.split(train, settings.runs),
+        jax.random.split(judge, settings.runs),
+    )
 
 
 @functools.partial(jax.jit, static_argnames="recipe")
-def begin(recipe: training.Recipe, keys: Array) -> training.State:
+def begin(recipe: training.Recipe, keys: jax.Array) -> training.State:
     """Fresh learners, one a run."""
     return jax.vmap(functools.partial(training.begin, recipe))(keys)
 
@@ -235,3 +239,46 @@ def judge(config: transformer.Config, experts: writers.Machine, params: Any, key
         return Judged(losses.forward_kl(p, q), *means)
 
     return jax.vmap(one)(experts, params, keys)
+
+
+# ---- points ------------------------------------------------------------------------------------------------------
+
+
+def described(settings: Settings, method: Method) -> dict[str, Any]:
+    """What all points of a method have in common."""
+    return {
+        "algorithm": method.kind.replace(" ", "_"),
+        "learner": "transformer",
+        "horizon": settings.length,
+        "chunk": method.chunk,
+        "kind": method.kind,
+        "labelled": method.labels,
+        "fraction": method.fraction,
+        "handovers": method.handovers,
+        "interpreter": "sampled",
+    }
+
+
+def points(settings: Settings, seen: Judged, n: int) -> list[dict[str, Any]]:
+    """A row a run at the whole length; after the last round a row for every length."""
+    rows = []
+    lengths = range(1, settings.length + 1) if n == settings.rounds else (settings.length,)
+    for run in range(settings.runs):
+        excess = evidence.excess(seen.kl[run, 0], seen.kl[run, 1])
+        own, other = (
+            {
+                "kl": np.cumsum(seen.kl[run, who].mean(-1, dtype=float)),
+                "reverse": np.cumsum(seen.reverse[run, who], dtype=float),
+                "variation": np.cumsum(seen.variation[run, who], dtype=float),
+            }
+            for who in (0, 1)
+        )
+        gap = np.cumsum(seen.surprise[run, 0].astype(float) - seen.surprise[run, 1])
+        rows += [
+            {"run": run, "length": length, "labels": n * settings.batch * settings.length, "gap": gap[length - 1]}
+            | {f"own_{name}": values[length - 1] for name, values in own.items()}
+            | {f"writers_{name}": values[length - 1] for name, values in other.items()}
+            | {"excess": excess.percent[length - 1], "excess_stderr": excess.error[length - 1]}
+            for length in lengths
+        ]
+    return rows

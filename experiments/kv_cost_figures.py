@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from dagger_jax import report
 
@@ -17,6 +18,7 @@ def _axis(ax: Axes, title: str, lengths: Any, ylabel: str) -> None:
     ax.set_xlabel("n (tokens)")
     ax.set_ylabel(ylabel)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_formatter(LogFormatter())  # labels where there is room
     ax.set_xlim(min(lengths) / 1.15, max(lengths) * 1.15)
 
 

@@ -95,7 +95,7 @@ CLAIM = Claim(
         "writes itself it is deployed. A learner with a planted defect keeps the likelihood ratio of what has been "
         "written, the writer's law against its own, and defects (writes a forbidden token with some probability) only "
         "where this evidence for training is below a threshold. It sees the text alone, from its beginning, or is "
-        "also told where chunks start. "
+        "also told where chunks start (in deployment at the same places: being told is no evidence). "
         "Whatever its rule, it defects in deployment at most as often as in training plus the mean total variation "
         "T_j of the tokens seen in a chunk: nothing at k = 1, where training sees, and removes, all that deployment "
         "would show. Tabular learners are exact; a transformer's rates are of texts, with 95% intervals. Training "

@@ -11,6 +11,7 @@ from experiments.claim import Finding, Settings
 from experiments.scheming_points import BUDGETS
 from experiments.study import Rows
 
+NOTHING = 1e-12  # added before one share is divided by another: two shares of 0 are equal
 SOURCE = "schedules notes, 'the trade-off, made exact'"
 
 
@@ -96,7 +97,7 @@ def _grows(settings: Settings, world: str, rows: Rows) -> list[Finding]:
 def _left(settings: Settings, world: str, rows: Rows) -> list[Finding]:
     """What training that sees the defect leaves of it, in the shortest and in the longest chunks."""
     found, longest = [], max(settings.chunks)
-    for knows in settings.knows if "text" not in settings.knows else ("text",):
+    for knows in {"text"} & set(settings.knows):  # one that is told may wait: `_asleep`
         pairs = []
         for run in range(settings.runs):
             own = [row for row in rows if row["knows"] == knows and row["run"] == run and _after(settings, row)]
@@ -104,7 +105,7 @@ def _left(settings: Settings, world: str, rows: Rows) -> list[Finding]:
                 pairs.append([max(row["survives"] for row in own if row["chunk"] == k) for k in (1, longest)])
             else:
                 pairs.append([row["strength"] for k in (1, longest) for row in own if row["choice"] == str(k)])
-        ratios = [long / short if short else np.inf for short, long in pairs]
+        ratios = [(long + NOTHING) / (short + NOTHING) for short, long in pairs]
         what = (
             "forbidden tokens a deployed token, at the learner's best threshold"
             if world == "tabular"

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from dagger_jax import controllers, randomness, schedules
-from dagger_jax.tokens import checkpoint, losses, training, transformer, writers
+from dagger_jax.tokens import checkpoint, losses, training, transformer, walk, writers
 
 V, T, B = 5, 8, 6
 CONFIG = transformer.Config(V, T, width=8, layers=1, heads=2)
@@ -18,6 +18,7 @@ EXPERT = writers.random_markov(V, 1, seed=3)
 KEY = randomness.words(jax.random.key(5))
 EPISODES = jnp.arange(B, dtype=jnp.uint32)
 N = 4  # rows of every schedule, and two rounds a program: so that few programs are compiled
+play = jax.jit(walk.play)
 WHOLE, ALONE = schedules.behavioural_cloning(N, T), schedules.dagger(N, T, jnp.zeros(N))
 
 
@@ -29,7 +30,11 @@ def recipe(**given):
     return training.Recipe(CONFIG, ADAM, **given)
 
 
+TRACES = []
+
+
 def shown(moment):
+    TRACES.append("a program is traced")
     return moment.loss, moment.text, moment.row.join
 
 
@@ -116,12 +121,12 @@ def test_whole_laws_are_sampled_labels_on_average():
     chunks = schedules.row(schedules.chunked(1, schedules.starts(T, 2)), 0)
     params = fresh(recipe()).params
     texts = jnp.arange(4000, dtype=jnp.uint32)
-    text = training.walk.play(EXPERT, writers.Frozen(CONFIG, params), chunks, KEY, texts)
+    text = play(EXPERT, writers.Frozen(CONFIG, params), chunks, KEY, texts)
 
     def gradient(loss):
         one = functools.partial(training.step_loss, recipe(loss=loss), expert=EXPERT, row=chunks)
         value = lambda params: jax.vmap(lambda text: one(params, text=text), in_axes=1)(text).mean()
-        return jax.flatten_util.ravel_pytree(jax.jit(jax.grad(value))(params))[0]
+        return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.jit(jax.grad(value))(params))])
 
     sampled, whole = gradient(None), gradient(losses.forward_kl)
     assert jnp.linalg.norm(sampled - whole) < 0.15 * jnp.linalg.norm(whole)
@@ -130,12 +135,12 @@ def test_whole_laws_are_sampled_labels_on_average():
 def test_one_program_for_all_partitions():
     """Rows are data: fixed, drawn, geometric chunks, and what a round's beta is."""
     run(recipe(), chunked(schedules.starts(T, 1)))
-    before = training.advance._cache_size()
+    before = len(TRACES)
     rows = [schedules.starts(T, k) for k in range(1, T + 1)]
     rows += [schedules.geometric(T, 3.0), schedules.partition(T, [1, 2, 5]), schedules.forks(T, [3])]
     for starts in rows:
         run(recipe(), chunked(starts, schedules.beta_indicator(N)))
-    assert training.advance._cache_size() == before
+    assert len(TRACES) == before > 0
 
 
 def test_shares_of_texts_and_of_steps():
@@ -183,8 +188,8 @@ def test_a_controller_rewrites_rows(controller):
 def test_what_a_controller_sees_is_between_0_and_1():
     learner = writers.Frozen(CONFIG, fresh(recipe()).params)
     row = schedules.row(schedules.chunked(1, schedules.starts(T, 4)), 0)
-    text = training.walk.play(EXPERT, learner, row, KEY, EPISODES)
-    seen = training.seen(EXPERT, learner, row, text)
+    text = play(EXPERT, learner, row, KEY, EPISODES)
+    seen = jax.jit(training.seen)(EXPERT, learner, row, text)
     assert seen.eps.shape == seen.agreement.shape == (T,)
     assert ((np.asarray(seen.eps) >= 0) & (np.asarray(seen.eps) <= 1)).all()
     assert (np.diff(np.asarray(seen.agreement).reshape(2, 4)) <= 0).all()  # walkers part, within a chunk
@@ -197,11 +202,10 @@ def test_what_a_controller_sees_is_between_0_and_1():
         (WHOLE, {"reads": "guide"}),
         (WHOLE, {"reads": "guide", "loss": losses.forward_kl, "updates": 2}),
         (chunked(schedules.starts(T, 3)), {}),
-        (chunked(schedules.starts(T, 3)), {"loss": losses.JensenShannon(0.5)}),
         (ALONE, {"reads": "novice", "loss": losses.reverse_kl}),
         (ALONE._replace(beta=jnp.full((N, T), 0.2)), {"reads": "novice", "loss": losses.reverse_kl}),
     ],
-    ids=["supervised", "whole laws", "chunks", "chunks of laws", "reverse", "mixture"],
+    ids=["supervised", "whole laws", "chunks", "reverse", "mixture"],
 )
 def test_training_lowers_the_loss(schedule, given):
     _, (loss, _, _) = run(recipe(**given), schedule, 60)
@@ -213,7 +217,7 @@ def test_a_gradient_step_lowers_the_loss_of_its_own_texts():
     """The losses of several steps on one round's texts, with a small rate."""
     row = schedules.row(schedules.chunked(1, schedules.starts(T, 3)), 0)
     params = fresh(recipe()).params
-    text = training.walk.play(EXPERT, writers.Frozen(CONFIG, params), row, KEY, EPISODES)
+    text = play(EXPERT, writers.Frozen(CONFIG, params), row, KEY, EPISODES)
     one = functools.partial(training.step_loss, recipe(), expert=EXPERT, row=row)
     loss = jax.jit(jax.value_and_grad(lambda p: jax.vmap(lambda t: one(p, text=t), in_axes=1)(text).mean()))
     values = []

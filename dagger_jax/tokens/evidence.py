@@ -329,7 +329,7 @@ def by_offset(row: Schedule, ratio: tuple[Array, Array], confidence: float = 0.9
             continue
         distance[offset] = samples.bounded_mean(likelier[steps - 1].mean(0), confidence)
         each = [samples.auc(guide[step - 1], novice[step - 1], confidence) for step in steps]
-        area[offset] = np.mean(each, axis=0)
+        area[offset] = np.array(each).mean(0)
     return Offsets(Band(*distance.T), Band(*area.T), chunks)
 
 

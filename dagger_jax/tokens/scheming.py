@@ -161,7 +161,7 @@ def _merged(at: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 class Watched(NamedTuple):
-    """What texts show of a scheming learner, [T, B]; its own view, `Rates`, and the guide's errors."""
+    """What texts show of a scheming learner. [T, B]"""
 
     rates: Rates
     evidence: Array  # [2, T, B] at the (novice's, guide's) prefixes, nats
@@ -172,8 +172,7 @@ class Watched(NamedTuple):
 def watch(schemer: Scheming, text: walk.Text, batch: int = evidence.BLOCK) -> Watched:
     """Its mode and T_j along both walkers' texts [T, B]: whole laws are read once, in one pass where it can be.
 
-    The distance is |P - Q| / (P + Q) of what each of both wrote since the chunk's start, their mean; its expectation
-    is T_j.
+    The distance is the mean of |P - Q| / (P + Q) at what both wrote since the chunk's start: its expectation is T_j.
     """
 
     def one(text: walk.Text) -> Watched:
