@@ -114,8 +114,8 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
             return _one_token(settings, experts)
     method = ways.methods(settings)[cell["method"]]
     recipe = ways.recipe(settings, method)
-    begin, train, judge = ways.keys(settings)
-    states = ways.begin(recipe, begin)
+    _, train, judge = ways.keys(settings)
+    states = ways.begin(settings)
     each = settings.rounds // settings.judgements
     common = {name: cell[name] for name in ("world", "method", "what")} | ways.described(settings, method)
     points = []
@@ -140,16 +140,15 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
 def _one_token(settings: Settings, experts: writers.Machine) -> Measurement:
     """Tokens that differ between chunks of one token and labels at the learner's own prefixes, and the losses."""
     asked, chunks = ways.chunks_of_one(settings)
-    begin, train, _ = ways.keys(settings)
+    states, train = ways.begin(settings), ways.keys(settings)[1]
     each, losses = settings.rounds // settings.judgements, []
     for method in (asked, chunks):
         recipe = ways.recipe(settings, method)
-        states = ways.begin(recipe, begin)
         _, loss = ways.train(recipe, experts, method.schedule, None, states, train, batch=settings.batch, rounds=each)
         losses.append(np.asarray(loss[:, 0], float))
     recipe = ways.recipe(settings, asked)
     rows = schedules.stack([schedules.row(method.schedule, 0) for method in (asked, chunks)])
-    text = ways.write(recipe.config, experts, ways.begin(recipe, begin).params, rows, train, settings.batch)
+    text = ways.write(recipe.config, experts, states.params, rows, train, settings.batch)
     differing = np.asarray(text.asked[:, 0] != text.guide[:, 1]).sum((1, 2))
     common = {"world": settings.worlds[0], "what": "one token", "round": 1, "horizon": settings.length}
     return Measurement(
@@ -162,14 +161,13 @@ def _one_token(settings: Settings, experts: writers.Machine) -> Measurement:
 
 def _seconds(settings: Settings, experts: writers.Machine) -> Measurement:
     """Seconds a round of one run, in a batch of all runs: the median of several blocks, methods in turn."""
-    begin, train, _ = ways.keys(settings)
+    states, train = jax.block_until_ready(ways.begin(settings)), ways.keys(settings)[1]
     each = settings.rounds // settings.judgements
     methods = ways.methods(settings)
     seen: dict[str, list[float]] = {name: [] for name in methods}
     for turn in range(settings.timings + 1):  # the first may compile
         for name, method in methods.items():
             recipe = ways.recipe(settings, method)
-            states = jax.block_until_ready(ways.begin(recipe, begin))
             started = time.perf_counter()
             done = ways.train(
                 recipe, experts, method.schedule, method.copied, states, train, batch=settings.batch, rounds=each

@@ -168,9 +168,13 @@ def keys(settings: Settings) -> tuple[jax.Array, jax.Array, jax.Array]:
     )
 
 
+def begin(settings: Settings) -> training.State:
+    """Fresh learners, one a run; the same for all methods."""
+    return _begin(training.Recipe(config(settings), _optimiser(settings.rate)), keys(settings)[0])
+
+
 @functools.partial(jax.jit, static_argnames="recipe")
-def begin(recipe: training.Recipe, keys: jax.Array) -> training.State:
-    """Fresh learners, one a run."""
+def _begin(recipe: training.Recipe, keys: jax.Array) -> training.State:
     return jax.vmap(functools.partial(training.begin, recipe))(keys)
 
 

@@ -136,10 +136,10 @@ def test_methods_say_who_writes():
 
 def test_judgement_is_that_of_exact_evidence():
     """A learner that ignores its prefix, as a machine: sums over sampled prefixes against the recursion."""
-    settings = small(texts=3000)
+    settings = small(texts=2000)
     experts, keys = ways.experts(settings, "markov"), ways.keys(settings)
     config = ways.config(settings)
-    params = ways.begin(ways.recipe(settings, ways.methods(settings)["supervised"]), keys[0]).params
+    params = ways.begin(settings).params
     biased = jax.tree.map(np.zeros_like, jax.device_get(params))
     biased["logits"]["bias"][:] = np.array([0.5, -1.0, 0.2, 0.0])
     seen = jax.device_get(ways.judge(config, experts, biased, keys[2], settings.texts))
@@ -156,9 +156,9 @@ def test_judgement_is_that_of_exact_evidence():
         # The reverse KL of whole texts is the mean log-likelihood ratio of the learner's texts.
         learner = writers.Frozen(config, jax.tree.map(lambda leaf, run=run: leaf[run], biased))
         words = randomness.for_round(randomness.words(keys[2][run]), 0)
-        text = walk.play(expert, learner, evidence.alone(settings.length), words, np.arange(3000, dtype=np.uint32))
+        text = walk.play(expert, learner, evidence.alone(settings.length), words, np.arange(2000, dtype=np.uint32))
         ratio = -np.asarray(evidence.read(expert, learner, text).ratio[1], float).sum(0)
-        wide = 5 * ratio.std() / 3000**0.5
+        wide = 5 * ratio.std() / 2000**0.5
         assert abs(ratio.mean() - seen.reverse[run, 0].sum()) < wide
 
 

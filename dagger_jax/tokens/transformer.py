@@ -50,13 +50,13 @@ class Config(Node):
 class Cache(NamedTuple):
     """Keys and values of the inputs so far, by layer. What lies beyond them is not seen."""
 
-    keys: Array  # [layers, T, heads, head size]
-    values: Array  # [layers, T, heads, head size]
+    keys: tuple[Array, ...]  # by layer, [heads, T, head size]: the order in which attention reads them
+    values: tuple[Array, ...]
 
 
 def empty(config: Config) -> Cache:
     """A cache without inputs."""
-    zeros = jnp.zeros((config.layers, config.length, config.heads, config.head_size), config.dtype)
+    zeros = (jnp.zeros((config.heads, config.length, config.head_size), config.dtype),) * config.layers
     return Cache(zeros, zeros)
 
 
@@ -73,14 +73,15 @@ class Block(nn.Module):
         query, key, value = (dense(heads, use_bias=False, dtype=config.dtype, name=name)(y) for name in "qkv")
         if config.positions == "rotary":
             query, key = rotate(query, positions), rotate(key, positions)
+        query, key, value = (jnp.swapaxes(part, 0, 1) for part in (query, key, value))
         if cache is not None:
             keys, values = cache
-            key = jax.lax.dynamic_update_slice(keys, key, (start, 0, 0))
-            value = jax.lax.dynamic_update_slice(values, value, (start, 0, 0))
+            key = jax.lax.dynamic_update_slice(keys, key, (0, start, 0))
+            value = jax.lax.dynamic_update_slice(values, value, (0, start, 0))
             cache = key, value
-        scores = jnp.einsum("qhd,khd->hqk", query, key) * config.head_size**-0.5
+        scores = jnp.einsum("hqd,hkd->hqk", query, key) * config.head_size**-0.5
         weights = jax.nn.softmax(scores.astype(jnp.float32) + jnp.where(sees, 0.0, BARRED), axis=-1)
-        seen = jnp.einsum("hqk,khd->qhd", weights.astype(config.dtype), value)
+        seen = jnp.einsum("hqk,hkd->qhd", weights.astype(config.dtype), value)
         x = x + dense(config.width, axis=(-2, -1), use_bias=False, dtype=config.dtype, name="out")(seen)
         y = nn.LayerNorm(dtype=config.dtype, use_bias=False)(x)
         y = nn.Dense(4 * config.width, dtype=config.dtype, name="up")(y)
@@ -109,7 +110,7 @@ class Decoder(nn.Module):
         logits = nn.Dense(config.vocabulary, dtype=config.dtype, name="logits")(
             nn.LayerNorm(dtype=config.dtype, use_bias=False)(x)
         )
-        cache = None if cache is None else Cache(*(jnp.stack(part) for part in zip(*kept, strict=True)))
+        cache = None if cache is None else Cache(*zip(*kept, strict=True))
         return logits.astype(jnp.float32), cache
 
 
