@@ -190,6 +190,7 @@ def parts(row):
 PARTS = {parts(row): name for name, row in list(ALGORITHMS.items())[::-1]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARTS.values())
 def test_jit_and_vmap_change_nothing(name):
     """Three rounds of one run op by op, against the compiled batch, for the first row of each program.

@@ -60,7 +60,12 @@ def test_families_share_schedules_shapes_and_hold_everybody_once():
 # ---- nothing is changed by sharing a program ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("world", zoo_worlds.PLACES)
+SEVERAL = ("chunk_reset", "recoverable_reset_cliff", "dyck", "hard")  # the others take a compilation each
+
+
+@pytest.mark.parametrize(
+    "world", [name if name in SEVERAL else pytest.param(name, marks=pytest.mark.slow) for name in zoo_worlds.PLACES]
+)
 def test_padding_changes_nothing(world):
     """Gap, u, and price of a random policy, with unreachable states added; rounding of sums in another order."""
     horizon = 4
@@ -85,6 +90,7 @@ def test_a_world_without_room_is_refused():
         zoo_worlds.padded(problem, zoo_worlds.Sizes(2, False, False, 24, 24))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gated", [False, True])
 def test_trained_together_is_trained_alone_bit_for_bit(gated):
     """Labels, rules and gates chosen by number, in one program, against each row's own program."""
