@@ -45,11 +45,12 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
     "quick": {
         **_SIZES,
         "worlds": ("markov",),
+        "rounds": 180,
         "length": 16,
         "lambdas": (0.0, 1.0),
         "divergences": ("forward", "reverse"),
         "chunks": (1, 4),
-        "judgements": 3,
+        "judgements": 6,
         "timings": 1,
     },
     "default": _SIZES,
@@ -215,8 +216,8 @@ CLAIM = Claim(
         "reference that it has left (scheduled sampling). One label, a token or a law, is one label a token of text. "
         "Which learner is nearer to the writer on its own texts, at equal labels and at equal wall time? The "
         "learner is too small to represent the writer, so that it matters what it is charged for. Markov writers are "
-        "peaked, one wrong token leads to prefixes that they seldom write; text is a smoothed model fitted to a "
-        "corpus, which forgets a wrong token within two. Divergences are computed from both laws at every prefix; "
+        "peaked: one wrong token leads to prefixes that they seldom write. Text is a smoothed model of a corpus, whose "
+        "contexts are common. Divergences are computed from both laws at every prefix; "
         "only prefixes are sampled."
     ),
     sweep=SWEEP,

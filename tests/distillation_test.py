@@ -37,8 +37,8 @@ def test_points_account_for_every_label(directory):
     rows = pq.read_table(directory / "points.parquet").to_pylist()
     names = list(ways.methods(small()))
     trained = [row for row in rows if row["what"] == "training"]
-    # Three judgements and the beginning at the whole length, and the five shorter ones at the end.
-    assert len(trained) == len(names) * 2 * (4 + 5)
+    # Six judgements and the beginning at the whole length, and the five shorter ones at the end.
+    assert len(trained) == len(names) * 2 * (7 + 5)
     assert {row["method"] for row in trained} == set(names)
     assert all(row["labels"] == row["round"] * 4 * 6 for row in trained)
     for row in trained:

@@ -55,6 +55,12 @@ class Recipe(Node):
     updates: int = struct.field(pytree_node=False, default=1)  # gradient steps a round
     copied: bool = struct.field(pytree_node=False, default=False)  # scheduled sampling: see `step_loss`
 
+    def __post_init__(self):
+        if self.copied and self.loss is not None:
+            raise ValueError("scheduled sampling charges the reference's tokens: leave loss at None")
+        if self.updates < 1:
+            raise ValueError(f"updates must be at least 1 gradient step a round, got {self.updates}")
+
 
 def reads(schedule: Schedule) -> Reads:
     """Whose tokens a concrete schedule [N, T] labels. The guide alone from the start is supervised fine-tuning.
