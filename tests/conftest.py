@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
-    """Compiled programs go when their file is done: thousands of them exhaust a process's memory maps, and XLA crashes."""
+    """Compiled programs go when their file is done: thousands of them exhaust the memory maps, and XLA crashes."""
     yield
     jax.clear_caches()
     gc.collect()
