@@ -78,7 +78,14 @@ def _start(*flags, pause=0.0):
     environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu", "TOY_PAUSE": str(pause)}
     command = [sys.executable, __file__, *flags]
     return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=1
+        command,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=1,
+        # A shell that starts a job in the background has it ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -14,6 +14,8 @@ from experiments import claim, distillation, distillation_findings
 from experiments import distillation_methods as ways
 from experiments.claim.running import execute
 
+pytestmark = pytest.mark.slow  # most of a minute of compiling; the other three token experiments are in the fast tests
+
 SMALL = (
     *("--preset=quick", "--length=6", "--vocabulary=4", "--order=1", "--rounds=6", "--batch=4", "--runs=2"),
     *("--divergences=forward,reverse", "--lambdas=0,1", "--chunks=1,2", "--texts=16"),
