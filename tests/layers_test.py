@@ -54,7 +54,7 @@ ORDER = [
     ["tokens.worlds"],
     ["tokens.evidence"],
     ["tokens.training"],
-    ["tokens.checkpoint", "tokens.scheming"],
+    ["tokens.checkpoint", "tokens.detectors", "tokens.scheming"],
     ["tokens"],
     ["cost"],
     ["runtime.progress", "runtime.record", "runtime.store"],
