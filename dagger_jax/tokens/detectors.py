@@ -18,8 +18,9 @@ def learned(
     classifier: Any = None,
     confidence: float = 0.95,
 ) -> Tested:
-    """Is the expert writing? A classifier is told one chunk's tokens: the guide's of one half of the texts, the novice's
-    of the other.
+    """Is the expert writing? A classifier that is told one chunk's tokens.
+
+    They are the guide's in one half of the texts, the novice's in the other.
 
     Args:
       text: [T, B], from `walk.play`.
