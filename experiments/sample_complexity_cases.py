@@ -272,5 +272,5 @@ def two_states(algorithm: str, horizon: int, samples: int, count: int, seed: int
     point |= {"labels": samples * (1 if algorithm == "stagger" else horizon), "horizon": horizon}
     point |= {"trajectories": samples, "states": 2}
     # Of a lower bound `bound` is what no learner can be below.
-    point |= {"bound": float(statistics.identity_lower_bound(horizon, samples))}
+    point |= {"bound": gallery.two_state_bandit_least(horizon, samples)}
     return [point | mean(gaps_each(problems, policies))], 2 * samples * horizon * count

@@ -215,3 +215,7 @@ def test_theorem_4_2_fails_in_at_most_a_share_delta(rounds, episodes):
     for delta in (0.5, 0.1, 0.01):
         failed = (terms.best_own > bounds.theorem_4_2(terms, episodes, rounds, delta)).mean()
         assert failed <= delta + 4 * np.sqrt(delta * (1 - delta) / replicas)
+        sharper = bounds.theorem_4_2_sharp(terms, episodes, rounds, delta)
+        assert (sharper < bounds.theorem_4_2(terms, episodes, rounds, delta)).all()
+        failed = (terms.best_own > sharper).mean()
+        assert failed <= delta + 4 * np.sqrt(delta * (1 - delta) / replicas)

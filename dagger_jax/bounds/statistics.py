@@ -66,14 +66,6 @@ def interactive_order(recoverability: Array | float, horizon: int, states: int, 
     return recoverability * states * horizon / jnp.asarray(trajectories)
 
 
-def identity_lower_bound(horizon: int, trajectories: Array | int) -> Array:
-    """H / (8 n), n >= 2, on average over the experts of `gallery.two_state_bandit`: a lower bound for every learner.
-
-    Theory 4.3(b), derived; the order is Foster et al. 2024, section 2.4.
-    """
-    return horizon / (8 * jnp.asarray(trajectories))
-
-
 # ---- finite classes and laws of whole trajectories (Foster, Block and Misra 2024, arXiv 2407.15007; theory 5) --------
 
 

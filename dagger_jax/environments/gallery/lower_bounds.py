@@ -111,5 +111,5 @@ def two_state_bandit_gap(horizon: int, samples: int, draws: int | None = None) -
 
 
 def two_state_bandit_least(horizon: int, samples: int) -> float:
-    """T / (8 n): no learner that has seen n trajectories does better in expectation (n >= 2)."""
+    """T / (8 n): no learner that has seen n trajectories does better on average (n >= 2; theory 4.3(b), derived)."""
     return horizon / (8 * samples)
