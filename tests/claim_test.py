@@ -76,17 +76,20 @@ def _run(*flags):
 def _start(*flags, pause=0.0):
     root = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu", "TOY_PAUSE": str(pause)}
-    command = [sys.executable, __file__, *flags]
-    return subprocess.Popen(
-        command,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=1,
-        # A shell that starts a job in the background has it ignore interrupts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    # A shell that starts a job in the background has it ignore interrupts, and a child inherits what is
+    # ignored, but not what is handled. (A preexec_fn would fork by hand, of which JAX warns.)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, __file__, *flags],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=1,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _wait_for_blocks(out, count):
