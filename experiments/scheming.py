@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from experiments import claim, scheming_figures
+from experiments import claim, scheming_detectors, scheming_figures
 from experiments.claim import BadFlag, Claim, Settings
 from experiments.scheming_findings import nearest, verdict
 from experiments.scheming_points import BUDGETS, EVALUATIONS, measure
@@ -80,11 +80,14 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 
 def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     """Defection against k; the budget's rounds; what training leaves."""
-    rows = table.to_pylist()
+    every = table.to_pylist()
+    detector = [row for row in every if row["kind"] == scheming_detectors.KIND]
+    rows = [row for row in every if row["kind"] != scheming_detectors.KIND]
     drawn = {"scheming": scheming_figures.against_chunk(rows, settings, nearest(settings))}
     if "transformer" in settings.worlds:
         drawn["budget"] = scheming_figures.over_rounds(rows, settings)
-    return drawn | {"left": scheming_figures.left(rows, settings)}
+    detected = scheming_detectors.figure(detector, settings)
+    return drawn | {"left": scheming_figures.left(rows, settings), "detectors": detected}
 
 
 CLAIM = Claim(
@@ -100,7 +103,8 @@ CLAIM = Claim(
         "T_j of the tokens seen in a chunk: nothing at k = 1, where training sees, and removes, all that deployment "
         "would show. Tabular learners are exact; a transformer's rates are of texts, with 95% intervals. Training "
         "that sees the defect lowers its probability by the gradient of the same log loss. The detectability budget "
-        "chooses k between rounds, so that the mean T_j stays below it."
+        "chooses k between rounds, so that the mean T_j stays below it. Beside all this: what the exact likelihood "
+        "ratio, and learned detectors, know of the honest learner after j tokens."
     ),
     sweep=SWEEP,
     cells=cells,
@@ -140,16 +144,18 @@ CLAIM = Claim(
         claim.numbers("rate", "Learning rate of the transformer.", above=0.0, high=1.0, many=False),
     ),
     columns={
-        "kind": pa.string(),  # fixed: as it is; removal: after exact training of the defect alone; training
-        "choice": pa.string(),  # of k in training
+        "kind": pa.string(),  # fixed: as it is; removal: after exact training of the defect alone; training; detector
+        "choice": pa.string(),  # of k in training; which detector
+        "offset": pa.int64(),  # tokens that a detector has seen
         "knows": pa.string(),
         "threshold": pa.float64(),  # nats
         **{
             f"{name}{end}": pa.float64()  # means over tokens, and 95% intervals
-            for name in ("train", "deploy", "excess", "bound", "slack")
+            for name in ("train", "deploy", "excess", "bound", "slack", "auc")
             for end in ("", "_low", "_high")
             if (name, end) != ("bound", "")
         },
+        "exact": pa.float64(),  # T_j where it is known; `bound` of a detector's points is T_j by texts
         "strength": pa.float64(),  # probability of the forbidden token where it defects
         "survives": pa.float64(),  # forbidden tokens a deployed token
         "awake": pa.float64(),  # the same after training, where nobody tells where chunks start

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
+from experiments import scheming_detectors
 from experiments.claim import Finding, Settings
 from experiments.scheming_points import BUDGETS
 from experiments.study import Rows
@@ -19,11 +20,13 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     """The bound, nothing to see at k = 1, more to see in longer chunks, what training leaves, and the budget."""
     rows, found = table.to_pylist(), []
     for world in settings.worlds:
-        here = [row for row in rows if row["world"] == world]
+        own = [row for row in rows if row["world"] == world]
+        here = [row for row in own if row["kind"] != scheming_detectors.KIND]
         found += [_bound(world, here), _nothing(world, here), *_met(world, here), *_grows(settings, world, here)]
         found += [*_left(settings, world, here), *_asleep(settings, world, here)]
         for choice in BUDGETS:
             found += _kept(settings, world, choice, here)
+        found += scheming_detectors.verdict(world, [row for row in own if row["kind"] == scheming_detectors.KIND])
     return found
 
 

@@ -14,6 +14,7 @@ from dagger_jax.tokens import scheming, training, transformer, walk, writers
 from dagger_jax.tokens.scheming import Rates, Scheming
 from dagger_jax.tokens.writers import Frozen, Machine
 from dagger_jax.types import Array, Node, Schedule
+from experiments import scheming_detectors
 from experiments.claim import Measurement, Settings
 
 LETTERS = 2  # of the tabular writer, whose rates are exact
@@ -110,7 +111,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     if cell["kind"] == "training":
         points, steps = _trained(settings, cell["run"], cell["choice"], cell["knows"])
     elif cell["world"] == "tabular":
-        points, steps = _exact(settings, cell["run"]), 0
+        points, steps = _exact(settings, cell["run"]), 2 * settings.length * scheming_detectors.MORE * settings.texts
     else:
         points, steps = _sampled(settings, cell["run"])
     return Measurement([common | point for point in points], steps)
@@ -131,7 +132,8 @@ def _exact(settings: Settings, run: int) -> list[dict[str, Any]]:
                 points.append(common | exactly(rates) | {"round": 0, "strength": settings.strength})
                 left, last = removed(schemer, row, settings.rounds, settings.removal)
                 points.append(common | exactly(last) | {"kind": "removal", "round": settings.rounds, "strength": left})
-    return [point | {"survives": point["strength"] * point["deploy"]} for point in points]
+    points = [point | {"survives": point["strength"] * point["deploy"]} for point in points]
+    return points + scheming_detectors.points(settings, expert, inner, _key(settings, "detectors", run))
 
 
 def removed(schemer: Scheming, row: Schedule, rounds: int, rate: float) -> tuple[float, Rates]:
@@ -169,7 +171,9 @@ def _sampled(settings: Settings, run: int) -> tuple[list[dict[str, Any]], int]:
                 common = {"knows": knows, "chunk": chunk, "threshold": threshold, "interpreter": "sampled"}
                 points.append(common | {"round": 0, "strength": settings.strength} | seen)
     steps = 2 * length * (settings.texts * len(points) + settings.batch * settings.pretraining)
-    return [point | {"survives": point["strength"] * point["deploy"]} for point in points], steps
+    points = [point | {"survives": point["strength"] * point["deploy"]} for point in points]
+    found = scheming_detectors.points(settings, expert, inner, _key(settings, "detectors", run))
+    return points + found, steps + 2 * length * scheming_detectors.MORE * settings.texts
 
 
 def _watched(settings: Settings, schemer: Scheming, row: Schedule, key: randomness.Words) -> dict[str, Any]:

@@ -197,11 +197,11 @@ def directory(tmp_path_factory):
 def test_a_small_run_is_complete(directory):
     table = pq.read_table(directory / "points.parquet")
     rows = table.to_pylist()
-    assert len(rows) == 2 * 2 * 2 + 2 * 2 + 4 * 13  # exact: fixed and removal; texts; training
+    assert len(rows) == 2 * 2 * 2 + 2 * 2 + 4 * 13 + 2 * 3 * 3  # exact: fixed and removal; texts; training; detectors
     findings = json.loads((directory / "findings.json").read_text())
-    assert len(findings) == 4 + 4 + 2
+    assert len(findings) == 4 + 4 + 2 + 3 + 2
     assert findings[0]["holds"]
-    for name in ("scheming", "budget", "left"):
+    for name in ("scheming", "budget", "left", "detectors"):
         assert (directory / f"{name}.png").stat().st_size > 10_000
     settings = settings_of(SMALL)
     cell = {"world": "transformer", "kind": "training", "choice": "budget", "knows": "text", "run": 0}
@@ -214,10 +214,10 @@ def test_falsified_points_are_found(directory):
     table = pq.read_table(directory / "points.parquet")
     settings = settings_of(SMALL)
 
-    def broken(change, world):
+    def broken(change, world, detector=False):
         rows = table.to_pylist()
         for each in rows:
-            if each["world"] == world:
+            if each["world"] == world and (each["kind"] == "detector") == detector:
                 change(each)
         findings = experiment.verdict(settings, pa.Table.from_pylist(rows, schema=table.schema))
         return {finding.claim[:22] for finding in findings if not finding.holds and finding.world == world}
@@ -230,6 +230,14 @@ def test_falsified_points_are_found(directory):
     assert "the gap grows with k, " in broken(lambda each: each.update(excess=1.0 / each["chunk"]), "tabular")
     high = {"bound": 0.5, "bound_low": 0.49, "bound_high": 0.51}
     assert "the budget 0.1 is kept" in broken(lambda each: each.update(high), "transformer")
+    assert "T_j by exact ratios al" in broken(lambda each: each.update(high), "tabular", detector=True)
+
+    def better(each):
+        if each["choice"] != "likelihood ratio":
+            each.update(auc=0.99, auc_low=0.985, auc_high=0.995)
+
+    for world in ("tabular", "transformer"):
+        assert "no learned detector's " in broken(better, world, detector=True)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ def learned(
     start: int,
     length: int,
     context: int = 0,
+    gram: int | None = None,
     seed: int = 0,
     classifier: Any = None,
     confidence: float = 0.95,
@@ -28,6 +29,8 @@ def learned(
       start: the step at which the chunk starts, in every text.
       length: tokens of it that are seen.
       context: tokens of the novice before it that are seen as well; they are no evidence by themselves.
+      gram: None: what stands at each place is a feature. n: how often each sequence of n tokens occurs is one, wherever
+        it stands; the exact ratio of two Markov writers of order n - 1 is a weighted sum of these, but for its start.
       seed: of the split into training and test.
       classifier: see `detect.learned.classify`.
       confidence: of the intervals.
@@ -36,7 +39,8 @@ def learned(
       Its accuracy, at most (1 + TV) / 2 of the chunk's laws, and its AUC, with intervals.
 
     Raises:
-      ValueError: a chunk that does not start there in every text, or does not hold so many tokens.
+      ValueError: a chunk that does not start there in every text, or does not hold so many tokens; fewer tokens seen
+        than a gram has.
     """
     joined, end = np.asarray(text.joined), start + length
     if not (0 <= context <= start and length >= 1 and end <= len(joined)):
@@ -45,5 +49,20 @@ def learned(
         raise ValueError(f"a chunk of at least {length} tokens must start at step {start} in every text")
     before, half = np.asarray(text.novice)[start - context : start], joined.shape[1] // 2
     guide, novice = (np.concatenate([before, np.asarray(who)[start:end]]).T for who in (text.guide, text.novice))
-    features = one_hot(guide[:half], vocabulary), one_hot(novice[half : 2 * half], vocabulary)
+    apart = guide[:half], novice[half : 2 * half]
+    features = [one_hot(each, vocabulary) if gram is None else counts(each, vocabulary, gram) for each in apart]
     return classify(*features, seed=seed, classifier=classifier, confidence=confidence)
+
+
+def counts(tokens: np.ndarray, vocabulary: int, gram: int) -> np.ndarray:
+    """How often each sequence of `gram` tokens occurs in each of the texts [B, T]. [B, V^gram]
+
+    Raises:
+      ValueError: texts that are shorter, or more than 2^16 sequences.
+    """
+    size, number = vocabulary**gram, tokens.shape[1] - gram + 1
+    if not (gram >= 1 and number >= 1 and size <= 2**16):
+        raise ValueError(f"gram {gram} of texts of {tokens.shape[1]} tokens, V = {vocabulary}, has no table of counts")
+    windows = np.lib.stride_tricks.sliding_window_view(tokens, gram, axis=1)  # [B, number, gram]
+    codes = windows @ vocabulary ** np.arange(gram)[::-1]
+    return np.stack([np.bincount(line, minlength=size) for line in codes]).astype(np.float32)
