@@ -28,8 +28,9 @@ def points(settings: Settings, expert: Writer, learner: Writer, key: randomness.
     row, ids = evidence.alone(length), jnp.arange(MORE * settings.texts, dtype=jnp.uint32)
     text = jax.device_get(_play(expert, learner, row, key, ids))
     seen = evidence.by_offset(row, jax.device_get(evidence.read(expert, learner, text).ratio))
-    machines = isinstance(expert, Machine) and isinstance(learner, Machine)
-    exact = _exact(expert, learner, settings) if machines else None
+    exact = None
+    if isinstance(expert, Machine) and isinstance(learner, Machine):
+        exact = _exact(expert, learner, settings)
     found = []
     for offset in sorted({2**n for n in range(length.bit_length()) if 2**n < length} | {length - 1}):
         common = {"kind": KIND, "chunk": length, "offset": offset, "round": 0, "interpreter": "sampled"}
