@@ -1,15 +1,11 @@
 """What knowing the transitions is worth: Mimic-MD and replay estimation beside behavioural cloning, on equal data."""
 
-import functools
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import experts, known_dynamics, randomness, rollout, schedules
+from dagger_jax import experts, known_dynamics, rollout
 from dagger_jax.bounds import statistics
 from dagger_jax.environments import gallery, tabular
-from dagger_jax.types import Array, Problem, Trace
+from dagger_jax.types import Problem
 from experiments import study
 from experiments.sample_complexity_cases import ACTIONS, Point, gaps_each, keys, mean, plain
 
@@ -44,25 +40,14 @@ def build(world: str, horizon: int, states: int, samples: int, seed: tuple[int, 
     return gallery.random_mdp(horizon, states, ACTIONS, seed)
 
 
-@functools.partial(jax.jit, static_argnames=("episodes",))
-def _traces(problems: Problem, samplers: rollout.Tables, replicas: Array, *, episodes: int) -> Trace:
-    def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Trace:
-        row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
-        first = randomness.for_round(randomness.words(key), 0)
-        return rollout.trace(sampler, problem.expert, row, first, jnp.arange(episodes, dtype=jnp.uint32))
-
-    return jax.vmap(one)(problems, samplers, replicas)
-
-
 def matched(world: str, horizon: int, states: int, trajectories: int, count: int, seed: int) -> tuple[list[Point], int]:
     """All three methods on the same demonstrations: a point each. Uniform where nothing is known."""
     drawn = [plain(build(world, horizon, states, trajectories, (seed, run))) for run in range(count)]
     problems, samplers = study.stacked(drawn), study.stacked(list(map(rollout.tables, drawn)))
     streams = keys(seed, repr(("known", world, horizon, states, trajectories)), count)
-    traces = jax.device_get(_traces(problems, samplers, streams, episodes=trajectories))
+    runs = study.demonstrations(problems, samplers, streams, trajectories)
     fitted: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
-    for run, problem in enumerate(drawn):
-        data = known_dynamics.demonstrations(jax.tree.map(lambda leaf, run=run: leaf[run], traces))
+    for problem, data in zip(drawn, runs, strict=True):
         fitted["behavioural_cloning"].append(known_dynamics.clone(problem.world, data))
         fitted["mimic_md"].append(known_dynamics.mimic_md(problem.world, data).policy)
         fitted["replay"].append(known_dynamics.replay(problem.world, data).policy)

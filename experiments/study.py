@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from dagger_jax import bounds, evidence, growth, interaction, learners, randomness, rollout, schedules
+from dagger_jax import bounds, evidence, growth, interaction, known_dynamics, learners, randomness, rollout, schedules
 from dagger_jax.environments import gallery, tabular
 from dagger_jax.experts import optimal
+from dagger_jax.known_dynamics import Demonstrations
 from dagger_jax.precision import exact
-from dagger_jax.types import Array, Problem, Schedule
+from dagger_jax.types import Array, Problem, Schedule, Trace
 from experiments.claim import BadFlag
 
 WORLDS_HELP = (
@@ -142,6 +143,23 @@ def judge(bound: str, batch: bool = False) -> Any:
     """
     one = functools.partial(_judge, bound=bound)
     return exact(jax.vmap(one, in_axes=(0, 0, None)) if batch else one)
+
+
+@functools.partial(jax.jit, static_argnames=("episodes",))
+def _traces(problems: Problem, samplers: rollout.Tables, keys: Array, *, episodes: int) -> Trace:
+    def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Trace:
+        row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
+        first = randomness.for_round(randomness.words(key), 0)
+        return rollout.trace(sampler, problem.expert, row, first, jnp.arange(episodes, dtype=jnp.uint32))
+
+    return jax.vmap(one)(problems, samplers, keys)
+
+
+def demonstrations(problems: Problem, samplers: rollout.Tables, keys: Array, episodes: int) -> list[Demonstrations]:
+    """The expert's own runs in each of a batch of problems [R]."""
+    traces = jax.device_get(_traces(problems, samplers, keys, episodes=episodes))
+    count = keys.shape[0]
+    return [known_dynamics.demonstrations(jax.tree.map(lambda leaf, r=r: leaf[r], traces)) for r in range(count)]
 
 
 class Sampled(NamedTuple):

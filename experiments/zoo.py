@@ -17,21 +17,21 @@ from dagger_jax import bounds, evidence, learners, rollout, schedules
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
-from experiments import claim, study, zoo_figures, zoo_findings, zoo_training, zoo_worlds
+from experiments import claim, study, zoo_figures, zoo_findings, zoo_known, zoo_training, zoo_worlds
 from experiments.claim import BadFlag, Claim, Measurement, Settings
+from experiments.zoo_known import PRIOR, ROWS, SOLVERS
 from experiments.zoo_training import Parts, Trained
 from experiments.zoo_worlds import PLACES, Sizes
 
 ROUNDS = 16  # in which the budget is spent
 PATIENT = 4  # times as many for gates, which ask less a round
 CHUNKS = 4  # of an episode, in chunked DAgger and in the reset variant
-PRIOR = 1.0  # labels, spread over the actions, that every table begins with
 MIXED = 16  # policies of a mixture that are judged
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
     preset: {
         "worlds": worlds,
-        "algorithms": tuple(ALGORITHMS),
+        "algorithms": tuple(ROWS),
         "horizons": horizons,
         "demonstrations": demonstrations,
         "runs": runs,
@@ -137,8 +137,10 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     def one(family: list[str]) -> list[dict[str, Any]]:
         return _family(family, names, settings, room, problems, samplers, keys)
 
+    trained = [name for name in settings.algorithms if name not in SOLVERS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        points = [point for each in pool.map(one, families(settings.algorithms)) for point in each]
+        points = [point for each in pool.map(one, families(trained)) for point in each]
+    points += _known(names, settings, drawn, problems, samplers, keys)
     steps = len(settings.algorithms) * len(drawn) * 2 * horizon * settings.demonstrations
     return Measurement(points, steps)
 
@@ -186,6 +188,44 @@ def _family(
             | {column: values[settings.runs * index + run] for column, values in judged.items()}
             for index, world in enumerate(worlds)
             for run in range(settings.runs)
+        ]
+    return points
+
+
+def _known(
+    worlds: list[str],
+    settings: Settings,
+    drawn: list[Problem],
+    problems: Problem,
+    samplers: rollout.Tables,
+    keys: Array,
+) -> list[dict[str, Any]]:
+    """Points of the algorithms that are told the transitions, where states are seen as they are."""
+    names = [name for name in SOLVERS if name in settings.algorithms]
+    able = [place for place, problem in enumerate(drawn) if names and zoo_known.sees_states(problem.world)]
+    if not able:
+        return []
+    chosen: Any = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf)[able], tree)
+    problems, horizon, count = chosen(problems), problems.world.horizon, settings.demonstrations
+    data = study.demonstrations(problems, chosen(samplers), keys[np.array(able)], count)
+    row = schedules.row(schedules.behavioural_cloning(1, horizon), 0)
+    asked = jax.tree.map(float, precisely(evidence.prices)(row))
+    price = {"labels": asked.labels, "handovers": asked.handovers, "switches": 2 * asked.handovers}
+    price |= {"expert_steps": asked.expert_steps}
+    points = []
+    for name in names:
+        policies = np.full(problems.expert.shape, 1 / problems.expert.shape[-1])
+        for place, own, runs in zip(able, policies, data, strict=True):
+            problem = drawn[place]
+            own[:, : problem.world.states] = zoo_known.policy(name, problem, runs, (settings.seed, place))
+        gaps, slacks = _judged(problems, policies, zoo_training.repeat(row, len(able)))
+        bound = np.asarray(gaps + slacks[ROWS[name].bound])
+        points += [
+            {"world": worlds[place // settings.runs], "run": place % settings.runs, "algorithm": name}
+            | {"learner": "occupancy", "horizon": horizon, "interpreter": "exact"}
+            | {"gap": float(gap), "bound": float(limit)}
+            | {column: count * value for column, value in price.items()}
+            for place, gap, limit in zip(able, np.asarray(gaps), bound, strict=True)
         ]
     return points
 
@@ -246,7 +286,8 @@ CLAIM = Claim(
         "that n labels leave an error of order 1/n. Gaps are exact; intervals are over runs, which draw new worlds "
         "where worlds are drawn. Hand-overs and the expert's own steps, roll-outs behind costs-to-go included, are "
         "counted but not charged. A gate that asks less than the budget is read after its last round, at the lower "
-        "price, and what it learned is judged alone, without the gate."
+        "price, and what it learned is judged alone, without the gate. Mimic-MD and replay estimation are told the "
+        "transitions as well, keep a table a step, and are left out where states look alike."
     ),
     sweep=SWEEP,
     cells=cells,
@@ -256,7 +297,7 @@ CLAIM = Claim(
     tables=zoo_findings.tables,
     flags=(
         claim.names("worlds", "Worlds of the gallery.", tuple(PLACES)),
-        claim.names("algorithms", "Algorithms to compare.", tuple(ALGORITHMS)),
+        claim.names("algorithms", "Algorithms to compare.", tuple(ROWS)),
         claim.integers("horizons", "Horizons T, in steps; three or more for exponents.", low=2, high=1024),
         claim.integers(
             "demonstrations",

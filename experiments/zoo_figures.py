@@ -8,7 +8,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from dagger_jax import report
-from dagger_jax.algorithms import ALGORITHMS
+from experiments.zoo_known import ROWS
 
 Found = Mapping[tuple[str, str], Any]
 ZERO = 5e-4  # a gap that is shown as 0
@@ -19,7 +19,7 @@ def gaps(found: Found) -> Figure:
     caption = (
         "Gap J(π) - J(π*) at the longest horizon, every algorithm given the same number of labels. Colours: its ratio "
         "to behavioural cloning's gap in the same world (blue: less). Bold: the 95% interval of that ratio does not "
-        "contain 1. *: the algorithm did not ask for all of its labels."
+        "contain 1. *: the algorithm did not ask for all of its labels. Empty: it cannot be used there."
     )
 
     def shown(cell: Any) -> tuple[float, str, bool]:
@@ -59,7 +59,7 @@ def prices(found: Found) -> Figure:
         "worlds): times it took over; steps that it acted itself, its roll-outs after deviations included. Right: the "
         "share of the label budget that was asked for."
     )
-    names = [name for name in ALGORITHMS if any(algorithm == name for _, algorithm in found)]
+    names = [name for name in ROWS if any(algorithm == name for _, algorithm in found)]
     figure, axes = report.panels(3, caption=caption)
     figure.set_size_inches(15, 1.2 + 0.27 * len(names))
     most = {world: max(cell.labels for (w, _), cell in found.items() if w == world) for world, _ in found}
@@ -83,7 +83,7 @@ def prices(found: Found) -> Figure:
 
 def _squares(found: Found, shown: Any, colours: str, scale: Any, unit: str, caption: str, tick: Any) -> Figure:
     worlds = list(dict.fromkeys(world for world, _ in found))
-    names = [name for name in ALGORITHMS if any(algorithm == name for _, algorithm in found)]
+    names = [name for name in ROWS if any(algorithm == name for _, algorithm in found)]
     values = np.full((len(names), len(worlds)), np.nan)
     figure, (ax,) = report.panels(caption=caption)
     figure.set_size_inches(3.2 + 0.58 * len(worlds), 2.4 + 0.27 * len(names))

@@ -1,0 +1,43 @@
+"""The zoo's algorithms that are told the transitions: linear programs on the host, from the expert's own runs."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from dagger_jax import known_dynamics
+from dagger_jax.algorithms import ALGORITHMS, Algorithm
+from dagger_jax.known_dynamics import Demonstrations, Matched
+from dagger_jax.types import Problem, World
+
+PRIOR = 1.0  # labels, spread over the actions, that every table of the zoo begins with
+SOLVERS: Mapping[str, Callable[[World, Demonstrations], Matched]] = {
+    "mimic_md": known_dynamics.mimic_md,
+    "replay_estimation": known_dynamics.replay,
+}
+SOURCES = "Rajaraman et al. 2020, arXiv 2009.05990", "Swamy et al. 2022, arXiv 2205.15397"
+# They buy what behavioural cloning buys; a bound of their own with constants is not published.
+ROWS: Mapping[str, Algorithm] = dict(ALGORITHMS) | {
+    name: ALGORITHMS["behavioural_cloning"]._replace(source=source, bound="u T eta")
+    for name, source in zip(SOLVERS, SOURCES, strict=True)
+}
+
+
+def sees_states(world: World) -> bool:
+    """Whether no two states look alike: what is told of states is then told of what the learner sees."""
+    return np.array_equal(np.asarray(world.observation), np.arange(world.states))
+
+
+def policy(name: str, problem: Problem, data: Demonstrations, seed: tuple[int, ...]) -> np.ndarray:
+    """The policy [T, S, A] of an algorithm; with the zoo's prior where the expert was seen.
+
+    A linear program that has several solutions takes one by the order of the unknowns. Actions are shuffled before, as
+    otherwise worlds whose expert takes the first action everywhere would be known without data.
+    """
+    world, order = problem.world, np.random.default_rng(seed).permutation(problem.world.actions)
+    place = np.argsort(order)
+    shuffled = world.replace(
+        transition=np.asarray(world.transition)[:, :, order], cost=np.asarray(world.cost)[:, :, order]
+    )
+    found = SOLVERS[name](shuffled, data._replace(actions=place[data.actions])).policy[..., place]
+    seen = known_dynamics.counts(world, data).sum(-1, keepdims=True)
+    return np.where(seen > 0, (seen * found + PRIOR / world.actions) / (seen + PRIOR), found)
