@@ -88,8 +88,11 @@ class Prices(NamedTuple):
     steps: Array  # [] steps that it acts: for the novice, on the guide's walk as far as needed, after deviations
 
 
-def prices(row: Schedule) -> Prices:
-    """What a row [..., T] without `patience` asks: a chunk is one hand-over, a label on the novice's walk too."""
+def prices(row: Schedule, tried: int = 1) -> Prices:
+    """What a row [..., T] without `patience` asks: a chunk is one hand-over, a label on the novice's walk too.
+
+    `tried`: deviations behind a label of costs-to-go, each with a roll-out of its own; `labels.deviate` tries them all.
+    """
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
     labels, handovers = (asked_novice + asked_guide).sum(-1), (asked_novice + asked_guide * row.join).sum(-1)
 
@@ -102,7 +105,7 @@ def prices(row: Schedule) -> Prices:
     by_step = jax.tree.map(lambda column: jnp.moveaxis(jnp.asarray(column), -1, 0), (asked_guide, row.back, join_next))
     guided = jax.lax.scan(earlier, jnp.zeros_like(by_step[0][0]), by_step, reverse=True)[1].sum(0)
     left = jnp.arange(row.beta.shape[-1] - 1, -1, -1)  # steps after a deviation
-    return Prices(labels, handovers, row.beta.sum(-1) + guided + (asked_novice * row.after * left).sum(-1))
+    return Prices(labels, handovers, row.beta.sum(-1) + guided + tried * (asked_novice * row.after * left).sum(-1))
 
 
 class GatedPrices(NamedTuple):

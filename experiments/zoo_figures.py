@@ -19,7 +19,8 @@ def gaps(found: Found) -> Figure:
     caption = (
         "Gap J(π) - J(π*) at the longest horizon, every algorithm given the same number of labels. Colours: its ratio "
         "to behavioural cloning's gap in the same world (blue: less). Bold: the 95% interval of that ratio does not "
-        "contain 1. *: the algorithm did not ask for all of its labels. Empty: it cannot be used there."
+        "contain 1. *: it did not ask for all of its labels. (+): somewhere it walked more than four times as many "
+        "roll-outs for them as cloning. Empty: it cannot be used there."
     )
 
     def shown(cell: Any) -> tuple[float, str, bool]:
@@ -38,7 +39,7 @@ def exponents(found: Found) -> Figure:
     caption = (
         "Exponent of the gap in the horizon T: slope of log mean gap against log T over all horizons measured, at an "
         "equal number of demonstrations' worth of labels. 1: linear, 2: quadratic. Bold: the 95% interval lies within "
-        "1/4 of a whole number. Empty: fewer than three horizons, or no gap."
+        "1/4 of a whole number. Empty: fewer than three horizons, no gap, or one above T / 4, which cannot grow freely."
     )
 
     def shown(cell: Any) -> tuple[float, str, bool]:
@@ -56,17 +57,19 @@ def prices(found: Found) -> Figure:
     """What the labels came with: hand-overs, switches and expert steps for each label, by algorithm."""
     caption = (
         "What else was asked of the expert for each label, median over worlds at the longest horizon (bars: all "
-        "worlds): times it took over; steps that it acted itself, its roll-outs after deviations included. Right: the "
-        "share of the label budget that was asked for."
+        "worlds): times it took over; steps that it acted itself, its roll-outs after deviations included, one an "
+        "action. Then the share of the label budget that was asked for, and how many roll-outs were walked for as many "
+        "labels as one demonstration has."
     )
     names = [name for name in ROWS if any(algorithm == name for _, algorithm in found)]
-    figure, axes = report.panels(3, caption=caption)
-    figure.set_size_inches(15, 1.2 + 0.27 * len(names))
+    figure, axes = report.panels(4, caption=caption)
+    figure.set_size_inches(16, 1.2 + 0.27 * len(names))
     most = {world: max(cell.labels for (w, _), cell in found.items() if w == world) for world, _ in found}
     measures = (
         ("hand-overs or interventions a label", lambda cell: cell.handovers / max(cell.labels, 1e-9)),
         ("expert's own steps a label", lambda cell: cell.expert_steps / max(cell.labels, 1e-9)),
         ("labels asked / most asked in the world", lambda cell: cell.labels / most[cell.world]),
+        ("roll-outs for T labels", lambda cell: cell.rollouts * cell.horizon / max(cell.labels, 1e-9)),
     )
     for ax, (title, measure) in zip(axes, measures, strict=True):
         for place, name in enumerate(names):
@@ -101,7 +104,9 @@ def _squares(found: Found, shown: Any, colours: str, scale: Any, unit: str, capt
     ax.grid(visible=False)
     titles = [f"{world.replace('_', ' ')}, T = {_horizon(found, world)}" for world in worlds]
     ax.set_xticks(range(len(worlds)), titles, rotation=40, ha="right", fontsize=8.5)
-    ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=9)
+    many = {cell.algorithm for cell in found.values() if cell.rollouts * cell.horizon > 4 * cell.labels}
+    titles = [name.replace("_", " ") + (" (+)" if name in many else "") for name in names]
+    ax.set_yticks(range(len(names)), titles, fontsize=9)
     bar = figure.colorbar(image, ax=ax, shrink=0.6, pad=0.01, label=unit)
     bar.ax.yaxis.set_major_formatter(lambda value, _: tick(value))
     return figure

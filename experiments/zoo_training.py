@@ -17,11 +17,12 @@ from experiments.study import Tree
 
 
 class Trained(NamedTuple):
-    """R runs of N rounds. The stack of policies takes R N L S A floats: the rounds asked for bound it."""
+    """R runs of N rounds. The stack of policies takes R N L S A floats: `zoo` trains runs in slices that fit."""
 
+    first: Array  # [R, L, S, A] untrained: it plays the first round
     newest: Array  # [R, N, L, S, A] fitted after each round
-    acting: Array  # [R, N, L, S, A] the mixture after each round
     rows: Schedule  # [R, N, T] as they were played
+    loss: Array  # [R, N] of the policy that played the round, a label of it: it had not seen them
     labels: Array  # [R, N] per episode of the round, as all prices
     handovers: Array  # [R, N] hand-overs, or interventions of a gate
     switches: Array  # [R, N] times the expert took or gave the wheel; twice the hand-overs where there is no gate
@@ -127,17 +128,17 @@ def train_batch(
     ids = jnp.arange(episodes, dtype=jnp.uint32)
 
     def one(own: Parts, problem: Problem, sampler: rollout.Tables, schedule: Schedule, key: Array) -> Trained:
-        def record(moment: interaction.Moment) -> Trained:
-            row, mixture = moment.row, moment.acting
-            after = (1 - row.rate) * mixture + row.rate * moment.newest
+        def record(moment: interaction.Moment) -> tuple[Any, ...]:
+            row, seen = moment.row, moment.play.novice
+            agreed = (seen * moment.acting).sum() / jnp.maximum(seen.sum(), 1e-9)
+            common = moment.newest, row, 1 - agreed
             if own.gate is None:
-                asked = evidence.prices(row)
-                switches = 2 * asked.handovers
-                return Trained(moment.newest, after, row, asked.labels, asked.handovers, switches, asked.steps)
+                asked = evidence.prices(row, problem.world.actions)
+                return *common, asked.labels, asked.handovers, 2 * asked.handovers, asked.steps
             gated = evidence.gated_prices(moment.play)
-            return Trained(moment.newest, after, row, gated.labels, gated.interventions, gated.switches, gated.labels)
+            return *common, gated.labels, gated.interventions, gated.switches, gated.labels
 
-        return interaction.run(
+        outcome = interaction.run(
             problem,
             schedule,
             own.learner,
@@ -148,7 +149,9 @@ def train_batch(
             gate=own.gate,
             episodes=float(episodes),
             key=key,
-        ).measured
+        )
+        begun = own.learner.params(own.learner.init(jax.random.split(key)[0]))  # as `run` begins
+        return Trained(own.learner.policy(begun, problem.world), *outcome.measured)
 
     return jax.vmap(one)(each, problems, samplers, schedules, keys)
 
@@ -164,31 +167,46 @@ def gaps(problems: Problem, policies: Array) -> Array:
     return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(problems, policies)
 
 
-@precisely
-def own_losses(problems: Problem, policies: Array) -> Array:
-    """Mean disagreement with the expert under each policy's own law. Shapes as in `gaps`."""
+def played(trained: Trained) -> np.ndarray:
+    """The policies that played rounds 1..N, and the one that would play the next; float64. [R, N + 1, L, S, A]"""
+    newest = normalised(trained.newest)
+    acting = [normalised(trained.first)]
+    for n, rate in enumerate(np.moveaxis(np.asarray(trained.rows.rate, float), 1, 0)):
+        rate = rate.reshape(-1, *[1] * (newest.ndim - 2))
+        acting.append((1 - rate) * acting[-1] + rate * newest[:, n])
+    return np.stack(acting, axis=1)
 
-    def one(problem: Problem, policy: Array) -> Array:
-        missed = 0.5 * jnp.abs(policy - problem.expert).sum(-1)
-        return (exact.deploy(problem, policy).novice * missed).sum() / problem.world.horizon
 
-    return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(problems, policies)
+def normalised(policy: Array) -> np.ndarray:
+    """A policy fitted in float32 as laws in float64: theorems hold to 1e-9."""
+    policy = np.asarray(policy, np.float64)
+    return policy / policy.sum(-1, keepdims=True)
+
+
+def results(algorithm: Algorithm, trained: Trained, last: np.ndarray, most: int) -> np.ndarray:
+    """What the algorithm returns after round `last` [R], counted from 0. [M, R, L, S, A]
+
+    M is 1 but for mixtures, of which at most `most` policies, spread evenly, stand for all.
+    """
+    runs = np.arange(len(last))
+    if algorithm.output == "last":
+        return normalised(trained.newest[runs, last])[None]
+    acting = played(trained)
+    if algorithm.output == "acting":
+        return acting[runs, last + 1][None]
+    rounds = np.arange(trained.loss.shape[1])
+    # Where the expert alone walked nothing is known of the policy, and it is no result.
+    own = (np.asarray(trained.rows.beta).min(-1) < 1) & (rounds <= last[:, None])  # [R, N]
+    if algorithm.output == "best":
+        loss = np.where(own, trained.loss, np.inf)[:, ::-1]  # of equals the latest
+        return acting[runs, np.where(own.any(1), rounds[-1] - loss.argmin(1), last + 1)][None]
+    begin = np.where(own.any(1), own.argmax(1), last + 1)
+    last = np.maximum(begin, last)
+    count = min(most, int((last - begin).min()) + 1)
+    places = np.round(np.linspace(begin, last, count)).astype(int)
+    return np.stack([acting[runs, place] for place in places])
 
 
 def output_gaps(algorithm: Algorithm, problems: Problem, trained: Trained) -> np.ndarray:
-    """The gap of what the algorithm would return after each round. [R, N]
-
-    "last": the policy just fitted. "acting": the mixture without the expert. "mixture": one of the rounds' policies,
-    drawn uniformly and run for the episode. "best": the one of least disagreement on its own states so far, measured
-    exactly.
-    """
-    found = gaps(problems, trained.acting if algorithm.output == "acting" else trained.newest)
-    rounds = np.arange(1, found.shape[1] + 1)
-    match algorithm.output:
-        case "mixture":
-            return np.cumsum(found, axis=1) / rounds
-        case "best":
-            losses = own_losses(problems, trained.newest)
-            best = np.array([[run[:n].argmin() for n in rounds] for run in losses])
-            return np.take_along_axis(found, best, axis=1)
-    return np.asarray(found)
+    """The gap of the policy fitted after each round. [R, N]"""
+    return np.asarray(gaps(problems, normalised(trained.newest)))

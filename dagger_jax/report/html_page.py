@@ -49,9 +49,10 @@ th, td { padding: .3rem .65rem; text-align: left; vertical-align: top; border-bo
 .scroll { overflow: auto; max-height: 60rem; border: 1px solid var(--line); border-radius: 6px; }
 .scroll table { width: 100%; }
 thead th { position: sticky; top: 0; background: var(--tint); white-space: nowrap; }
-b.pass, b.fail { color: #fff; border-radius: 4px; padding: .1rem .5rem; font-size: .8rem; }
+b.pass, b.fail, b.info { color: #fff; border-radius: 4px; padding: .1rem .5rem; font-size: .8rem; }
 b.pass { background: var(--pass); }
 b.fail { background: var(--fail); }
+b.info { background: #5b6b7b; }
 figure { margin: 0 0 1.5rem; }
 figure img {
   max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px;
@@ -118,7 +119,6 @@ def page(
         rows: at most so many points are shown.
     """
     failing = sum(not finding["holds"] for finding in findings)
-    verdict = f"{len(findings) - failing} of {len(findings)} findings hold."
     facts = {name: value for name, value in run.items() if not isinstance(value, Mapping)}
     groups = {name: value for name, value in run.items() if isinstance(value, Mapping)}
     shown = f"All {table.num_rows} points."
@@ -129,7 +129,7 @@ def page(
         statement=html.escape(statement),
         state="fail" if failing else "pass",
         badge="FAIL" if failing else "PASS",
-        verdict=verdict,
+        verdict=summary(findings),
         findings="\n".join(map(_finding, findings)),
         figures="\n".join(map(_figure, figures)),
         tables="\n".join(_section(name, each) for name, each in (tables or {}).items()),
@@ -138,6 +138,19 @@ def page(
         run="\n".join(_facts(name, group) for name, group in {"run": facts, **groups}.items() if group),
     )
     replace(path, text.encode())
+
+
+def state(finding: Mapping[str, Any]) -> str:
+    """Whether a finding is a "pass", a "fail", or "info": nothing was expected, so nothing was tested."""
+    return "fail" if not finding["holds"] else "info" if finding["expected"] is None else "pass"
+
+
+def summary(findings: Sequence[Mapping[str, Any]]) -> str:
+    """How many findings hold, of those that were tested."""
+    states = [state(finding) for finding in findings]
+    told = states.count("info")
+    rest = f" {told} more {'is' if told == 1 else 'are'} for information." if told else ""
+    return f"{states.count('pass')} of {len(states) - told} findings hold.{rest}"
 
 
 def number(value: Any) -> str:
@@ -164,10 +177,10 @@ def _cell(value: Any, tag: str = "td", *, right: bool = False) -> str:
 
 
 def _finding(finding: Mapping[str, Any]) -> str:
-    state = "pass" if finding["holds"] else "fail"
+    found = state(finding)
     interval = "" if finding["low"] is None else f"[{number(finding['low'])}, {number(finding['high'])}]"
     values = [finding[name] for name in ("claim", "world", "expected", "observed")] + [interval, finding["source"]]
-    return f'<tr><td><b class="{state}">{state.upper()}</b></td>{"".join(map(_cell, values))}</tr>'
+    return f'<tr><td><b class="{found}">{found.upper()}</b></td>{"".join(map(_cell, values))}</tr>'
 
 
 def _figure(picture: Picture) -> str:

@@ -20,6 +20,7 @@ from dagger_jax.runtime import files, progress, record, store
 from experiments.claim import options
 from experiments.claim.contract import BadFlag, Claim, Finding, Settings
 
+_COLOURS = {"pass": "green", "fail": "red", "info": "blue"}
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 
 
@@ -94,7 +95,7 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
         raise ValueError("verdict must return at least one finding")
     facts = {
         "claim": claim.name,
-        "findings": {"hold": sum(finding.holds for finding in findings), "of": len(findings)},
+        "findings": dict(Counter(report.state(finding._asdict()) for finding in findings)),
         "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
         "seed": settings.seed,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
@@ -153,13 +154,14 @@ def _summarise(claim: Claim, findings: list[Finding], page) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"\n{claim.title}\n", markup=False)
     for finding in findings:
-        badge = Text(" PASS " if finding.holds else " FAIL ", "bold green" if finding.holds else "bold red")
+        state = report.state(finding._asdict())
+        badge = Text(f" {state.upper()} ", f"bold {_COLOURS[state]}")
         console.print(badge, Text(f"{finding.claim} ({finding.world}; {finding.source})"))
         interval = "" if finding.low is None else f" [{report.number(finding.low)}, {report.number(finding.high)}]"
         seen = f"{report.number(finding.observed)}{interval}"
         console.print(Text(f"       expected {report.number(finding.expected)}, observed {seen}"))
-    holding = sum(finding.holds for finding in findings)
-    console.print(f"\n{holding} of {len(findings)} findings hold. Report: {page}", markup=False)
+    told = report.summary([finding._asdict() for finding in findings])
+    console.print(f"\n{told} Report: {page}", markup=False)
 
 
 def _label(cell: dict[str, Any]) -> str:
