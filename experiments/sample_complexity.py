@@ -15,11 +15,17 @@ from experiments import sample_complexity_classes as classes
 from experiments import sample_complexity_figures as drawn
 from experiments import sample_complexity_findings as findings
 from experiments import sample_complexity_known as known
+from experiments import sample_complexity_price_figures as price_figures
 from experiments import sample_complexity_prices as prices
 from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
 
 PARTS = ("cloning", "random_worlds", "interactive", "two_states", "known_transitions", "distances", "stagger")
-INTERACTIVE = ("behavioural_cloning", "forward_training", "dagger")
+INTERACTIVE = (
+    ("behavioural_cloning", "follow_the_leader"),
+    ("behavioural_cloning", "log_loss"),
+    ("forward_training", "follow_the_leader"),
+    ("dagger", "follow_the_leader"),
+)
 ASKING = ("behavioural_cloning", "dagger", "stagger")
 KNOWN = ("leaky_cliff", "identity_bandit", "random_mdp")
 
@@ -70,8 +76,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
             for run in range(settings.drawn)
         ],
         "interactive": [
-            {"algorithm": algorithm, "horizon": h, "states": states, "trajectories": trajectories}
-            for algorithm in INTERACTIVE
+            {"algorithm": algorithm, "learner": learner, "horizon": h, "states": states, "trajectories": trajectories}
+            for algorithm, learner in INTERACTIVE
             for h in settings.horizons
         ],
         "two_states": [{"algorithm": algorithm, "horizon": h} for algorithm in ASKING for h in ends],
@@ -81,7 +87,12 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
             for h in settings.horizons
         ],
         "distances": [{"world": world} for world in classes.SCATTER],
-        "stagger": [{"horizon": h, "ratio": ratio} for h in asked for ratio in classes.RARITIES],
+        "stagger": [
+            {"horizon": h, "ratio": ratio, "actions": actions}
+            for h in asked
+            for actions in sorted({cases.ACTIONS, max(cases.ACTIONS, h)})  # few, and as many as steps
+            for ratio in classes.RARITIES
+        ],
     }
     return [{"part": part} | cell for part in settings.parts for cell in each[part]]
 
@@ -125,7 +136,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         case "random_worlds":
             points, steps = cases.bounded(horizon, states, trajectories, cell["run"], runs, seed)
         case "interactive":
-            points, steps = cases.interactive(algorithm, horizon, states, trajectories, trained, seed)
+            points, steps = cases.interactive(algorithm, cell["learner"], horizon, states, trajectories, trained, seed)
         case "two_states":
             points, steps = cases.two_states(algorithm, horizon, settings.rare, runs, seed)
         case "known_transitions":
@@ -133,7 +144,9 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         case "distances":
             points, steps = classes.scattered(world, max(trained // 8, 2), seed)
         case _:
-            points, steps = classes.staggered(horizon, settings.labels, settings.costs, cell["ratio"], trained, seed)
+            points, steps = classes.staggered(
+                horizon, settings.labels, settings.costs, cell["ratio"], cell["actions"], trained, seed
+            )
     return Measurement([{"part": part, "interpreter": "exact"} | point for point in points], steps)
 
 
@@ -145,7 +158,8 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
 
 def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     """The rates of cloning, interaction, known transitions, whole trajectories and single labels."""
-    return drawn.all_of(settings, table.to_pylist())
+    rows = table.to_pylist()
+    return drawn.all_of(settings, rows) | price_figures.all_of(settings, rows)
 
 
 CLAIM = Claim(
@@ -157,10 +171,14 @@ CLAIM = Claim(
         "are as rare as is worst, has the same growth: slopes 2 in H, 1 in S, -1 in N, equal to its closed form. "
         "Sharing one table over time makes the growth linear for dense costs, and none at all where an episode "
         "succeeds or fails as a whole: the gap is at most R times the squared Hellinger distance of trajectory laws. "
-        "Asking the expert on the learner's own states makes it linear where mistakes can be made good; knowing the "
-        "transitions (Mimic-MD) leaves at most H^1.5; two rare states cost every learner H / (8 n). Stagger asks for "
-        "one label a roll-out, and its uniform mixture pays at most mu H log B / N. Gaps are exact, by recursion in "
-        "float64, and averaged over replicas of the sampled data."
+        "Asking the expert on the learner's own states makes it linear where mistakes can be made good. Cloning stays "
+        "quadratic there if it keeps a wrong default action in the state that no demonstration shows; a uniform guess "
+        "leaves that state after A tries on average, and its gap, too, tends to be linear once H exceeds A. Knowing "
+        "the transitions (Mimic-MD) leaves at most H^1.5; two rare states cost every learner H / (8 n). Stagger asks "
+        "for one label a roll-out, and its uniform mixture pays at most mu H log B / N; at equal label cost it beats "
+        "cloning where a fall into that state lasts longer than e C S / (S - 2) steps on average: it lasts (H + 1) / 2 "
+        "with a wrong default, at most A with a guess. Gaps are exact, by recursion in float64, and averaged over "
+        "replicas of the sampled data."
     ),
     sweep=SWEEP,
     cells=cells,
@@ -182,6 +200,7 @@ CLAIM = Claim(
         "trajectories": pa.int64(),  # demonstrations, or roll-outs, of each replica
         "labels": pa.int64(),  # of each replica
         "shared": pa.bool_(),  # one table for all steps
+        "actions": pa.int64(),  # A, of Stagger's worlds
         "rarity": pa.float64(),  # probability of a rare state
         "ratio": pa.float64(),  # the same times the labels that cloning may buy
         "replicas": pa.int64(),  # that `gap` is the mean of; null where it is one learner's

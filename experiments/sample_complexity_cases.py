@@ -3,19 +3,19 @@
 In the reset cliffs and identity bandits every action of the expert is drawn at random, and the states that it is seen
 in do not depend on the draw. So one expert stands for all: a learner that is uniform where it has seen nothing (the
 log loss does that) has the gap that the majority's deterministic guess has on average over drawn experts, exactly
-where each step has a table of its own, as every mistake is then met at most once.
+where each step has a table of its own, as every mistake is then met at most once. In the bad state of the recoverable
+cliff the two are not alike: see `interactive`.
 """
 
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from dagger_jax import algorithms, exact, interaction, learners, randomness, rollout, schedules
 from dagger_jax.bounds import statistics
@@ -34,9 +34,9 @@ Point = dict[str, Any]
 # ---- worlds ---------------------------------------------------------------------------------------------------------
 
 
-def cliff(horizon: int, states: int, samples: int, **kind: bool) -> Problem:
+def cliff(horizon: int, states: int, samples: int, actions: int = ACTIONS, *, recoverable: bool = False) -> Problem:
     """A reset cliff with one expert for all steps, drawn by a fixed seed: see the module."""
-    return gallery.reset_cliff(horizon, states, ACTIONS, samples, seed=0, stationary=True, **kind)
+    return gallery.reset_cliff(horizon, states, actions, samples, seed=0, stationary=True, recoverable=recoverable)
 
 
 def plain(problem: Problem, *, sparse: bool = False) -> Problem:
@@ -48,37 +48,6 @@ def plain(problem: Problem, *, sparse: bool = False) -> Problem:
     costs = np.array(np.broadcast_to(world.cost, (world.horizon, world.states, world.actions)))
     costs[: -1 if sparse else 0] = 0.0
     return dataclasses.replace(problem, world=dataclasses.replace(world, cost=costs), name="")
-
-
-def shared_gap(horizon: int, rare: int, chance: float, draws: int, *, last: bool = False, fixed: bool = False) -> float:
-    """E[gap] in a reset cliff of a table shared over time that has seen `draws` labels. Derived.
-
-    Given that k of the `rare` states, of probability `chance` each, are unseen, the error is q = (1 - 1/A) k `chance`
-    at every step; P(k) is by inclusion and exclusion. The common state counts as seen. sum_h 1 - (1 - q)^h has been
-    averaged over k, which is less than its value at the mean q (theory 4.2, contrast 1, has that).
-
-    Args:
-      horizon: H.
-      rare: S - 2.
-      chance: zeta.
-      draws: n H labels of n trajectories.
-      last: only the last step costs: 1 - (1 - q)^H.
-      fixed: guesses once for all steps, so that a state is always wrong or always right, instead of at every step.
-    """
-    counts = np.arange(rare + 1)
-    exactly = np.array(
-        [
-            sum((-1) ** j * special.comb(rare - k, j) * (1 - (k + j) * chance) ** draws for j in range(rare - k + 1))
-            for k in counts
-        ]
-    ) * special.comb(rare, counts)
-    if fixed:
-        wrong = special.comb(counts[:, None], counts) * GUESS**counts * (1 - GUESS) ** (counts[:, None] - counts)
-        exactly, errors = exactly @ np.where(counts <= counts[:, None], wrong, 0.0), counts * chance
-    else:
-        errors = GUESS * counts * chance
-    failed = -np.expm1(np.arange(1, horizon + 1) * np.log1p(-errors)[:, None])
-    return float(exactly @ (failed[:, -1] if last else failed.sum(1)))
 
 
 def guessed(problem: Problem, draws: int) -> float:
@@ -156,7 +125,6 @@ def demonstrated(
     """
     shared = world == "stationary_reset_cliff"
     labels = trajectories * (horizon if shared else 1)  # of one row of the table's
-    rare = states - (1 if world == "identity_bandit" else 2)
     guided = {"horizon": horizon, "states": states, "trajectories": trajectories, "labels": trajectories * horizon}
     if world == "identity_bandit":
         problem = gallery.identity_bandit(horizon, states, ACTIONS, labels, stationary=True)
@@ -165,13 +133,8 @@ def demonstrated(
     else:
         problem = cliff(horizon, states, labels)
         judges = plain(problem), plain(problem, sparse=True)
-        stated = gallery.reset_cliff_gap(horizon, states, ACTIONS, labels, labels)
-        q = guessed(problem, labels)
-        forms = stated, float(-np.expm1(horizon * np.log1p(-q)))
-        if shared:
-            forms = tuple(
-                shared_gap(horizon, rare, 1 / (labels + 1), labels, last=judge is judges[1]) for judge in judges
-            )
+        form = gallery.stationary_reset_cliff_gap if shared else gallery.reset_cliff_gap
+        forms = tuple(form(horizon, states, ACTIONS, labels, labels, last=last) for last in (False, True))
     sampler = rollout.tables(judges[0])
 
     def block(some: Array) -> np.ndarray:
@@ -213,11 +176,17 @@ def bounded(horizon: int, states: int, trajectories: int, world: int, count: int
 
 # ---- interactive learners -------------------------------------------------------------------------------------------
 
+RULES: Mapping[str, learners.Rule] = {"follow_the_leader": learners.Majority(), "log_loss": learners.LogLoss()}
+
 
 def interactive(
-    algorithm: str, horizon: int, states: int, trajectories: int, count: int, seed: int
+    algorithm: str, learner: str, horizon: int, states: int, trajectories: int, count: int, seed: int
 ) -> tuple[list[Point], int]:
-    """An algorithm in drawn recoverable reset cliffs; as many labels of each step as N demonstrations have."""
+    """An algorithm in drawn recoverable reset cliffs; as many labels of each step as N demonstrations have.
+
+    Where it has seen no label the majority ("follow_the_leader") takes action 0, which is always wrong in the bad
+    state, and "log_loss" guesses uniformly, at every step anew: that leaves the bad state after A tries on average.
+    """
     drawn = [
         plain(gallery.reset_cliff(horizon, states, ACTIONS, trajectories, (seed, run), recoverable=True))
         for run in range(count)
@@ -231,17 +200,20 @@ def interactive(
         study.stacked(list(map(rollout.tables, drawn))),
         row.build(rounds, horizon, horizon),
         keys(seed, repr((algorithm, horizon, states, trajectories)), count),
-        learners.Majority(),
+        RULES[learner],
         episodes=episodes,
         shared=False,
         alone=row.per_step,
     )
-    point = {"world": "recoverable_reset_cliff", "algorithm": algorithm, "learner": "follow_the_leader"}
+    point = {"world": "recoverable_reset_cliff", "algorithm": algorithm, "learner": learner}
     point |= {"shared": False, "rarity": 1 / (trajectories + 1), "labels": trajectories * horizon}
     point |= {"horizon": horizon, "states": states, "trajectories": trajectories}
     point |= {"error": guessed(drawn[0], trajectories)}
     if algorithm == "behavioural_cloning":
-        point["closed_form"] = gallery.reset_cliff_gap(horizon, states, ACTIONS, trajectories, trajectories)
+        stays = GUESS if learner == "log_loss" else 1.0
+        point["closed_form"] = gallery.reset_cliff_gap(
+            horizon, states, ACTIONS, trajectories, trajectories, stays=stays
+        )
         point["bound"] = float(statistics.cloning_tabular(horizon, states, trajectories))
     walkers = 1 if row.per_step else 2
     return [point | mean(gaps_each(problems, policies))], walkers * rounds * episodes * horizon * count

@@ -15,7 +15,6 @@ from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
 from experiments.sample_complexity_cases import (
     ACTIONS,
-    GUESS,
     Point,
     cliff,
     cloned,
@@ -23,7 +22,6 @@ from experiments.sample_complexity_cases import (
     keys,
     mean,
     plain,
-    shared_gap,
 )
 
 SCATTER = ("reset_cliff", "sparse_reset_cliff", "recoverable_reset_cliff", "identity_bandit", "random_mdp", "dyck")
@@ -123,10 +121,11 @@ def _scatter_points(
 # ---- Stagger --------------------------------------------------------------------------------------------------------
 
 
-def stagger_world(horizon: int, budget: int, rarity: float) -> Problem:
+def stagger_world(horizon: int, budget: int, rarity: float, actions: int = ACTIONS) -> Problem:
     """The stationary reset cliff with a way back (mu = 1), whose rare states have probability `rarity` / `budget`."""
     # reset_cliff takes whole samples, 1 / zeta - 1.
-    return plain(cliff(horizon, STAGGER_STATES, max(round(budget / rarity) - 1, STAGGER_STATES), recoverable=True))
+    samples = max(round(budget / rarity) - 1, STAGGER_STATES)
+    return plain(cliff(horizon, STAGGER_STATES, samples, actions, recoverable=True))
 
 
 def mistakes(problem: Problem, wrong: np.ndarray, *, certain: bool) -> np.ndarray:
@@ -137,7 +136,7 @@ def mistakes(problem: Problem, wrong: np.ndarray, *, certain: bool) -> np.ndarra
     """
     kinds, which = np.unique(wrong.reshape(len(wrong), -1), axis=0, return_inverse=True)
     expert = np.asarray(problem.expert[0])
-    elsewhere = np.roll(expert, 1, axis=-1) if certain else np.full_like(expert, 1 / ACTIONS)
+    elsewhere = np.roll(expert, 1, axis=-1) if certain else np.full_like(expert, 1 / expert.shape[-1])
     padded = np.zeros((2**STAGGER_STATES, *expert.shape))  # of one shape, to be compiled once
     padded[: len(kinds)] = np.where(kinds[..., None], elsewhere, expert)
     return np.asarray(gaps(problem, padded[:, None]))[which.reshape(-1)]
@@ -165,62 +164,63 @@ def _staggered(problem: Problem, sampler: rollout.Tables, replicas: Array, *, ro
 
 
 def staggered(
-    horizon: int, budget: int, costs: tuple[int, ...], rarity: float, count: int, seed: int
+    horizon: int, budget: int, costs: tuple[int, ...], rarity: float, actions: int, count: int, seed: int
 ) -> tuple[list[Point], int]:
     """Stagger's uniform mixture after so many labels as a budget buys at each cost; and cloning for the whole budget.
 
     Stagger is exponential weights with log loss over all stationary tables: uniform where nothing was labelled. The
-    mixture is of the policies that played, from the untrained one on. Cloning takes one action of its own wherever it
-    has seen nothing, wrong in the bad state, else wrong with probability 1 - 1 / A, drawn once for all steps.
+    mixture is of the policies that played, from the untrained one on.
     """
-    problem = stagger_world(horizon, budget, rarity)
-    chance = float(problem.world.initial[0])
+    problem = stagger_world(horizon, budget, rarity, actions)
     sampler = rollout.tables(problem)
-    streams = keys(seed, repr(("stagger", horizon, budget, rarity)), count)
+    streams = keys(seed, repr(("stagger", horizon, budget, rarity, actions)), count)
     unseen, last = (np.asarray(part) for part in _staggered(problem, sampler, streams, rounds=budget))
     ends = np.concatenate([(~unseen).sum(-1), (~last).sum(-1)[:, None]], axis=1)  # [R, N + 1] states labelled so far
     played = mistakes(problem, unseen.reshape(-1, STAGGER_STATES), certain=False).reshape(count, budget)
-    log_class = STAGGER_STATES * np.log(ACTIONS)
-    common = {
-        "world": "stationary_recoverable_reset_cliff",
-        "horizon": horizon,
-        "states": STAGGER_STATES,
-        "rarity": chance,
-        "shared": True,
-    }
-    common |= {"ratio": rarity}
+    log_class = STAGGER_STATES * np.log(actions)
+    common = {"world": "stationary_recoverable_reset_cliff", "horizon": horizon, "states": STAGGER_STATES}
+    common |= {"rarity": float(problem.world.initial[0]), "ratio": rarity, "actions": actions, "shared": True}
     bought = {budget // part for part in (*costs, *PARTS)}
     points: list[Point] = []
     for labels in sorted(bought):
         # A label in a state without one finds a mistake with probability 1 - 1 / A, every mistake costs 1, and H steps
         # are as likely to be asked about: so H (1 - 1 / A) E[states labelled] / n is the gap, exactly (derived).
         values = played[:, :labels].mean(1)
-        explained = GUESS * horizon / labels * ends[:, labels]
+        explained = (1 - 1 / actions) * horizon / labels * ends[:, labels]
         off = mean(values - explained)
         own = {"algorithm": "stagger", "learner": "log_loss", "labels": labels, "trajectories": labels}
         own |= {"bound": float(statistics.stagger_expected(1.0, horizon, log_class, labels))}
         own |= {"closed_form": float(explained.mean())}
         own |= {"difference": off["gap"], "difference_stderr": off["gap_stderr"]}
         points.append(common | mean(values) | own)
-    return points + [common | _rival(problem, sampler, horizon, budget, chance, count, seed)], count * budget * horizon
+    rivals = _rivals(problem, sampler, horizon, budget, 16 * count, seed)  # a few steps each, and of larger spread
+    return points + [common | rival for rival in rivals], count * budget * horizon
 
 
-def _rival(
-    problem: Problem, sampler: rollout.Tables, horizon: int, budget: int, chance: float, count: int, seed: int
-) -> dict[str, Any]:
-    """Behavioural cloning for the same number of labels, whole trajectories."""
-    trajectories = budget // horizon
-    many = 16 * count  # a few steps each, and its spread is larger
-    streams = keys(seed, repr(("rival", horizon, budget, chance)), many)
+def _rivals(
+    problem: Problem, sampler: rollout.Tables, horizon: int, budget: int, count: int, seed: int
+) -> list[dict[str, Any]]:
+    """Behavioural cloning for the same number of labels, whole trajectories, with either default on the same data.
+
+    "follow_the_leader" keeps one action of its own wherever it has seen nothing, wrong in the bad state, else wrong
+    with probability 1 - 1 / A, drawn once for all steps. "log_loss" guesses there as Stagger does, at every step anew,
+    and so leaves the bad state after A tries on average.
+    """
+    trajectories, chance = budget // horizon, float(problem.world.initial[0])
+    labels, actions = trajectories * horizon, problem.world.actions
+    samples, guess = round(1 / chance) - 1, 1 - 1 / actions
+    streams = keys(seed, repr(("rival", horizon, budget, chance, actions)), count)
     rule = learners.LogLoss()
     found = np.asarray(cloned(problem, sampler, streams, rule, episodes=trajectories, shared=True))[:, 0]
-    wrong = (found.max(-1) < 0.5) & (np.random.default_rng((seed, horizon)).random(found.shape[:2]) < GUESS)
+    unseen = found.max(-1) < 0.5
+    wrong = unseen & (np.random.default_rng((seed, horizon, actions)).random(unseen.shape) < guess)
     wrong[:, -1] = True
-    labels, rare = trajectories * horizon, STAGGER_STATES - 2
-    return mean(mistakes(problem, wrong, certain=True)) | {
-        "algorithm": "behavioural_cloning",
-        "learner": "follow_the_leader",
-        "labels": labels,
-        "trajectories": trajectories,
-        "closed_form": shared_gap(horizon, rare, chance, labels, fixed=True),
-    }
+    guided = {"algorithm": "behavioural_cloning", "labels": labels, "trajectories": trajectories}
+    rivals: list[dict[str, Any]] = []
+    for learner, where, fixed in (("follow_the_leader", wrong, True), ("log_loss", unseen, False)):
+        form = gallery.stationary_reset_cliff_gap(
+            horizon, STAGGER_STATES, actions, samples, labels, stays=1.0 if fixed else guess, fixed=fixed
+        )
+        values = mean(mistakes(problem, where, certain=fixed))
+        rivals.append(guided | values | {"learner": learner, "closed_form": form})
+    return rivals

@@ -1,4 +1,4 @@
-"""Figures of `sample_complexity`."""
+"""Figures of `sample_complexity`, but for Stagger's; and what they share."""
 
 from collections.abc import Iterable
 
@@ -9,8 +9,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from dagger_jax import report
 from experiments.claim import Settings
+from experiments.sample_complexity_cases import ACTIONS
 from experiments.sample_complexity_findings import Rows, column, select, swept
-from experiments.sample_complexity_prices import contest, crossing
 
 HORIZON = "horizon H (steps)"
 GAP = "expected gap E[J(π) − J(π*)] (cost per episode)"
@@ -43,12 +43,10 @@ def all_of(settings: Settings, rows: Rows) -> dict[str, Figure]:
         drawn["interaction"] = _interaction(asked["interactive"], asked["two_states"])
     if own := parts.get("known_transitions"):
         drawn["known_transitions"] = _known(own)
-    if own := parts.get("stagger"):
-        drawn["stagger"] = _stagger(settings, own)
     return drawn
 
 
-def _band(ax: Axes, x: np.ndarray, rows: Rows, label: str, colour: str | None = None, marker: str = "o") -> None:
+def band(ax: Axes, x: np.ndarray, rows: Rows, label: str, colour: str | None = None, marker: str = "o") -> None:
     """Mean gaps with their 95% intervals, and the theory where every point has one."""
     gaps, errors = column(rows, "gap"), 1.96 * np.nan_to_num(column(rows, "gap_stderr"))
     stated = column(rows, "closed_form")
@@ -57,7 +55,7 @@ def _band(ax: Axes, x: np.ndarray, rows: Rows, label: str, colour: str | None = 
     report.loglog(ax, x, gaps, low=low, high=high, theory=known, label=label, colour=colour, marker=marker)
 
 
-def _axes(ax: Axes, x: str, y: str, title: str, ticks: Iterable[float] = ()) -> None:
+def axes_of(ax: Axes, x: str, y: str, title: str, ticks: Iterable[float] = ()) -> None:
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.set_title(title, fontsize=10)
@@ -69,7 +67,7 @@ def _axes(ax: Axes, x: str, y: str, title: str, ticks: Iterable[float] = ()) -> 
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _dashes(ax: Axes, label: str, style: str = "k--") -> None:
+def dashes(ax: Axes, label: str, style: str = "k--") -> None:
     ax.plot([], [], style, linewidth=1, label=label)
     ax.legend(fontsize=9)
 
@@ -89,9 +87,9 @@ def _cloning(rows: Rows, drawn: Rows) -> Figure:
     horizon, states, count, last = axes
     for world in ("reset_cliff", "identity_bandit"):
         own = swept(select(rows, world=world), "horizon")
-        _band(horizon, column(own, "horizon"), own, world.replace("_", " "))
+        band(horizon, column(own, "horizon"), own, world.replace("_", " "))
     fixed = swept(select(rows, world="reset_cliff"), "horizon")[0]
-    _axes(
+    axes_of(
         horizon,
         HORIZON,
         GAP,
@@ -99,14 +97,14 @@ def _cloning(rows: Rows, drawn: Rows) -> Figure:
         column(select(rows, world="reset_cliff"), "horizon"),
     )
     own = swept(select(rows, world="reset_cliff"), "states")
-    _band(states, column(own, "states") - 2, own, "reset cliff")
-    _axes(states, "rare states, S − 2", GAP, "against the number of states: slope 1", column(own, "states") - 2)
+    band(states, column(own, "states") - 2, own, "reset cliff")
+    axes_of(states, "rare states, S − 2", GAP, "against the number of states: slope 1", column(own, "states") - 2)
     own = swept(select(rows, world="reset_cliff"), "trajectories")
-    _band(count, column(own, "trajectories"), own, "reset cliff")
+    band(count, column(own, "trajectories"), own, "reset cliff")
     title = f"against N: slope −1 (S = {fixed['states']} here and in the first panel)"
-    _axes(count, "expert trajectories N", GAP, title, column(own, "trajectories"))
+    axes_of(count, "expert trajectories N", GAP, title, column(own, "trajectories"))
     for ax in (horizon, states, count):
-        _dashes(ax, "closed form")
+        dashes(ax, "closed form")
     bounded = [row for row in (*rows, *drawn) if row["bound"] is not None]
     kinds = {"reset cliff": "reset_cliff", "identity bandit": "identity_bandit", "random worlds": "random_mdp"}
     for name, world in kinds.items():
@@ -125,7 +123,7 @@ def _cloning(rows: Rows, drawn: Rows) -> Figure:
     last.plot(ends, ends, "k--", linewidth=1, label="gap = bound")
     last.set_xscale("log")
     last.set_yscale("log")
-    _axes(last, "S H (H+1) / (2 e N) (cost per episode)", GAP, "against the bound")
+    axes_of(last, "S H (H+1) / (2 e N) (cost per episode)", GAP, "against the bound")
     last.legend(fontsize=9)
     return figure
 
@@ -147,9 +145,9 @@ def _classes(rows: Rows, scatter: Rows) -> Figure:
     for place, world in enumerate(names):
         own = swept(select(rows, world=world), "horizon")
         label = f"{NAMES[world]}, N = {own[0]['trajectories']:,}"
-        _band(left, column(own, "horizon"), own, label, colour=report.colours(names)[world], marker="osD^"[place])
-    _axes(left, HORIZON, GAP, "slopes 2, 1, 1 and 0", column(own, "horizon"))
-    _dashes(left, "closed form")
+        band(left, column(own, "horizon"), own, label, colour=report.colours(names)[world], marker="osD^"[place])
+    axes_of(left, HORIZON, GAP, "slopes 2, 1, 1 and 0", column(own, "horizon"))
+    dashes(left, "closed form")
     low, high = left.get_ylim()
     left.set_ylim(low, high * 6)  # room for the legend
     if scatter:
@@ -167,7 +165,7 @@ def _classes(rows: Rows, scatter: Rows) -> Figure:
         right.set_yscale("log")
         worlds = len({row["world"] for row in scatter})
         title = f"{len(scatter):,} learners in {worlds} worlds, those of gap > 1e-6"
-        _axes(right, "R D_H²(Pπ, Pπ*) (cost per episode)", "gap J(π) − J(π*) (cost per episode)", title)
+        axes_of(right, "R D_H²(Pπ, Pπ*) (cost per episode)", "gap J(π) − J(π*) (cost per episode)", title)
         right.legend(fontsize=9)
     return figure
 
@@ -176,25 +174,32 @@ def _classes(rows: Rows, scatter: Rows) -> Figure:
 
 
 def _interaction(rows: Rows, pair: Rows) -> Figure:
-    caption = (
-        "Left: the recoverable reset cliff, learners fitted to as many labels; means of replicas with 95% bands. "
-        "Dashed, black: the closed form of cloning, and a line of slope 1. Right: two states, of which the rare one is "
-        "seen by nobody with probability about 1/e: cloning and asking cost the same, above the lower bound."
+    places = ("Left: ", "Right: ") if rows and pair else ("", "")
+    captions = (
+        "the recoverable reset cliff, learners fitted to as many labels; means of replicas with 95% bands. Where it "
+        "has seen no label, cloning takes action 0, which is wrong in the bad state, or guesses uniformly, which "
+        "leaves that state after A tries on average. Dashed, black: cloning's closed forms, and a line of slope 1.",
+        "two states, of which the rare one is seen by nobody with probability about 1/e: cloning and asking cost the "
+        "same, above the lower bound.",
     )
+    told = [place + text for place, text, own in zip(places, captions, (rows, pair), strict=True) if own]
+    caption = " ".join(text[0].upper() + text[1:] for text in told)
     figure, axes = report.panels((1 if rows else 0) + (1 if pair else 0), caption=caption)
     figure.set_size_inches(5.6 * len(axes), 4.6)
     if rows:
         ax = axes[0]
-        for algorithm in dict.fromkeys(row["algorithm"] for row in rows):
-            own = sorted(select(rows, algorithm=algorithm), key=lambda row: row["horizon"])
+        for algorithm, learner in dict.fromkeys((row["algorithm"], row["learner"]) for row in rows):
+            own = sorted(select(rows, algorithm=algorithm, learner=learner), key=lambda row: row["horizon"])
             x = column(own, "horizon")
-            _band(ax, x, own, NAMES[algorithm])
+            default = {"follow_the_leader": ", wrong default", "log_loss": ", guessing"}[learner]
+            label = NAMES[algorithm] + (default if algorithm == "behavioural_cloning" else "")
+            band(ax, x, own, label)
             if algorithm == "dagger":
                 middle = np.exp(np.mean(np.log(column(own, "gap") / x)))
                 ax.plot(x, middle * x, "k--", linewidth=1, zorder=5)
-        title = f"recoverable reset cliff, S = {rows[0]['states']}, N = {rows[0]['trajectories']:,}"
-        _axes(ax, HORIZON, GAP, title, x)
-        _dashes(ax, "cloning's closed form, and ∝ H")
+        title = f"recoverable reset cliff, S = {rows[0]['states']}, A = {ACTIONS}, N = {rows[0]['trajectories']:,}"
+        axes_of(ax, HORIZON, GAP, title, x)
+        dashes(ax, "cloning's closed forms, and ∝ H")
     if pair:
         ax = axes[-1]
         for place, algorithm in enumerate(dict.fromkeys(row["algorithm"] for row in pair)):
@@ -207,7 +212,7 @@ def _interaction(rows: Rows, pair: Rows) -> Figure:
         ax.set_xscale("log", base=2)
         ax.set_yscale("log")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        _axes(ax, HORIZON, GAP, f"two-state bandit, n = {pair[0]['trajectories']}", x)
+        axes_of(ax, HORIZON, GAP, f"two-state bandit, n = {pair[0]['trajectories']}", x)
         ax.legend(fontsize=9)
     return figure
 
@@ -229,11 +234,11 @@ def _known(rows: Rows) -> Figure:
         for place, method in enumerate(("behavioural_cloning", "mimic_md", "replay")):
             own = sorted(select(rows, world=world, algorithm=method), key=lambda row: row["horizon"])
             x, gaps = column(own, "horizon"), column(own, "gap")
-            _band(ax, x, own, NAMES[method], marker="osD"[place])
+            band(ax, x, own, NAMES[method], marker="osD"[place])
             if world == "leaky_cliff" and method != "replay" and (gaps > 0).all():
                 power = 2 if method == "behavioural_cloning" else 1.5
                 ax.plot(x, np.exp(np.mean(np.log(gaps / x**power))) * x**power, "k--", linewidth=1, zorder=5)
-        _axes(
+        axes_of(
             ax,
             HORIZON,
             GAP if ax is axes[0] else "",
@@ -241,59 +246,4 @@ def _known(rows: Rows) -> Figure:
             x,
         )
         ax.legend(fontsize=9)
-    return figure
-
-
-# ---- Stagger --------------------------------------------------------------------------------------------------------
-
-
-def _stagger(settings: Settings, rows: Rows) -> Figure:
-    longest, budget = max(row["horizon"] for row in rows), settings.labels
-    own = select(rows, horizon=longest)
-    states, costs = own[0]["states"], sorted(settings.costs)
-    caption = (
-        f"Stagger against behavioural cloning at equal label cost, {budget} units, one table for all steps, "
-        f"recoverable reset cliff (mu = 1, R = H). Left: H = {longest}, against how rare its rare states are; dashed, "
-        "black: closed forms. Middle: the mixture's gap against the number of labels, and its bound. Right: the worst "
-        "gap over rarities, Stagger's over cloning's; dashed, black: 2 e S C / ((S−2)(H+1))."
-    )
-    figure, (left, middle, right) = report.panels(3, caption=caption)
-    figure.set_size_inches(15, 4.8)
-    colours = report.colours(["cloning", *map(str, costs)])
-    rival = sorted(select(own, algorithm="behavioural_cloning"), key=lambda row: row["rarity"])
-    rival = [row for row in rival if row["closed_form"] > 1e-4 and row["gap"] > 0]
-    _band(left, column(rival, "ratio"), rival, "behavioural cloning", colour=colours["cloning"], marker="s")
-    for cost in costs:
-        each = sorted(select(own, algorithm="stagger", labels=budget // cost), key=lambda row: row["rarity"])
-        _band(left, column(each, "ratio"), each, f"Stagger, C = {cost}", colour=colours[str(cost)])
-    _axes(
-        left,
-        f"rarity: probability of a rare state × {budget}",
-        GAP,
-        f"H = {longest}, S = {states}",
-        column(each, "ratio"),
-    )
-    seen = column(select(own, algorithm="stagger"), "gap")
-    left.set_ylim(seen.min() / 2, seen.max() * 12)  # cloning falls out of sight; above is room for the legend
-    _dashes(left, "closed form")
-    ratios = sorted({row["ratio"] for row in own})
-    for place, ratio in enumerate((ratios[0], ratios[len(ratios) // 2], ratios[-1])):
-        each = sorted(select(own, algorithm="stagger", ratio=ratio), key=lambda row: row["labels"])
-        x = column(each, "labels")
-        _band(middle, x, each, f"rarity {ratio:g} / {budget}", marker="osD"[place])
-    middle.plot(x, column(each, "bound"), "k:", linewidth=1.4, label="bound mu H log B / N")
-    _axes(middle, "labels N, one a roll-out", GAP, f"Stagger's uniform mixture, H = {longest}", x)
-    middle.set_xticks([tick for tick in x if not any(tick < other < 1.4 * tick for other in x)])
-    _dashes(middle, "H (1−1/A) E[states labelled] / N")
-    found = contest(rows, costs)
-    for cost in costs:
-        each = [(horizon, ratio) for horizon, price, ratio, _ in found if price == cost]
-        horizons = np.array([horizon for horizon, _ in each])
-        values = [ratio for _, ratio in each]
-        theory = [cost / crossing(int(horizon), states) for horizon in horizons]
-        report.loglog(right, horizons, values, theory=theory, label=f"C = {cost}", colour=colours[str(cost)])
-    right.axhline(1, color="grey", linewidth=1)
-    right.text(0.04, 0.05, "Stagger wins below 1", transform=right.transAxes, fontsize=9, color="grey")
-    _axes(right, HORIZON, "Stagger's worst gap / cloning's", "at equal label cost, worst rarity", horizons)
-    _dashes(right, "theory")
     return figure

@@ -11,6 +11,7 @@ from dagger_jax.environments import gallery
 from experiments import claim, sample_complexity
 from experiments import sample_complexity_cases as cases
 from experiments import sample_complexity_classes as classes
+from experiments import sample_complexity_figures as figures
 from experiments import sample_complexity_findings as findings
 from experiments import sample_complexity_known as known
 from experiments import sample_complexity_prices as prices
@@ -55,6 +56,7 @@ def test_results_are_complete(directory, settings):
         ("cloning", "gap", 1.5, "closed form"),
         ("cloning", "bound", 0.2, "never violated"),
         ("random_worlds", "middle", 1e-3, "random worlds"),
+        ("interactive", "gap", 3.0, "closed form"),
         ("two_states", "gap", 0.2, "H / (8 n)"),
         ("distances", "hellinger", 2.5, "TV <= D_H²"),
         ("distances", "bound", 0.1, "gap <= R D_H²"),
@@ -74,23 +76,6 @@ def test_a_number_that_is_wrong_is_found(directory, settings, part, column, fact
         if not finding.holds
     ]
     assert any(words in finding.claim for finding in failed)
-
-
-def test_gap_of_a_shared_table_is_that_of_every_data_set():
-    """All sequences of four labels in a cliff of two rare states, uniform guesses or one guess for all steps."""
-    horizon, chance, draws = 3, 0.2, 4
-    law = {0: chance, 1: chance, 2: 1 - 2 * chance}
-    for fixed, last in itertools.product((False, True), repeat=2):
-        expected = 0.0
-        for data in itertools.product(law, repeat=draws):
-            unseen = 2 - len({0, 1} & set(data))
-            for wrong in itertools.product((0, 1), repeat=unseen) if fixed else ((0.75,) * unseen,):
-                weight = np.prod([0.75 if each else 0.25 for each in wrong]) if fixed else 1.0
-                failed = 1 - (1 - chance * sum(wrong)) ** np.arange(1, horizon + 1)
-                likely = np.prod([law[state] for state in data]) * weight
-                expected += likely * (failed[-1] if last else failed.sum())
-        found = cases.shared_gap(horizon, 2, chance, draws, fixed=fixed, last=last)
-        assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_one_expert_stands_for_all_drawn_ones():
@@ -149,12 +134,63 @@ def test_slope_is_weighted_and_leaves_saturated_points_out():
     assert findings.slope(x[:2], rows[:2]) is None
 
 
-def test_prices_cross_where_the_worst_gaps_are_equal():
-    horizon, states = 31, 8
-    cost, budget = prices.crossing(horizon, states), 1e6
-    asked = cases.GUESS * states * horizon * cost / budget
-    shown = gallery.reset_cliff_gap(horizon, states, cases.ACTIONS, int(budget), int(budget))
+@pytest.mark.parametrize("actions", [None, 4, 40])
+def test_prices_cross_where_the_worst_gaps_are_equal(actions):
+    """Against a wrong default (None) and against guesses; to first order in 1 / labels, of which there are 10^6."""
+    horizon, states, budget = 31, 8, 10**6
+    stays = 1.0 if actions is None else 1 - 1 / actions
+    cost, wrong = prices.crossing(horizon, states, stays), 1 - 1 / (actions or 4)
+    asked = wrong * states * horizon * cost / budget
+    shown = gallery.stationary_reset_cliff_gap(horizon, states, actions or 4, budget, budget, stays=stays)
     assert asked == pytest.approx(shown, rel=1e-3)
+
+
+def test_a_fall_lasts_as_long_as_theory_says():
+    assert prices.lasting(31, 1.0) == pytest.approx(16)
+    assert prices.lasting(10_000, 0.75) == pytest.approx(
+        4, rel=1e-2
+    )  # A tries; short by A (A - 1) / H of the last falls
+    assert prices.crossing(10_000, 8, 0.75) < 1.2  # so with A = 4 and guesses Stagger wins at C = 1 at most
+
+
+def test_prices_are_those_of_each_rival(directory):
+    """In a run of its own numbers: the guess is the stronger rival, and more actions make it weaker."""
+    rows = findings.select(pq.read_table(directory / "points.parquet").to_pylist(), part="stagger")
+    stuck, guess, wide = (prices.contest(rows, (1, 3), rival) for rival in prices.RIVALS)
+    assert [price.cost for price in stuck] == [1, 3]
+    for one, other in zip(stuck, guess, strict=True):
+        assert one.ratio < other.ratio
+        assert one.equal > other.equal
+    assert wide == guess  # H = 4 = A there
+
+
+def test_knowing_transitions_takes_a_power_off_only_with_its_interval():
+    """A slope that is lower, but not by its 95% interval, is not enough."""
+
+    def rows(error):
+        return [
+            {"algorithm": algorithm, "horizon": h, "gap": 1e-3 * h**power, "gap_stderr": error * 1e-3 * h**power}
+            | {"error": 1e-4, "closed_form": None}
+            for algorithm, power in (("mimic_md", 1.5), ("behavioural_cloning", 2.0))
+            for h in (4, 8, 16)
+        ]
+
+    sure, unsure = (findings.slower(rows(error)) for error in (0.01, 0.45))
+    assert sure is not None
+    assert unsure is not None
+    assert sure.observed == pytest.approx(unsure.observed)
+    assert sure.holds
+    assert not unsure.holds
+
+
+@pytest.mark.parametrize("parts", [("interactive",), ("two_states",), ("interactive", "two_states")])
+def test_interaction_caption_names_the_panels_it_has(directory, parts):
+    rows = pq.read_table(directory / "points.parquet").to_pylist()
+    figure = figures.all_of(claim.resolve(sample_complexity.CLAIM, "quick", parts=parts), rows)["interaction"]
+    caption = str(figure.get_label())
+    assert len(figure.axes) == len(parts)
+    assert ("Left:" in caption) == ("Right:" in caption) == (len(parts) == 2)
+    assert ("cliff" in caption) == ("interactive" in parts)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Lower bounds of tabular imitation: states too rare to be shown, and what not knowing them costs."""
 
 import numpy as np
+from scipy import stats
 
 from dagger_jax import experts
 from dagger_jax.environments import tabular
@@ -20,11 +21,20 @@ def reset_cliff(
 ) -> Problem:
     """The lower bound of Rajaraman et al. (2020), and its variant with a way back (theory 4.2, 4.3(a)).
 
-    Good states 0..S-2, bad state S-1. In a good state the expert's action, drawn at random for every state and
-    step, costs 0 and leads to a fresh good state; any other costs 1 and leads to the bad state. S - 2 good
-    states have probability zeta = 1 / (samples + 1) each. The bad state costs 1 and stays, whatever is done;
-    if `recoverable`, one action there, never 0, costs 0 and leads to a fresh good state: then u = 1.
-    `stationary` draws one expert for all steps.
+    States: good ones 0..S-2, the bad one S-1. In a good state the expert's action, drawn at random for every state and
+    step, costs 0 and leads to a fresh good state, of law `reset_law`, by which it starts, too; any other costs 1 and
+    leads to the bad state. The bad state costs 1 and stays, whatever is done (the expert: 0): u = T, D = T - t after
+    step t. If `recoverable`, one action there, the expert's, drawn from 1..A-1 for every step, costs 0 and leads to a
+    fresh good state, any other costs 1 and stays: u = 1, D = 0. `stationary` draws one expert for all steps.
+
+    Closed forms: `reset_cliff_gap` of a table a step, `stationary_reset_cliff_gap` of one table for all steps. Where
+    there is a way back cloning pays as much as where there is none only if it keeps a wrong action in the bad state,
+    as action 0 is; a uniform guess leaves it after A tries on average (theory 4.3(a), caveat).
+
+    Source: arXiv 2009.05990; the way back is ours, for arXiv 2102.13101's setting.
+
+    Raises:
+      ValueError: unless 3 <= S <= samples + 3 (and A >= 2 if `recoverable`: numpy's, of an empty range).
     """
     if states < 3 or states - 2 > samples + 1:
         raise ValueError(f"reset_cliff needs 3 <= S <= samples + 3, got S = {states}, samples = {samples}")
@@ -46,13 +56,75 @@ def reset_law(states: int, samples: int) -> np.ndarray:
     return np.append(rare_law(states - 2, samples), 0)
 
 
-def reset_cliff_gap(horizon: int, states: int, actions: int, samples: int, draws: int) -> float:
-    """E[gap] = sum_h 1 - (1 - q)^h, q = (1 - 1/A) sum_s rho(s) (1 - rho(s))^draws, over experts and data.
+def reset_cliff_gap(
+    horizon: int, states: int, actions: int, samples: int, draws: int, *, stays: float = 1.0, last: bool = False
+) -> float:
+    """E[gap] in `reset_cliff` of a table a step, in cost an episode, over experts and data. Exact.
 
-    For a learner that is right where it has seen one of `draws` labels and guesses elsewhere.
+    For a learner that is right where it has seen one of `draws` labels and guesses elsewhere: it errs in a good state
+    with probability q = (1 - 1/A) sum_s rho(s) (1 - rho(s))^draws, and sum_h 1 - (1 - q)^h is its gap where no mistake
+    is made good (theory 4.2; derived). Tables of different steps err independently, so their mean error q will do.
+
+    Args:
+      horizon: T.
+      states: S.
+      actions: A.
+      samples: of the world.
+      draws: labels of each step, n of n trajectories.
+      stays: probability of a wrong action in the bad state: 1 where nothing is recoverable or a wrong default is kept,
+        1 - 1/A for a uniform guess. The gap is then sum_h q sum_{i<h} (stays - q)^i: a fall costs at most
+        1 / (1 - stays) steps on average, and not up to T.
+      last: only the last step costs.
     """
     q = (1 - 1 / actions) * unseen(reset_law(states, samples), draws)
-    return horizon - (1 - q) * -np.expm1(horizon * np.log1p(-q)) / q
+    mistaken = _mistaken(horizon, q, stays)
+    return float(mistaken[-1] if last else mistaken.sum())
+
+
+def stationary_reset_cliff_gap(
+    horizon: int,
+    states: int,
+    actions: int,
+    samples: int,
+    draws: int,
+    *,
+    stays: float = 1.0,
+    last: bool = False,
+    fixed: bool = False,
+) -> float:
+    """The same of one table shared over time, which has seen `draws` labels, n T of n trajectories. Exact; derived.
+
+    What is unseen is so at every step. Given that, the error in a good state is the same at every step, and the form of
+    `reset_cliff_gap` holds; it is averaged over what is unseen, and less than its value at the mean error q, which is
+    what theory 4.2 (contrast 1) has. How many rare states are unseen, and whether the common one is, is a chain over
+    labels.
+
+    Args: as for `reset_cliff_gap`, and
+      fixed: guesses once for all steps, so that a state is always wrong or always right, instead of at every step.
+    """
+    rare, chance, wrong = states - 2, 1 / (samples + 1), 1 - 1 / actions
+    common = 1 - rare * chance
+    missing, absent = np.arange(rare + 1), np.arange(2)  # rare states without a label, and the common one
+    mass = missing[:, None] * chance + absent * common
+    step = np.zeros((rare + 1, 2, rare + 1, 2))
+    step[missing[:, None], absent, missing[:, None], absent] = 1 - mass
+    step[missing[1:, None], absent, missing[:-1, None], absent] = missing[1:, None] * chance
+    step[missing, 1, missing, 0] = common
+    law = np.linalg.matrix_power(step.reshape(mass.size, mass.size), draws)[-1].reshape(mass.shape)
+    if fixed:
+        rare_wrong, common_wrong = (stats.binom.pmf(kinds, kinds[:, None], wrong) for kinds in (missing, absent))
+        law = rare_wrong.T @ law @ common_wrong
+    mistaken = law.reshape(-1) @ _mistaken(horizon, mass.reshape(-1) * (1 if fixed else wrong), stays)
+    return float(mistaken[-1] if last else mistaken.sum())
+
+
+def _mistaken(horizon: int, error: np.ndarray | float, stays: float) -> np.ndarray:
+    """P(a mistake at step h = 1..T), [..., T], that of step h - 1 having led to the bad state.
+
+    m_h = (1 - m_{h-1}) error + m_{h-1} stays, so m_h = error sum_{i<h} (stays - error)^i: nothing cancels.
+    """
+    each = np.asarray(error)[..., None]
+    return each * np.cumsum((stays - each) ** np.arange(horizon), axis=-1)
 
 
 def identity_bandit(
@@ -68,7 +140,10 @@ def identity_bandit(
 
     States 0..S-1, the last one common, the others rare, of probability 1 / (samples + 1) each; every action stays.
     The expert's action, drawn at random for every state and step, costs 0, any other 1. `stationary` draws one
-    expert for all steps.
+    expert for all steps. Closed form: `identity_bandit_gap`. Source: ours, for the lower bound of known transitions.
+
+    Raises:
+      ValueError: unless 2 <= S <= samples + 2 and A >= 2.
     """
     if not 2 <= states <= samples + 2 or actions < 2:
         raise ValueError(
@@ -94,7 +169,11 @@ def two_state_bandit(horizon: int, samples: int = 20, seed: int | tuple[int, ...
     """The least world that costs every learner, online or not, T / (8 n) (theory 4.3(b)): u = 1, D = 0.
 
     States x (0), y (1), the first y with probability 1 / n, n = `samples`; every action stays. In x nothing costs,
-    the expert's action is 0. In y the expert's action, 0 or 1, drawn once, costs 0 and the other 1.
+    the expert's action is 0. In y the expert's action, 0 or 1, drawn once, costs 0 and the other 1. Closed form:
+    `two_state_bandit_gap`, and `two_state_bandit_least` for every learner. Source: arXiv 2407.15007, section 2.4.
+
+    Raises:
+      ValueError: if samples < 2.
     """
     if samples < 2:
         raise ValueError(f"two_state_bandit needs samples >= 2, got {samples}")
