@@ -41,7 +41,13 @@ class Algorithm(NamedTuple):
     learner: Callable[[World, bool], Learner] = _leader  # (world, one table for all steps?) -> as published, in a table
     gate: Gate | None = None
     controller: Controller | None = None
-    output: Output = "last"  # which of its policies is the result
+    # Which policy is the result: the newest; the mixture without the expert; one of the rounds' own, drawn for an
+    # episode; the one of them with the least loss in the round that it played, before it was fitted to it.
+    output: Output = "last"
+
+
+def _ensemble(world: World, shared: bool) -> Learner:
+    return learners.Ensemble(_leader(world, shared))
 
 
 def _log_loss(world: World, shared: bool) -> Learner:
@@ -178,15 +184,27 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         "Ross, Gordon and Bagnell 2011, with exponential weights (Freund and Schapire 1997)",
         learner=lambda world, shared: learners.tabular(world, learners.Hedge(8.0), shared),
     ),
+    "regularised_dagger": Algorithm(
+        _dagger,
+        "Ross, Gordon and Bagnell 2011, with follow the regularised leader (Shalev-Shwartz 2012)",
+        learner=lambda world, shared: learners.tabular(world, learners.RegularisedLeader(8.0), shared),
+    ),
+    # ---- which of DAgger's policies is the result ----------------------------------------------------------------
+    "dagger_best": Algorithm(
+        _dagger, "Ross, Gordon and Bagnell 2011, Algorithm 3.1: best on validation", output="best"
+    ),
+    "dagger_mixture": Algorithm(
+        _dagger, "Ross, Gordon and Bagnell 2011, footnote 3: uniform mixture of all rounds", output="mixture"
+    ),
     # ---- gates: who acts, and who is asked ---------------------------------------------------------------------
     "safe_dagger": Algorithm(_learned, "Zhang and Cho 2017, arXiv 1605.06450", gate=gates.Safe(0.1)),
     "ensemble_dagger": Algorithm(
         _learned,
         "Menda et al. 2019, arXiv 1807.08364",
-        learner=lambda world, shared: learners.Ensemble(_leader(world, shared)),
+        learner=_ensemble,
         gate=gates.Ensemble(0.1, 0.2),
     ),
     "lazy_dagger": Algorithm(_learned, "Hoque et al. 2021, arXiv 2104.00053", gate=gates.Lazy(0.1, 0.05)),
-    "hg_dagger": Algorithm(_learned, "Kelly et al. 2019, arXiv 1810.02890", gate=gates.Human(0.1)),
+    "hg_dagger": Algorithm(_learned, "Kelly et al. 2019, arXiv 1810.02890", learner=_ensemble, gate=gates.Human(0.1)),
     "thrifty_dagger": Algorithm(_learned, "Hoque et al. 2021, arXiv 2109.08273", gate=gates.Thrifty(0.2, 0.5)),
 }

@@ -6,16 +6,18 @@ expert's actions while it has the wheel; an intervention is each time it takes o
 wheel changes hands (`evidence.gated_prices`).
 
 What is novel, doubtful or wrong is read off the learner's tables: `novelty` and `predicted_error` off the labels of a
-row, `spread` off an ensemble. What the expert itself sees while it acts (`disagreement`, `risk`) is exact.
+row, `doubt` off an ensemble. What the expert itself sees while it acts (`disagreement`, `risk`) is exact.
+
+A gate that reads the predicted error `needs` labels of kind "imitate": see `labels.fits`.
 """
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-import jax.core
 import jax.numpy as jnp
 
+from dagger_jax.checks import known, require
 from dagger_jax.environments.tabular import backward
-from dagger_jax.types import Array, Node, Problem, Takeover
+from dagger_jax.types import Array, Node, Play, Problem, Takeover
 
 
 class Gate(Protocol):
@@ -32,11 +34,6 @@ def novelty(problem: Problem, memory: Any) -> Array:
     return 1.0 / (1.0 + _rows(problem, _table(memory, "weight")))
 
 
-def doubt(problem: Problem, policy: Array) -> Array:
-    """1 - the probability of the learner's likeliest action."""
-    return _over_time(problem, 1.0 - policy.max(-1))
-
-
 def predicted_error(problem: Problem, memory: Any, policy: Array) -> Array:
     """The share of a row's labels that the policy would have missed: SafeDAgger's classifier; 1 where there is none.
 
@@ -50,6 +47,11 @@ def predicted_error(problem: Problem, memory: Any, policy: Array) -> Array:
 def spread(problem: Problem, members: Array) -> Array:
     """How far an ensemble's members [E, L, S, A] are from their mean: total variation, averaged over them."""
     return _over_time(problem, 0.5 * jnp.abs(members - members.mean(0)).sum(-1).mean(0))
+
+
+def doubt(problem: Problem, memory: Any) -> Array:
+    """The `spread` of a `learners.Ensemble`, given its memory; raises ValueError for another learner's."""
+    return spread(problem, _table(memory, "members")[:, :, problem.world.observation])
 
 
 def disagreement(problem: Problem, policy: Array) -> Array:
@@ -69,10 +71,14 @@ def risk(problem: Problem, policy: Array) -> Array:
 class Safe(Node):
     """Takes over where the predicted error is at least a threshold: SafeDAgger (Zhang and Cho 2017, arXiv 1605.06450).
 
-    At threshold 0 it takes over everywhere: DAgger with beta = 1.
+    At threshold 0 it takes over everywhere: DAgger with beta = 1. Raises ValueError for a threshold below 0.
     """
 
     threshold: Array | float
+    needs: ClassVar[str] = "imitate"
+
+    def __post_init__(self):
+        require("Safe.threshold", self.threshold, 0)
 
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
         return _memoryless(predicted_error(problem, memory, policy) >= self.threshold)
@@ -83,57 +89,76 @@ class Ensemble(Node):
     arXiv 1807.08364).
 
     Needs `learners.Ensemble`, whose members' spread is the doubt. The discrepancy is the one predicted from earlier
-    labels: the measured one would need the expert's action at every step.
+    labels: the measured one would need the expert's action at every step. Raises ValueError for a threshold below 0.
     """
 
     discrepancy: Array | float
     doubt: Array | float
+    needs: ClassVar[str] = "imitate"
+
+    def __post_init__(self):
+        require("Ensemble.discrepancy", self.discrepancy, 0)
+        require("Ensemble.doubt", self.doubt, 0)
 
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
         wrong = predicted_error(problem, memory, policy) > self.discrepancy
-        return _memoryless(
-            wrong | (spread(problem, _table(memory, "members")[:, :, problem.world.observation]) > self.doubt)
-        )
+        return _memoryless(wrong | (doubt(problem, memory) > self.doubt))
 
 
 class Lazy(Node):
     """Two thresholds: LazyDAgger (Hoque et al. 2021, arXiv 2104.00053).
 
     The expert takes over where the predicted error is above `high`, and keeps the wheel until the learner's
-    disagreement, which it sees while it acts, is below `low`.
+    disagreement, which it sees while it acts, is below `low`, whatever is predicted there. The noise that the paper
+    adds to the expert's actions while it has the wheel is not there. Raises ValueError unless 0 <= low <= high.
     """
 
     high: Array | float
     low: Array | float
+    needs: ClassVar[str] = "imitate"
+
+    def __post_init__(self):
+        require("Lazy.high", self.high, 0)
+        require("Lazy.low", self.low, 0)
+        if isinstance(self.low, int | float) and isinstance(self.high, int | float) and self.low > self.high:
+            raise ValueError(f"Lazy.low must not be above Lazy.high, got low = {self.low:g}, high = {self.high:g}")
 
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
         enter = predicted_error(problem, memory, policy) > self.high
-        return _hysteresis(enter, ~enter & (disagreement(problem, policy) < self.low))
+        return _hysteresis(enter, disagreement(problem, policy) < self.low)
 
 
 class Human(Node):
     """The human decides: HG-DAgger (Kelly et al. 2019, arXiv 1810.02890).
 
-    It takes over where what the learner is about to do endangers more than `tolerance` (`risk`, in units of cost) or
-    where its doubt is above a threshold, and hands back where neither holds. `doubt_threshold` fits that threshold
-    to the doubt in the states of earlier interventions, as the paper does.
+    It takes over where what the learner is about to do endangers more than `tolerance` (`risk`, in units of cost), and
+    hands back where it does not. The learner's doubt has no part in that: as in the paper it is logged where the human
+    intervenes, and `doubt_threshold` fits to that log where the trained learner can be trusted. Raises ValueError for
+    a tolerance below 0.
     """
 
     tolerance: Array | float
-    doubt: Array | float = jnp.inf
+
+    def __post_init__(self):
+        require("Human.tolerance", self.tolerance, 0)
 
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
-        return _memoryless((risk(problem, policy) > self.tolerance) | (doubt(problem, policy) > self.doubt))
+        return _memoryless(risk(problem, policy) > self.tolerance)
 
 
 class Thrifty(Node):
     """Novelty or risk, each to half of a target rate, refitted each round: ThriftyDAgger (arXiv 2109.08273).
 
-    With hysteresis the expert keeps the wheel until the learner's disagreement is below `low` as well.
+    With hysteresis the expert keeps the wheel until the learner's disagreement is below `low` as well. Raises
+    ValueError for a rate outside [0, 1] and for `low` below 0.
     """
 
     rate: Array | float
     low: Array | float | None = None
+
+    def __post_init__(self):
+        require("Thrifty.rate", self.rate, 0, 1)
+        require("Thrifty.low", self.low, 0)
 
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
         novel = above_quantile(novelty(problem, memory), law, self.rate / 2)
@@ -146,10 +171,13 @@ class Thrifty(Node):
 
 class Novelty(Node):
     """The most novel states up to a share of steps: CRSAIL's conformal query rate (arXiv 2512.00453), where the
-    distance to the nearest neighbours is the novelty of a table's row.
+    distance to the nearest neighbours is the novelty of a table's row. Raises ValueError for a rate outside [0, 1].
     """
 
     rate: Array | float
+
+    def __post_init__(self):
+        require("Novelty.rate", self.rate, 0, 1)
 
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
         return _memoryless(above_quantile(novelty(problem, memory), law, self.rate))
@@ -178,8 +206,7 @@ def above_quantile(scores: Array, law: Array, rate: Array | float) -> Array:
     Raises:
       ValueError: a rate outside [0, 1] (a concrete one only).
     """
-    if not isinstance(rate, jax.core.Tracer) and not 0 <= float(rate) <= 1:
-        raise ValueError(f"rate must lie in [0, 1], got {float(rate):g}")
+    require("rate", known(rate), 0, 1)
     flat, mass = scores.reshape(-1), law.reshape(-1)
     order = jnp.argsort(-flat)
     ranked = flat[order]
@@ -193,10 +220,47 @@ def above_quantile(scores: Array, law: Array, rate: Array | float) -> Array:
     return jnp.where(total > 0, taken, 1.0).reshape(scores.shape)
 
 
-def doubt_threshold(doubts: Array, entered: Array) -> Array:
-    """HG-DAgger's fit: the mean doubt [T, S] over the states in which the expert took over, by their law [T, S]. []"""
-    total = entered.sum()
-    return jnp.where(total > 0, (doubts * entered).sum() / jnp.where(total > 0, total, 1.0), jnp.inf)
+def interventions(problem: Problem, policy: Array, play: Play, takeover: Takeover) -> Array:
+    """The law of the states in which the expert takes over, in a round of a row without beta and `back`. [T, S]
+
+    Args:
+      problem: the world and its expert.
+      policy: [L, S, A] that played the round.
+      play: what was seen of it. Of sampled episodes the learner's last move before is averaged over.
+      takeover: what the gate decided.
+
+    Raises:
+      ValueError: a round that was played without a gate.
+    """
+    if play.helped is None:
+        raise ValueError("interventions are a gate's: this round was played without one")
+    alone = (play.novice - play.helped).sum(-1)  # the learner has the wheel, and keeps it
+    arrives = jnp.einsum("...sa,...sap->...p", alone[..., None] * policy, problem.world.transition)
+    return jnp.concatenate([jnp.asarray(problem.world.initial)[None], arrives[:-1]]) * takeover.enter
+
+
+def doubt_threshold(doubts: Array, entered: Array, last: float = 0.25) -> Array:
+    """HG-DAgger's tau: the mean doubt over the last quarter of the log of all interventions. []
+
+    Where the learner's `doubt` is at most tau it is to be trusted; the paper judges a trained learner by that, and lets
+    nobody take over by it. The rounds are the log's order; of the round in which the last quarter begins, all
+    interventions count in part. Infinite where nobody ever intervened.
+
+    Args:
+      doubts: [N, T, S] the learner's doubt in each round, as it acted.
+      entered: [N, T, S] the law of `interventions`.
+      last: the share of the log that counts.
+
+    Raises:
+      ValueError: a share outside (0, 1].
+    """
+    require("last", last, 0, 1, "(]")
+    count = entered.sum((-2, -1))
+    later = jnp.cumsum(count[::-1])[::-1] - count
+    share = jnp.clip((last * count.sum() - later) / jnp.where(count > 0, count, 1.0), 0.0, 1.0)
+    total = (share * count).sum()
+    mean = (share * (doubts * entered).sum((-2, -1))).sum() / jnp.where(total > 0, total, 1.0)
+    return jnp.where(total > 0, mean, jnp.inf)
 
 
 def _memoryless(enter: Array) -> Takeover:

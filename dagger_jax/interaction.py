@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from dagger_jax import exact, randomness, rollout
 from dagger_jax.controllers import Controller, Seen
 from dagger_jax.gates import Gate
-from dagger_jax.labels import Label, imitate
+from dagger_jax.labels import Label, fits, imitate
 from dagger_jax.learners import Learner
 from dagger_jax.schedules import training_weights, validate
 from dagger_jax.types import Array, Play, Problem, Schedule, Takeover
@@ -88,10 +88,14 @@ def run(
       key: for learners that draw.
 
     Raises:
-      ValueError: a concrete schedule that makes no sense, see `schedules.validate`; a controller and a gate at once.
+      ValueError: a concrete schedule that makes no sense, see `schedules.validate`, or of another horizon; a controller
+        and a gate at once; a learner or a gate that cannot read the labels, see `labels.fits`.
     """
     if controller is not None and gate is not None:
         raise ValueError("a controller reads the learner's own walk, a gate interrupts it: give one of them")
+    fits(label, learner, gate)
+    if (steps := schedule.beta.shape[-1]) != problem.world.horizon:
+        raise ValueError(f"the schedule has {steps} steps, the world's horizon is {problem.world.horizon}")
     if not isinstance(schedule.beta, jax.core.Tracer):
         validate(schedule)
 

@@ -1,10 +1,13 @@
 """What is asked of the expert. Every label is a cost per action, so one `Batch` serves every reduction."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
 
+from dagger_jax.checks import require
 from dagger_jax.environments.tabular import backward
 from dagger_jax.types import Array, Batch, Node, Play, Problem, Schedule
 
@@ -58,9 +61,17 @@ class Reweighed(Node):
     ALICE's reweighting with cached demonstrations and a simulator (Spencer et al. 2021, arXiv 2102.02872): the novice
     walks on its own, unlabelled, and shows the learner's law. Ratios are cut at `most`. It helps where the learner
     cannot imitate everywhere and the ratio is bounded, the Goldilocks regime.
+
+    Both laws are the round's own frequencies: a label is a function of one round. In a table ratio times guide is then
+    the novice's frequency wherever the guide was as well, so where no ratio is cut the batch of a deterministic expert
+    is DAgger's, without the states that the guide did not visit in that round. ALICE's demonstrations are cached, and
+    serve every round. Raises ValueError for `most` not above 0.
     """
 
     most: float = 100.0
+
+    def __post_init__(self):
+        require("Reweighed.most", self.most, 0, ends="(]")
 
     def __call__(self, problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
         """A batch as `imitate`'s; raises ValueError where the novice walked alone."""
@@ -75,10 +86,13 @@ class RollOut(Node):
     """Cost-to-go of a one-step deviation after which the learner acts for `steps` steps, then the expert.
 
     VW's --search_rollout_num_steps, and THOR's horizon (arXiv 1805.11240): 0 steps are AggreVaTe's label, T steps
-    the learner's own costs-to-go. Costs-to-go are exact.
+    the learner's own costs-to-go. Costs-to-go are exact. Raises ValueError for steps below 0.
     """
 
     steps: int = struct.field(pytree_node=False)
+
+    def __post_init__(self):
+        require("RollOut.steps", self.steps, 0)
 
     def __call__(self, problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
         """A batch as `imitate`'s."""
@@ -87,6 +101,41 @@ class RollOut(Node):
             value = jnp.concatenate([(policy * to_go).sum(-1), value[-1:]])
             to_go = problem.world.cost + jnp.einsum("...sap,...p->...sa", problem.world.transition, value[1:])
         return _regrets(problem, imitate(problem, play, row, policy).weight, to_go)
+
+
+def fits(label: Label, *readers: Any) -> None:
+    """Refuses a learner, a rule or a gate that reads the labels' costs as something that they are not.
+
+    Such parts say in `needs` what they read: counts of actions, "imitate", or costs-to-go, "deviate". A label that is
+    not of this module is taken on trust.
+
+    Raises:
+      ValueError: naming the part, the label that it needs, and the one that it got.
+    """
+    label = getattr(label, "func", label)  # of a `jax.tree_util.Partial`
+    if label is imitate or isinstance(label, Reweighed):
+        got = "imitate"
+    elif label is deviate or label is deviate_acting or isinstance(label, RollOut):
+        got = "deviate"
+    else:
+        return
+    for reader in readers:
+        for part in _parts(reader):
+            if (needed := getattr(part, "needs", got)) != got:
+                kind = {"imitate": "the expert's actions", "deviate": "costs-to-go"}
+                name = getattr(label, "__name__", type(label).__name__)
+                raise ValueError(
+                    f"{type(part).__name__} reads labels as {kind[needed]} (labels.{needed}), but labels.{name} "
+                    f"gives {kind[got]}"
+                )
+
+
+def _parts(reader: Any) -> Iterator[Any]:
+    """A tree's node, and the nodes in its fields."""
+    if isinstance(reader, Node):
+        yield reader
+        for field in dataclasses.fields(reader):
+            yield from _parts(getattr(reader, field.name))
 
 
 def _regrets(problem: Problem, weight: Array, to_go: Array) -> Batch:

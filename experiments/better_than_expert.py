@@ -247,9 +247,11 @@ CLAIM = Claim(
         "an optimal and with a corrupted expert, on random worlds whose expert the learner can or cannot represent. "
         "Where the class does not hold the expert the paper's table is confirmed: after roll-in by the reference "
         "one-step deviations gain more than after the learner's own, and roll-out by the reference is good if the "
-        "reference is. Not so: with learned roll-outs the reference's roll-in (NRPI) is no worse than none (RL), and "
-        "where every state is seen and reached roll-in does not matter. LOLS' mixed roll-out goes most of the way from "
-        "a corrupted reference to a local optimum, but not all of it; SEARN, which leaves its reference, does."
+        "reference is. Of final costs less is shown: differences between roll-ins are given with their intervals, for "
+        "information, and with learned roll-outs the reference's roll-in (NRPI) is not shown to be worse than none "
+        "(RL), nor better; where every state is seen and reached roll-in does not matter. LOLS' mixed roll-out goes "
+        "most of the way from a corrupted reference to a local optimum, but not all of it; SEARN, which leaves its "
+        "reference, does."
     ),
     sweep=SWEEP,
     cells=cells,

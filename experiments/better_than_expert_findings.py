@@ -49,8 +49,6 @@ class Statement(NamedTuple):
         match self.expected:
             case "above 0":
                 holds = low > 0
-            case "not below 0":  # true on average, and too near 0 for few runs to show it
-                holds = high >= 0
             case "below 0":
                 holds = high < 0
             case float(wanted):
@@ -110,15 +108,16 @@ STATEMENTS = (
     ),
     *(
         Statement(
-            f"reference roll-in, {out} roll-out, good reference: J above that of learned roll-in",
-            LOLS if expected else HERE,
+            f"reference roll-in, {out} roll-out, good reference: J above that of learned roll-in; where the interval "
+            "contains 0 neither is shown to be worse",
+            HERE,
             (ALIASED,),
             functools.partial(
                 lambda out, get: get("good", f"reference, {out}", "gap") - get("good", f"learned, {out}", "gap"), out
             ),
-            expected,
+            None,
         )
-        for out, expected in (("reference", "not below 0"), ("mixture", "not below 0"), ("learned", None))
+        for out in ("reference", "mixture", "learned")
     ),
     Statement(
         "reference roll-in and roll-out, good reference: consistent where the class has the expert; J above the best",

@@ -371,7 +371,9 @@ CLAIM = Claim(
         "schedules and five online learners, where the expert is outside the class. Beside it stands our sharper "
         "shift term, (l_max / N) sum_i avg_t [1 - (1 - beta_i)^(t-1)], the mixture of all rounds' policies (footnote "
         "3), the learners' own regret bounds, and Theorem 4.2, which speaks of sampled losses and fails in a share "
-        "delta of replicas at most."
+        "delta of replicas at most. The sum eps_N + gamma_N is the mean of the rounds' losses, whatever the best "
+        "policy in hindsight: Theorem 4.1 tests that sum, and the split is tested by the learners' own regret bounds "
+        "alone."
     ),
     sweep=SWEEP,
     cells=cells,

@@ -205,8 +205,3 @@ def results(algorithm: Algorithm, trained: Trained, last: np.ndarray, most: int)
     count = min(most, int((last - begin).min()) + 1)
     places = np.round(np.linspace(begin, last, count)).astype(int)
     return np.stack([acting[runs, place] for place in places])
-
-
-def output_gaps(algorithm: Algorithm, problems: Problem, trained: Trained) -> np.ndarray:
-    """The gap of the policy fitted after each round. [R, N]"""
-    return np.asarray(gaps(problems, normalised(trained.newest)))

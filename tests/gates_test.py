@@ -5,11 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import controllers, evidence, exact, gates, interaction, labels, learners, schedules
+from dagger_jax import (
+    controllers,
+    evidence,
+    exact,
+    gates,
+    interaction,
+    labels,
+    learners,
+    randomness,
+    rollout,
+    schedules,
+)
+from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.environments import gallery
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact as exactly
-from dagger_jax.types import Play
+from dagger_jax.types import Play, Takeover
 
 T, S, A = 6, 4, 3
 
@@ -64,6 +76,88 @@ def test_a_gate_asks_its_share_and_hands_over_where_it_asks(gate):
     np.testing.assert_allclose(law.sum(-1), 1.0, rtol=1e-12)
     alone = exactly(jax.vmap(exact.play, (None, 0, None)))(problem, acting, schedules.row(plain, 0)).novice
     assert (np.abs(law - alone).sum((1, 2)) > 1e-3).all()  # the expert's help shows in every round
+
+
+@pytest.mark.parametrize("acts", [1.0, 0.0])
+@pytest.mark.parametrize("memory", [False, True])
+def test_interventions_are_the_states_in_which_the_expert_takes_over(memory, acts):
+    """Summed over states they are what the interpreter counts: sums of float64. And every one is counted in a trace.
+
+    Sampled, the learner's last move is averaged over: within 4 standard errors of 4096 episodes.
+    """
+    problem, count = gallery.random_mdp(T, S, A, seed=2, concentration=1.0), 4096
+    rng = np.random.default_rng(3)
+    policy, enter = rng.dirichlet(np.ones(A), (T, S)), rng.random((T, S)).round()
+    takeover = Takeover(enter, rng.random((T, S)) if memory else 1 - enter, acts)
+    row = schedules.row(schedules.dagger(1, T, np.zeros(1)), 0)
+    laws = exact.play(problem, policy, row, takeover)
+    play = exactly(exact.frequencies)(problem, laws)
+    law = exactly(gates.interventions)(problem, policy, play, takeover)
+    np.testing.assert_allclose(law.sum(-1), np.asarray(play.entered), atol=1e-12)
+    np.testing.assert_array_equal(law[enter == 0], 0)
+    words, ids = randomness.for_round(randomness.words(jax.random.key(0)), 0), jnp.arange(count, dtype=jnp.uint32)
+    sampler = rollout.tables(problem)
+    trace = rollout.trace(sampler, policy, row, words, ids, takeover)
+    states, entered = np.asarray(trace.novice), np.asarray(trace.entered)
+    seen = np.array([np.bincount(states[t][entered[t]], minlength=S) for t in range(T)]) / count
+    assert np.abs(seen - law).max() < 4 * np.sqrt(0.25 / count)
+    sampled = rollout.play(sampler, policy, row, words, ids, takeover)[0]
+    found = gates.interventions(problem, policy, sampled, takeover)
+    assert np.abs(found - seen).max() < 4 * np.sqrt(0.25 / count)
+    assert law.max() > 0.1
+
+
+def test_interventions_need_a_gate():
+    problem = gallery.cliff(T)
+    play = exact.frequencies(problem, exact.deploy(problem, problem.expert))
+    with pytest.raises(ValueError, match="this round was played without one"):
+        gates.interventions(problem, problem.expert, play, Takeover(np.ones((T, 2)), np.ones((T, 2))))
+
+
+def test_the_threshold_of_doubt_is_the_mean_of_the_logs_last_quarter():
+    """By hand: 8 interventions in rounds 1 to 3, of which the last 2 count; a log of whole entries, sums of float64."""
+    log = [(0, 0.9), (0, 0.8), (0, 0.7), (1, 0.6), (1, 0.5), (1, 0.4), (1, 0.3), (2, 0.1)]  # (round, doubt)
+    doubts, entered = np.zeros((4, 2, 4)), np.zeros((4, 2, 4))
+    for place, (round, value) in enumerate(log):  # every entry in a step and state of its own; none in round 4
+        doubts[round].flat[place], entered[round].flat[place] = value, 1.0
+    fitted = exactly(gates.doubt_threshold)
+    # The last entry, and one of round 2, all of whose entries count in part.
+    assert fitted(doubts, entered) == pytest.approx((0.1 + (0.6 + 0.5 + 0.4 + 0.3) / 4) / 2, abs=1e-12)
+    assert fitted(doubts, entered / 7) == pytest.approx(fitted(doubts, entered), abs=1e-12)  # per episode
+    assert fitted(doubts[:3], entered[:3], 1 / 8) == pytest.approx(0.1, abs=1e-12)
+    assert fitted(doubts, entered, 1.0) == pytest.approx(np.mean([value for _, value in log]), abs=1e-12)
+    assert fitted(doubts, 0 * entered) == np.inf  # nobody ever intervened
+
+
+def test_hg_dagger_hands_over_by_risk_alone_and_doubts_as_its_ensemble():
+    """Its gate reads the policy, whatever the members; the doubt is their mean distance from it, by hand."""
+    row, problem = ALGORITHMS["hg_dagger"], gallery.random_mdp(T, S, A, seed=3)
+    learner = row.learner(problem.world, False)
+    memory = learner.init(jax.random.key(0))
+    policy = learner.policy(learner.params(memory), problem.world)
+    assert row.gate is not None
+    takeover = row.gate(problem, memory, policy, jnp.ones((T, S)))
+    wanted = np.asarray(gates.risk(problem, policy)) > 0.1
+    np.testing.assert_array_equal(takeover.enter, wanted)
+    np.testing.assert_array_equal(takeover.leave, ~wanted)
+    np.testing.assert_array_equal(row.gate(problem, None, policy, jnp.zeros((T, S))).enter, wanted)
+    members = np.asarray(memory.members)
+    distance = [[np.abs(each - policy)[t, s].sum() / 2 for each in members] for t in range(T) for s in range(S)]
+    # float32 sums of 3 numbers
+    np.testing.assert_allclose(gates.doubt(problem, memory).reshape(-1), np.mean(distance, axis=1), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"reads the learner's members: .* got a Memory"):
+        gates.doubt(problem, learners.tabular(problem.world, learners.Majority(), False).init())
+
+
+def test_lazy_hands_back_where_the_disagreement_is_low_whatever_is_predicted():
+    """A row whose labels the policy would have missed by half: predicted error 1/2, disagreement 0 or 1."""
+    problem = gallery.cliff(T)
+    memory = learners.Memory(jnp.full((1, 2, 2), 0.5), jnp.ones((1, 2)))
+    right = jnp.broadcast_to(jnp.eye(2)[0], (T, 2, 2))
+    for policy, leaves in ((right, True), (right[..., ::-1], False)):
+        takeover = gates.Lazy(0.3, 0.1)(problem, memory, policy, jnp.ones((T, 2)))
+        assert np.asarray(takeover.enter).all()
+        assert (np.asarray(takeover.leave) == leaves).all()
 
 
 # ---- labels -------------------------------------------------------------------------------------------

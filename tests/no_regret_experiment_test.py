@@ -1,5 +1,6 @@
 """The experiment `no_regret` in a small setting: what it writes, what it finds, what it refuses."""
 
+import itertools
 import json
 
 import jax
@@ -8,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dagger_jax import interaction, schedules
 from dagger_jax.environments import gallery
+from dagger_jax.precision import exact as exactly
 from experiments import no_regret, no_regret_figures
 from experiments.claim.options import resolve
 from experiments.claim.running import execute
@@ -70,6 +73,34 @@ def test_points_are_what_they_say(finished):
     assert cube["best_own"].shape == (len(BETAS), WORLDS, ROUNDS)
     np.testing.assert_allclose(cube["best_own"], np.minimum.accumulate(cube["last"], -1), rtol=1e-12)
     assert (np.diff(cube["regret_bound"], axis=-1) < 0).all()
+
+
+def test_hindsight_is_the_least_loss_of_all_deterministic_tables(small):
+    """By trial of all 81 tables on the laws of every round; sums of float64. The sum with gamma_N is the mean loss."""
+    settings, (exact, _) = small
+    tables = np.array(list(itertools.product(range(no_regret.ACTIONS), repeat=no_regret.OBSERVATIONS)))
+    for run, problem in enumerate(no_regret.problems(settings, "random_mdp")):
+        learner = LEARNERS["follow_the_leader"].build(problem.world, 0.0)
+        acts = np.eye(no_regret.ACTIONS)[tables[:, problem.world.observation]]  # [81, S, A]
+        for name in settings.betas:
+
+            def play(problem, beta, learner=learner):
+                see = lambda moment: (moment.play.novice.sum(-1), moment.acting)
+                schedule, interpreter = schedules.dagger(6, 4, beta), interaction.exactly(problem)
+                return interaction.run(problem, schedule, learner, interpreter, measure=see).measured
+
+            laws, played = exactly(play)(problem, np.asarray(BETAS[name](6), float))  # [N, T, S], [N, 1, S, A]
+            expert = np.broadcast_to(problem.expert, (4, 8, 3))  # deterministic: what is not its action is wrong
+            each = 1 - np.einsum("nts,ksa,tsa->nk", laws, acts, expert) / 4
+            loss = 1 - np.einsum("nts,nsa,tsa->n", laws, played[:, 0], expert) / 4
+            rows = [row for row in exact if row["run"] == run and row["beta"] == name]
+            assert [row["round"] for row in rows] == list(range(1, 7))
+            n = np.arange(1, 7)
+            wanted = (each.cumsum(0) / n[:, None]).min(-1)
+            np.testing.assert_allclose([row["hindsight"] for row in rows], wanted, atol=1e-12)
+            sums = [row["hindsight"] + row["regret"] for row in rows]
+            np.testing.assert_allclose(sums, loss.cumsum() / n, atol=1e-12)
+            assert (wanted < each.cumsum(0).mean(-1) / n).all()  # the control: tables differ
 
 
 def test_beta_schedules_do_not_increase():

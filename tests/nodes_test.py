@@ -12,8 +12,15 @@ from dagger_jax.types import Node
 from tests.layers_test import MODULES
 
 ALIKE = [  # pairs and more with the same fields, static values included: before `Node` they compared equal
-    [gates.Safe(0.1), gates.Novelty(0.1), controllers.FittedNoise(0.1), learners.Hedge(0.1), labels.Reweighed(0.1)],
-    [gates.Ensemble(0.1, 0.2), gates.Lazy(0.1, 0.2), gates.Human(0.1, 0.2), gates.Thrifty(0.1, 0.2)],
+    [
+        gates.Safe(0.1),
+        gates.Novelty(0.1),
+        gates.Human(0.1),
+        controllers.FittedNoise(0.1),
+        learners.Hedge(0.1),
+        labels.Reweighed(0.1),
+    ],
+    [gates.Ensemble(0.2, 0.1), gates.Lazy(0.2, 0.1), gates.Thrifty(0.2, 0.1)],
     [learners.LogLoss(0.1), learners.Hedge(0.1), learners.RegularisedLeader(0.1)],
     [controllers.JumpStart(0.1, 2), controllers.AdaptiveWindow(0.1, 2)],
     [controllers.ChangePoint(4), labels.RollOut(4)],

@@ -264,8 +264,8 @@ def test_the_noise_is_fitted_by_hand():
         assert [bool(state) for state in (begun, trained, again)] == [False, True, True]
         np.testing.assert_array_equal(np.stack([first, second]), 0)
         np.testing.assert_allclose(third, np.full(4, wanted), rtol=1e-6)
-    with pytest.raises(ValueError, match="scale must lie strictly between"):
-        FittedNoise(-0.1).init(4)
+    with pytest.raises(ValueError, match=r"FittedNoise.scale must lie in \[0, inf\), got -0.1"):
+        FittedNoise(-0.1)
 
 
 def test_the_fitted_noise_is_the_maximum_likelihood():

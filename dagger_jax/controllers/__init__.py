@@ -3,23 +3,22 @@
 A controller is `init(horizon) -> state` and `update(state, seen) -> (state, starts)`, pure: between rounds it
 reads what the round showed and writes where the next round's chunks start. `starts` [T] replaces the row's
 `join`. The first round's come from `init`, as the second part of its result. A controller of another column (DART's
-noise) names it in `column`.
+noise) names it in `column`. Parameters out of their range raise a ValueError that names the field.
 """
 
 from typing import Any, ClassVar, Protocol
 
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from dagger_jax import schedules
+from dagger_jax.checks import require
 from dagger_jax.controllers.limits import (
     Seen,
     certain_means,
     change_point,
     distances,
     longest_within,
-    require,
     upper,
 )
 from dagger_jax.controllers.noise import FittedNoise
@@ -60,8 +59,10 @@ class Fixed(Node):
     length: Array | int
     column: ClassVar[str] = "join"
 
+    def __post_init__(self):
+        require("Fixed.length", self.length, 1)
+
     def init(self, horizon: int) -> tuple[Array, Array]:
-        require("length", self.length, 0)
         starts = schedules.starts(horizon, jnp.asarray(self.length))
         return jnp.zeros(()), starts
 
@@ -85,8 +86,12 @@ class DetectabilityBudget(Node):
     proven: bool = struct.field(pytree_node=False, default=True)
     column: ClassVar[str] = "join"
 
+    def __post_init__(self):
+        require("DetectabilityBudget.budget", self.budget, 0, 1, "()")
+        require("DetectabilityBudget.deviations", self.deviations, 0, ends="[)")
+        require("DetectabilityBudget.first", self.first, 1)
+
     def init(self, horizon: int) -> tuple[Array, Array]:
-        require("budget", self.budget, 0, 1)
         return jnp.asarray(self.first), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
@@ -115,10 +120,13 @@ class AdditiveIncrease(Node):
     first: int = struct.field(pytree_node=False, default=1)
     column: ClassVar[str] = "join"
 
+    def __post_init__(self):
+        require("AdditiveIncrease.target", self.target, 0, 1, "()")
+        require("AdditiveIncrease.step", self.step, 0, ends="()")
+        require("AdditiveIncrease.factor", self.factor, 0, 1, "()")
+        require("AdditiveIncrease.first", self.first, 1)
+
     def init(self, horizon: int) -> tuple[Array, Array]:
-        require("target", self.target, 0, 1)
-        require("step", self.step, 0)
-        require("factor", self.factor, 0, 1)
         return jnp.asarray(float(self.first)), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
@@ -147,6 +155,11 @@ class Budget(Node):
     first: int = struct.field(pytree_node=False, default=1)
     column: ClassVar[str] = "join"
 
+    def __post_init__(self):
+        for name, ends in (("per_query", "[)"), ("per_step", "[)"), ("total", "()"), ("scale", "()")):
+            require(f"Budget.{name}", getattr(self, name), 0, ends=ends)
+        require("Budget.first", self.first, 1)
+
     def objective(self, k: Array, error: Array) -> Array:
         """f(k) at error e."""
         price = (self.per_query + k * self.per_step) / (self.total * k)
@@ -161,10 +174,6 @@ class Budget(Node):
         return jnp.clip(jnp.round(k), 1, horizon).astype(jnp.int32)
 
     def init(self, horizon: int) -> tuple[Array, Array]:
-        for name in ("per_query", "per_step"):
-            require(name, getattr(self, name), -np.finfo(float).tiny)  # 0 is allowed
-        for name in ("total", "scale"):
-            require(name, getattr(self, name), 0)
         return jnp.zeros(()), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
@@ -182,6 +191,10 @@ class JumpStart(Node):
     tolerance: Array | float = 0.1
     window: int = struct.field(pytree_node=False, default=2)
     column: ClassVar[str] = "join"
+
+    def __post_init__(self):
+        require("JumpStart.tolerance", self.tolerance, 0)
+        require("JumpStart.window", self.window, 1)
 
     def init(self, horizon: int) -> tuple[tuple[Array, Array, Array], Array]:
         costs = jnp.full(self.window, jnp.inf)
@@ -206,6 +219,10 @@ class AdaptiveWindow(Node):
     staleness: Array | float = 0.5
     first: int = struct.field(pytree_node=False, default=2)
     column: ClassVar[str] = "join"
+
+    def __post_init__(self):
+        require("AdaptiveWindow.staleness", self.staleness, 0)
+        require("AdaptiveWindow.first", self.first, 1)
 
     def init(self, horizon: int) -> tuple[Array, Array]:
         return jnp.asarray(self.first), schedules.starts(horizon, self.first)
@@ -234,6 +251,9 @@ class ChangePoint(Node):
 
     first: int = struct.field(pytree_node=False, default=4)
     column: ClassVar[str] = "join"
+
+    def __post_init__(self):
+        require("ChangePoint.first", self.first, 1)
 
     def init(self, horizon: int) -> tuple[Array, Array]:
         return jnp.asarray(self.first), schedules.starts(horizon, self.first)

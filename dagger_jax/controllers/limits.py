@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-import jax.core
+import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dagger_jax import schedules
 from dagger_jax.types import Array
@@ -75,16 +74,6 @@ def certain_means(seen: Seen, deviations: float) -> Array:
         return (after * (jnp.arange(horizon) < k - 1)).sum() / k
 
     return jax.vmap(mean)(jnp.arange(1, horizon + 1))
-
-
-def require(name: str, value: Array | float, low: float, high: float = np.inf) -> None:
-    """Refuses by name what is not strictly between two limits; a traced value is not looked at.
-
-    Raises:
-      ValueError: naming the parameter, what is allowed, and what was given.
-    """
-    if not isinstance(value, jax.core.Tracer) and not ((low < np.asarray(value)) & (np.asarray(value) < high)).all():
-        raise ValueError(f"{name} must lie strictly between {low:g} and {high:g}, got {np.asarray(value).tolist()}")
 
 
 def change_point(values: Array, length: Array) -> Array:

@@ -3,9 +3,9 @@
 from typing import ClassVar
 
 import jax.numpy as jnp
-import numpy as np
 
-from dagger_jax.controllers.limits import Seen, require
+from dagger_jax.checks import require
+from dagger_jax.controllers.limits import Seen
 from dagger_jax.types import Array, Node
 
 
@@ -22,8 +22,10 @@ class FittedNoise(Node):
     scale: Array | float = 1.0
     column: ClassVar[str] = "noise"
 
+    def __post_init__(self):
+        require("FittedNoise.scale", self.scale, 0, ends="[)")
+
     def init(self, horizon: int) -> tuple[Array, Array]:
-        require("scale", self.scale, -np.finfo(float).tiny)  # 0 is allowed
         return jnp.zeros((), bool), jnp.zeros(horizon)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:

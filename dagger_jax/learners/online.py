@@ -3,14 +3,15 @@
 They see each round's labels once: with steps of 1 / sqrt(n) their average regret after N rounds falls as 1 / sqrt(N).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dagger_jax.checks import require
 from dagger_jax.learners.rules import project
-from dagger_jax.learners.tables import rows_of
+from dagger_jax.learners.tables import of_states, require_sizes, rows_of
 from dagger_jax.types import Array, Batch, Node, World
 
 
@@ -24,13 +25,18 @@ class Iterate(NamedTuple):
 class Descent(Node):
     """Online gradient descent on the expected label cost, projected onto the laws (Zinkevich 2003).
 
-    Round n moves by rate / sqrt(n) times the label costs of the round.
+    Round n moves by rate / sqrt(n) times the label costs of the round. Raises ValueError for a rate below 0 or a size
+    below 1.
     """
 
     rate: Array | float
     steps: int = struct.field(pytree_node=False)  # L
     observations: int = struct.field(pytree_node=False)  # O
     actions: int = struct.field(pytree_node=False)  # A
+
+    def __post_init__(self):
+        require("Descent.rate", self.rate, 0, ends="[)")
+        require_sizes(self)
 
     def init(self, key: Array | None = None) -> Iterate:
         """The uniform policy. No randomness is used."""
@@ -49,7 +55,7 @@ class Descent(Node):
 
     def policy(self, params: Array, world: World) -> Array:
         """As `Tabular.policy`."""
-        return params[:, world.observation]
+        return of_states(params, world)
 
 
 class PolicyGradient(Node):
@@ -57,6 +63,7 @@ class PolicyGradient(Node):
 
     Needs cost-to-go labels, `labels.deviate`. Round n moves the logits by rate / sqrt(n) times the gradient; the
     natural gradient divides by the Fisher information, in a table by law and probability: it moves by the advantage.
+    Raises ValueError for a rate below 0 or a size below 1.
     """
 
     rate: Array | float
@@ -64,6 +71,11 @@ class PolicyGradient(Node):
     observations: int = struct.field(pytree_node=False)  # O
     actions: int = struct.field(pytree_node=False)  # A
     natural: bool = struct.field(pytree_node=False, default=True)
+    needs: ClassVar[str] = "deviate"
+
+    def __post_init__(self):
+        require("PolicyGradient.rate", self.rate, 0, ends="[)")
+        require_sizes(self)
 
     def init(self, key: Array | None = None) -> Iterate:
         """Equal logits. No randomness is used."""
@@ -86,7 +98,7 @@ class PolicyGradient(Node):
 
     def policy(self, params: Array, world: World) -> Array:
         """As `Tabular.policy`."""
-        return params[:, world.observation]
+        return of_states(params, world)
 
 
 class Counted(NamedTuple):
@@ -99,11 +111,14 @@ class Counted(NamedTuple):
 class Cautious(Node):
     """An online learner with a prior worth some labels, spread evenly over the actions: `Smoothed` for policies.
 
-    It needs the labels' weights, which the learner itself does not keep.
+    It needs the labels' weights, which the learner itself does not keep. Raises ValueError for a prior not above 0.
     """
 
     learner: Any  # Descent or PolicyGradient
     labels: Array | float
+
+    def __post_init__(self):
+        require("Cautious.labels", self.labels, 0, ends="()")
 
     def init(self, key: Array | None = None) -> Counted:
         """The learner's beginning, and no label."""

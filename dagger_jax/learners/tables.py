@@ -1,11 +1,12 @@
 """Learners that keep a table of label costs: it never grows with the labels."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dagger_jax.checks import require
 from dagger_jax.learners.rules import Rule
 from dagger_jax.types import Array, Batch, Node, World
 
@@ -18,12 +19,18 @@ class Memory(NamedTuple):
 
 
 class Tabular(Node):
-    """One row of costs an observation (and a step, unless shared over time), turned into a policy by a rule."""
+    """One row of costs an observation (and a step, unless shared over time), turned into a policy by a rule.
+
+    Raises ValueError for a size below 1.
+    """
 
     rule: Rule
     steps: int = struct.field(pytree_node=False)  # L
     observations: int = struct.field(pytree_node=False)  # O
     actions: int = struct.field(pytree_node=False)  # A
+
+    def __post_init__(self):
+        require_sizes(self)
 
     def init(self, key: Array | None = None) -> Memory:
         """An empty memory. No randomness is used."""
@@ -43,8 +50,30 @@ class Tabular(Node):
         return self.rule(memory.costs, memory.weight)
 
     def policy(self, params: Array, world: World) -> Array:
-        """The parameters as a policy of the world's states, [L, S, A]."""
-        return params[:, world.observation]
+        """The parameters as a policy of the world's states, [L, S, A]; raises as `of_states`."""
+        return of_states(params, world)
+
+
+def require_sizes(learner: Any) -> None:
+    """Refuses a learner whose table would be empty, by the name of the size that is below 1."""
+    for name in ("steps", "observations", "actions"):
+        require(f"{type(learner).__name__}.{name}", getattr(learner, name), 1)
+
+
+def of_states(params: Array, world: World) -> Array:
+    """Rows of observations [L, O, A] as rows of a world's states, [L, S, A].
+
+    Raises:
+      ValueError: a table that is not of the world's sizes; L may also be 1.
+    """
+    steps, *sizes = params.shape
+    wanted = [world.observations, world.actions]
+    if steps not in (1, world.horizon) or sizes != wanted:
+        raise ValueError(
+            f"this learner's table has {steps} steps, {sizes[0]} observations and {sizes[1]} actions; the world has "
+            f"{world.horizon} (or 1, shared over time), {wanted[0]} and {wanted[1]}"
+        )
+    return params[:, world.observation]
 
 
 def rows_of(batch: Batch, steps: int) -> tuple[Array, Array]:
@@ -70,12 +99,17 @@ class Ensemble(Node):
     """Copies of a table that saw the labels with random weights (Bayesian bootstrap) from random beginnings.
 
     Where there are few labels the members differ (Osband et al. 2018, arXiv 1806.03335): their spread is the doubt of
-    EnsembleDAgger. The policy is the mean of the members'.
+    EnsembleDAgger. The policy is the mean of the members'. Raises ValueError for fewer than 1 member or a weight
+    below 0.
     """
 
     member: Tabular
     size: int = struct.field(pytree_node=False, default=8)  # E
     prior: float = 1e-3  # the weight of a random beginning, in labels
+
+    def __post_init__(self):
+        require("Ensemble.size", self.size, 1)
+        require("Ensemble.prior", self.prior, 0, ends="[)")
 
     def init(self, key: Array | None = None) -> EnsembleMemory:
         """Raises ValueError without a key."""

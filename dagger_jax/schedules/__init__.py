@@ -27,6 +27,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from dagger_jax.checks import known, require
 from dagger_jax.schedules.betas import beta_constant, beta_geometric, beta_indicator, beta_linear
 from dagger_jax.schedules.columns import row, stack, table, training_weights, validate
 from dagger_jax.schedules.partitions import (
@@ -128,7 +129,11 @@ def smile(rounds: int, horizon: int, alpha: Array | float) -> Schedule:
       rounds: N.
       horizon: T.
       alpha: in (0, 1); the theorem's choice is `smile_choice`.
+
+    Raises:
+      ValueError: an alpha outside (0, 1) (a concrete one only).
     """
+    require("alpha", known(alpha), 0, 1, "()")
     left = _left(rounds, alpha)
     rate = jnp.minimum(alpha * left / _spent(rounds, alpha), 1.0)  # the newest's share of what is not the expert's
     return table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, rate=rate, keep=0.0)
@@ -147,7 +152,11 @@ def searn(rounds: int, horizon: int, beta: Array | float) -> Schedule:
 
     Labels are the costs-to-go of deviations from h_(n-1), `labels.deviate_acting`. The output is the mixture without
     the expert, `Outcome.acting`.
+
+    Raises:
+      ValueError: a beta outside (0, 1] (a concrete one only).
     """
+    require("beta", known(beta), 0, 1, "(]")
     left, rate = _left(rounds, beta), jnp.minimum(beta / _spent(rounds, beta), 1.0)
     # The label does not read `after`: it says for `evidence.prices` how often the expert acts after a deviation.
     mixed = table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, rate=rate, keep=0.0)
@@ -164,9 +173,12 @@ def aggrevate(rounds: int, horizon: int, beta: Array | None = None, steps: Array
       horizon: T.
       beta: [N], as in `dagger`.
       steps: [N] the one step of each round's episodes at which a deviation is tried, as published; None: every step.
+
+    Raises:
+      ValueError: not one step a round, or a step outside 0..T-1 (concrete ones only).
     """
     played = dagger(rounds, horizon, beta)
-    asked = 1.0 if steps is None else jax.nn.one_hot(steps, horizon)
+    asked = 1.0 if steps is None else _one_step(rounds, horizon, steps)
     return played._replace(after=jnp.ones_like(played.after), label_novice=asked * played.label_novice)
 
 
@@ -203,11 +215,23 @@ def stagger(rounds: int, horizon: int, steps: Array, warm: int = 0) -> Schedule:
       horizon: T.
       steps: [N] the step labelled in each round, from `spread_steps` or drawn uniformly.
       warm: the first rounds are the expert's own demonstrations, labelled at every step (Warm-Stagger).
+
+    Raises:
+      ValueError: not one step a round, a step outside 0..T-1, or `warm` outside 0..N (concrete ones only).
     """
+    require("warm", known(warm), 0, rounds)
     first = jnp.arange(rounds)[:, None] < warm
-    one = jax.nn.one_hot(steps, horizon)
+    one = _one_step(rounds, horizon, steps)
     join = jnp.where(first, starts(horizon, horizon), 1.0)
     return table(rounds, horizon, join=join, label_guide=1.0 * first, label_novice=jnp.where(first, 0.0, one))
+
+
+def _one_step(rounds: int, horizon: int, steps: Array) -> Array:
+    """1 at the step that each round labels. [N, T]"""
+    if jnp.shape(steps) != (rounds,):
+        raise ValueError(f"steps must be one a round, of shape [{rounds}], got {list(jnp.shape(steps))}")
+    require("steps", known(steps), 0, horizon - 1)
+    return jax.nn.one_hot(steps, horizon)
 
 
 def spread_steps(rounds: int, horizon: int, key: Array) -> Array:

@@ -80,7 +80,8 @@ def dyck(horizon: int, kinds: int = 2, depth: int = 3, *, deterministic: bool = 
     T - 1, and step T is free. Cost 1, once, at the word's last step, unless the stack is then empty. The expert is
     uniform over all actions after which the word can still be balanced in time, and its cost is 0; where there
     is none (failed, or too many brackets open) and in the free step it takes action 0. `deterministic`: the
-    lowest such action. It depends on the step, not on the stack alone. D = 1, and 0 when the word is over.
+    lowest such action. It depends on the step, not on the stack alone. D = 1, and 0 when the word is over. Closed
+    form, for a uniform learner: `dyck_gap`.
 
     After the Dyck words of Foster, Block and Misra (arXiv 2407.15007; theory 5.1); the depth is ours, to keep
     states few.

@@ -16,7 +16,7 @@ def cheap_and_dear(horizon: int, rare: float = 0.4, cheap: float = 0.01, dear: f
     States: common (0) and, with probability `rare`, rare (1), drawn anew at every step, whatever is done; the
     learner cannot tell them apart. The costs of actions 0, 1, 2 are 0, cheap, dear in the common state and
     dear, 0, cheap in the rare one. The expert takes the action that costs 0: 0 or 1. (The start is drawn as well:
-    the expert's first action is 0 with probability 1 - rare.) u = dear, D = 0.
+    the expert's first action is 0 with probability 1 - rare.) u = dear, D = 0. Closed form: `cheap_and_dear_gap`.
 
     Of the learner's tables, action 0 makes the fewest mistakes, all of them dear; action 1 has the least
     cost-to-go, and makes cheap mistakes.
@@ -42,7 +42,8 @@ def leaf_tree(horizon: int, seed: int | tuple[int, ...] = 0) -> Problem:
 
     States: the 2^T - 1 nodes, root 0 (start), children of s: 2 s + 1 and 2 s + 2; T - 1 steps lead to a leaf by
     action 0 or 1, and step T is spent there. One leaf, drawn at random, costs 0, any other 1, once. The expert
-    goes to it where it still can; elsewhere its action is 0. u = 1; D = 1, and 0 after step T.
+    goes to it where it still can; elsewhere its action is 0. u = 1; D = 1, and 0 after step T. Closed form:
+    `leaf_tree_gap`.
 
     After AggreVaTeD (arXiv 1703.01030; theory 3.4), whose tree has S = 2^K - 1 states: K = T here.
     """
@@ -83,7 +84,8 @@ def hybrid(
     expert's action, drawn from 1..A-1 for every state and for all steps, costs 0, any other 1. From E it leads to
     a uniform E, with probability `slip` to a uniform E'; from E' to a uniform E. A wrong action leads from E to B,
     from E' to B'. B and B' cost 1 whatever is done (the expert: 0): B is left for a uniform E with probability
-    1 / `stay`, B' for a uniform E' at once. u = 1 + stay (1 - (1 - 1/stay)^(T - 1)) for T >= 2.
+    1 / `stay`, B' for a uniform E' at once. D_t = stay (1 - (1 - 1/stay)^(T - t)), and u = 1 + D_1. Closed form:
+    `hybrid_gap`.
 
     Cloning learns E from about `ideal` labels of any trajectories, but E' is hardly ever shown: 1 / slip labels
     for each. A learner that starts from nothing is in B nearly always, where a label says nothing. One that knows

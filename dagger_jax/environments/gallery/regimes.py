@@ -29,7 +29,7 @@ def goldilocks(horizon: int, slip: float = 0.2, restart: float = 0.05) -> Proble
     cost 0; the other costs 1. On the track 0 stays, with probability `slip` it leads to drift; 1 leads to
     careful. In drift 1 leads to the track, 0 stays. Careful: 1 stays, 0 leads to drift. At the start, and at every
     step with probability `restart` whatever is done, the state is drawn from (0.8, 0.1, 0.1); the expert's first
-    action is thus 0 with probability 0.8. u = 1, D = 0.
+    action is thus 0 with probability 0.8. u = 1, D = 0. Closed form: `goldilocks_gap`.
 
     The expert is mostly on the track: cloning takes action 0 for ever and is soon in drift. Weighted by
     d_pi / d_pi*, its own drift counts, and it takes 1 (where T is long enough for drift to prevail: T >= 7 for
@@ -78,7 +78,8 @@ def hard(horizon: int, slip: float = 0.02) -> Problem:
     States: track (0, start) and turn (1), which look alike to the learner, and lost (2). The expert's actions are 0,
     1, 1, at cost 0; the other costs 1. On the track 0 stays, with probability `slip` it leads to the turn. In
     the turn 1 leads to the track; in lost 1 does, and 0 stays lost. A wrong action on the track or in the turn
-    leads to lost, where the expert never is: no demonstration to copy or to reweight. u = 1, D = 0.
+    leads to lost, where the expert never is: no demonstration to copy or to reweight. u = 1, D = 0. Closed form:
+    `hard_gap`.
 
     The regime is of Spencer et al. (arXiv 2102.02872; theory 6.5), the world ours.
     """
@@ -106,7 +107,8 @@ def density_ratio(horizon: int, ratio: float = 2.0, rare: float = 0.1) -> Proble
     States: usual (0), rare (1), the latter with probability `rare` at the start and after any action but one: the
     wrong action in the rare state leads to it with probability rare + 1 - 1/C. The expert's action 0 costs 0, action
     1 costs 1, in both states. u = 1, D = 0. So d_pi*(rare) = `rare` at every step, and d_pi^t(rare) is at most
-    rare C (1 - (1 - 1/C)^t), by always erring there: C is the limit of large t, and the gap's of T C eps.
+    rare C (1 - (1 - 1/C)^t), by always erring there: C is the limit of large t, and the gap's of T C eps. Closed form:
+    `density_ratio_gap`.
     """
     if not (ratio >= 1 and 0 < rare <= 1 / ratio):
         raise ValueError(
