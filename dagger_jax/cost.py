@@ -5,9 +5,10 @@ programs do them. Not counted: softmax, norms, activations, look-ups of embeddin
 few per cent larger (more for heads below 32). With M parameters in matrix products, a token that attends to n keys
 costs 2 M + 4 layers width n FLOPs. A backward pass costs twice its forward pass.
 
-Bytes are those that must move if activations stay on the chip: every stored parameter once a step (4 bytes, whatever
-the dtype of the computation), whatever the batch; keys and values, once each time they are read or written; logits are
-left out. Letters: n tokens, k of a chunk, T of a text.
+Bytes are those that must move if activations stay on the chip: every parameter once a step (4 bytes, whatever the dtype
+of the computation), whatever the batch, but of embeddings only the rows that are looked up; keys and values, once each
+time they are read from a cache or written to it; logits are left out. A backward pass reads all of this again, and
+writes a gradient of every parameter read. Letters: n tokens, k of a chunk, T of a text.
 """
 
 import itertools
@@ -22,8 +23,21 @@ from dagger_jax.tokens.transformer import Config
 TRAINING = 3  # forward and backward, in forward passes
 PARAMETER = 4  # bytes, float32
 
-# Dense bfloat16 FLOP/s of one device, from the vendor's data sheets.
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "V100": 125e12, "T4": 65e12}
+# Dense bfloat16 FLOP/s of one device, float16 where it has none (V100, T4), from the vendor's data sheets. A name is
+# words of the device's kind; of several, the one with most words counts: boards on PCIe run slower than on SXM.
+PEAKS = {
+    "H200": 989e12,
+    "H200 NVL": 835e12,
+    "H100": 989e12,
+    "H100 NVL": 835e12,
+    "H100 PCIE": 756e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "V100": 125e12,
+    "V100 PCIE": 112e12,
+    "T4": 65e12,
+}
 
 Way = Literal["naive", "padded", "reuse", "two_streams"]
 
@@ -80,23 +94,23 @@ def decode(config: Config, keys: float, batch: int = 1) -> Cost:
 
     Args:
       config: of the model.
-      keys: how many each token attends to: its own and those before it; the whole capacity for
-        `transformer.decode`, which masks what is not written yet.
+      keys: how many each token attends to, itself among them. Those before it are read from the cache, its own is
+        written. `transformer.decode` attends to the whole capacity, with what is not written yet masked, and to itself.
       batch: sequences; they share the parameters' bytes.
     """
     flops = batch * (2 * multiplied(config) + attention(config, keys))
-    return Cost(flops, PARAMETER * parameters(config) + batch * _kept(config, keys + 1))
+    return Cost(flops, _read(config, 1, batch) + batch * _kept(config, keys))
 
 
 def full(config: Config, tokens: int, keys: float | None = None, batch: int = 1) -> Cost:
     """One pass without a cache over n tokens; each attends to all n, or to so many keys."""
     flops = batch * tokens * (2 * multiplied(config) + attention(config, tokens if keys is None else keys))
-    return Cost(flops, PARAMETER * parameters(config))
+    return Cost(flops, _read(config, tokens, batch))
 
 
-def prefill(config: Config, tokens: int, capacity: float | None = None, batch: int = 1) -> Cost:
-    """A pass over n tokens that writes a cache. They attend to its whole capacity; None: to themselves."""
-    return full(config, tokens, capacity, batch) + Cost(0, batch * _kept(config, tokens))
+def prefill(config: Config, tokens: int, batch: int = 1) -> Cost:
+    """A pass over n tokens that attend to all n, and whose keys and values are written to a cache."""
+    return full(config, tokens, batch=batch) + Cost(0, batch * _kept(config, tokens))
 
 
 def sequence(
@@ -108,8 +122,9 @@ def sequence(
       config: of the model.
       tokens: n of each sequence.
       cached: keys and values are kept; otherwise each token costs a pass over itself and all before it.
-      capacities: increasing, the last n: the cache, or the padded pass, has the first that holds the token. None: all
-        from 1 to n, nothing is padded: 2 M n + 2 layers width n (n + 1) FLOPs with a cache. (n,): it never grows.
+      capacities: increasing, the last n: the cache, or the padded pass, has the first that holds the token, which
+        attends to all of it (and to itself, which is not read from the cache). (n,): it never grows. None: nothing is
+        padded, the t-th token attends to t: 2 M n + 2 layers width n (n + 1) FLOPs with a cache.
       batch: sequences.
 
     Raises:
@@ -119,11 +134,20 @@ def sequence(
     steps = list(itertools.pairwise((0, *sizes)))
     if any(size <= before for before, size in steps) or (0, *sizes)[-1] != tokens:
         raise ValueError(f"capacities must increase to the {tokens} tokens, got {list(sizes)}")
-    one = decode if cached else lambda config, size, batch: full(config, size, None, batch)
+    itself = 0 if capacities is None else 1
     total = Cost(0, 0)
     for before, size in steps:
-        total = total + one(config, size, batch).times(size - before)
+        one = decode(config, size + itself, batch) if cached else full(config, size, batch=batch)
+        total = total + one.times(size - before)
     return total
+
+
+def _read(config: Config, tokens: int, batch: int) -> float:
+    """Bytes of the parameters that a step over so many tokens of each sequence reads, as if all tokens differed."""
+    tables = config.vocabulary + 1 + (config.length if config.positions == "learned" else 0)
+    rows = min(batch * tokens, config.vocabulary + 1)
+    rows += min(tokens, config.length) if config.positions == "learned" else 0
+    return PARAMETER * (parameters(config) + (rows - tables) * config.width)
 
 
 def _kept(config: Config, tokens: float) -> float:
@@ -134,13 +158,13 @@ def _kept(config: Config, tokens: float) -> float:
 # ---- chunk training ----------------------------------------------------------------------------------------------
 
 
-def trained(config: Config, tokens: int, chunk: int, way: Way) -> float:
-    """FLOPs to train on one text of T tokens in chunks of k, each after the novice's prefix: `TRAINING` forward passes.
+def trained(config: Config, tokens: int, chunk: int, way: Way) -> Cost:
+    """To train on one text of T tokens in chunks of k, each after the novice's prefix: loss and gradient.
 
     naive        for each of the T/k chunks a pass over [prefix, chunk], as long as it is
     padded       the same, every pass over T tokens: one program
-    reuse        a pass over the novice's tokens keeps keys and values, each chunk is read on top of them; no gradient
-                 would flow into the novice's keys
+    reuse        a prefill of the novice's tokens, forward only, and a pass over each chunk, which attends to its prefix
+                 in the cache and to itself; no gradient flows into the novice's keys, so it is not the naive gradient
     two_streams  one pass over 2 T tokens that attend to 2 T keys, most of them masked
 
     Raises:
@@ -148,19 +172,20 @@ def trained(config: Config, tokens: int, chunk: int, way: Way) -> float:
     """
     if not 1 <= chunk <= tokens or tokens % chunk:
         raise ValueError(f"chunk must divide the {tokens} tokens, got {chunk}")
-    ends = range(chunk, tokens + 1, chunk)
+    ends, nothing = range(chunk, tokens + 1, chunk), Cost(0, 0)
     match way:
         case "naive":
-            forward = sum(full(config, end).flops for end in ends)
+            return sum((full(config, end) for end in ends), nothing).times(TRAINING)
         case "padded":
-            forward = len(ends) * full(config, tokens).flops
+            return full(config, tokens).times(TRAINING * len(ends))
         case "reuse":
-            forward = full(config, tokens).flops + sum(full(config, chunk, end).flops for end in ends)
+            passes = sum((full(config, chunk, end) for end in ends), nothing).times(TRAINING)
+            prefixes = 2 * sum(_kept(config, end - chunk) for end in ends)  # forward and backward read them
+            return prefill(config, tokens) + passes + Cost(0, prefixes)
         case "two_streams":
-            forward = full(config, 2 * tokens).flops
+            return full(config, 2 * tokens).times(TRAINING)
         case _:
             raise ValueError(f"way must be naive, padded, reuse or two_streams, got {way}")
-    return TRAINING * forward
 
 
 # ---- what the compiler and the vendor say ------------------------------------------------------------------------
@@ -190,6 +215,10 @@ def counted(program: Any) -> Cost:
 
 
 def peak(kind: str) -> float | None:
-    """Dense bfloat16 FLOP/s of a device by its kind (`jax.devices()[0].device_kind`), None where it is not known."""
-    words = kind.upper().replace("-", " ").split()
-    return next((speed for name, speed in PEAKS.items() if name in words), None)
+    """Dense bfloat16 FLOP/s of a device by its kind (`jax.devices()[0].device_kind`), None where it is not known.
+
+    It is that of a whole device: None for a part of one (MIG).
+    """
+    words = set(kind.upper().replace("-", " ").split())
+    found = [name for name in PEAKS if words.issuperset(name.split())]
+    return PEAKS[max(found, key=len)] if found and "MIG" not in words else None

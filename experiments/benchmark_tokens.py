@@ -1,4 +1,4 @@
-"""Speed of token worlds: texts written, tokens trained on, and two streams against separate prefills."""
+"""Speed of token worlds: texts written, read and trained on, and two streams against separate prefills."""
 
 import functools
 import statistics
@@ -43,8 +43,17 @@ def decoder() -> transformer.Config:
     return transformer.Config(VOCABULARY, LENGTH, width=512, layers=8, heads=8, dtype="bfloat16")
 
 
+def needed(config: transformer.Config, batch: int) -> float:
+    """FLOPs of the model to write or to read texts of T tokens: the t-th attends to t.
+
+    What programs compute beside, since a mask bars it, is no use of a device, and is left out: 1.04 times as much is
+    done in decoding and 1.12 times in two-stream passes by the model that other devices than a CPU run.
+    """
+    return cost.sequence(config, LENGTH, batch=batch).flops
+
+
 def achieved(flops: float, seconds: float) -> dict[str, float | None]:
-    """The model's FLOP/s, and their share of the device's bfloat16 peak where that is known."""
+    """The model's FLOP/s (see `needed`), and their share of the device's bfloat16 peak where that is known."""
     peak = cost.peak(jax.devices()[0].device_kind)
     speed = flops / seconds
     return {"flops_per_second": speed, "utilisation": None if peak is None else speed / peak}
@@ -53,7 +62,7 @@ def achieved(flops: float, seconds: float) -> dict[str, float | None]:
 def generation(batches: list[int], repeats: int) -> list[dict[str, Any]]:
     """Tokens per second that a transformer writes under `walk.play`: cached decode, a Markov expert as the guide.
 
-    Counted are the novice's tokens alone. The cache has the capacity T, to all of which every token attends.
+    Counted are the novice's tokens alone, and of their FLOPs those that the model needs.
     """
     config, expert = decoder(), writers.random_markov(VOCABULARY, 1)
     learner = writers.Frozen(config, transformer.init(config, jax.random.key(0)))
@@ -71,9 +80,28 @@ def generation(batches: list[int], repeats: int) -> list[dict[str, Any]]:
         compiling = time.perf_counter() - begun
         once = batch >= LONG and jax.default_backend() == "cpu"
         running = timed(program, learner, ids, repeats=0 if once else repeats)[1]
-        flops = cost.sequence(config, LENGTH, capacities=(LENGTH,), batch=batch).flops
         speed = {"tokens_per_second": batch * LENGTH / running, "compile_seconds": compiling}
-        measured.append({"what": "written", "batch": batch} | speed | achieved(flops, running))
+        measured.append({"what": "written", "batch": batch} | speed | achieved(needed(config, batch), running))
+    return measured
+
+
+def reading(batches: list[int], repeats: int) -> list[dict[str, Any]]:
+    """Tokens per second that a transformer reads into its cache, all T of a text at once: a prefill."""
+    config = decoder()
+    params = transformer.init(config, jax.random.key(0))
+    some = 8 if jax.default_backend() == "cpu" else 256  # at once: scores [heads, T, T] of more leave a CPU's caches
+
+    @jax.jit
+    def read(params: Any, texts: Array) -> Any:
+        one = lambda text: transformer.prefill(config, params, transformer.empty(config), text, LENGTH - 1)
+        return jax.lax.map(one, texts, batch_size=some)
+
+    measured = []
+    for batch in batches:
+        texts = jnp.asarray(np.random.default_rng(0).integers(VOCABULARY, size=(batch, LENGTH)))
+        compiling, running = timed(read, params, texts, repeats=repeats)
+        speed = {"tokens_per_second": batch * LENGTH / running, "compile_seconds": compiling}
+        measured.append({"what": "read", "batch": batch} | speed | achieved(needed(config, batch), running))
     return measured
 
 
@@ -95,8 +123,8 @@ def learning(repeats: int, batch: int | None = None) -> list[dict[str, Any]]:
         return optax.apply_updates(state.params, changes), optimiser
 
     advance = functools.partial(training.advance, rounds=1)
-    flops = batch * cost.trained(config, LENGTH, 4, "two_streams")
-    written = cost.sequence(config, LENGTH, capacities=(LENGTH,), batch=batch).flops
+    written = needed(config, batch)
+    flops = cost.TRAINING * 2 * written  # both streams: a guide's token attends to as many as the novice's beside it
     programs: dict[str, tuple[float, Callable[..., Any], tuple]] = {
         "trained, gradient step": (flops, update, (state,)),
         "trained, whole round": (flops + written, advance, (recipe, expert, schedule, state, key, ids)),
@@ -140,8 +168,9 @@ def prefills(config: transformer.Config, chunk: int, params: Any, novice: Array,
 def streams(repeats: int) -> list[dict[str, Any]]:
     """Loss and gradient of one text: the two-stream pass against T/k separate prefills, as a ratio of times.
 
-    Two kinds of prefill: padded to T, which is one program; and as long as they are, a program a length, which is not
-    run as such: passes are timed at the multiples of 16, and what lies between is interpolated.
+    Two kinds of prefill. Padded to T: one program, which is run and timed whole. Exact, as long as they are: a program
+    a length, which is not run as such: single passes over one text are timed at lengths 16, 64, ..., T (every 48
+    tokens), what lies between is interpolated, and the T/k times are summed. So exact ratios are estimates.
     """
     config, steps = decoder(), jnp.arange(LENGTH)
     params = transformer.init(config, jax.random.key(0))
@@ -167,7 +196,7 @@ def streams(repeats: int) -> list[dict[str, Any]]:
         compiling, several = timed(padded, params, novice, guide, repeats=repeats if chunk > 1 else 1)
         ends = np.arange(chunk, LENGTH + 1, chunk)
         exact = float(np.interp(ends, lengths, passes).sum())
-        models = {way: cost.trained(config, LENGTH, chunk, way) for way in ("padded", "naive", "two_streams")}
+        models = {way: cost.trained(config, LENGTH, chunk, way).flops for way in ("padded", "naive", "two_streams")}
         measured.append(
             {
                 "chunk": chunk,
@@ -183,21 +212,22 @@ def streams(repeats: int) -> list[dict[str, Any]]:
 
 
 def measure(batches: list[int], repeats: int) -> list[dict[str, Any]]:
-    """Tokens written and trained on a second."""
-    return generation(batches, repeats) + learning(repeats)
+    """Tokens written, read and trained on a second."""
+    return generation(batches, repeats) + reading(batches, repeats) + learning(repeats)
 
 
 def shown(tokens: list[dict[str, Any]], two_streams: list[dict[str, Any]]) -> list[Table]:
     """As tables."""
     config = decoder()
     title = f"tokens, T={LENGTH} width={config.width} layers={config.layers} V={VOCABULARY} {config.dtype}"
-    speeds = Table("tokens", "batch", "tokens/s", "GFLOP/s", "of the peak", "compile s", title=title)
+    speeds = Table("tokens", "batch", "tokens/s", "model GFLOP/s", "of the peak", "compile s", title=title)
     for line in tokens:
         share = "" if line["utilisation"] is None else f"{line['utilisation']:.1%}"
         rates = f"{line['tokens_per_second']:,.0f}", f"{line['flops_per_second'] / 1e9:.1f}", share
         speeds.add_row(line["what"], f"{line['batch']:,}", *rates, f"{line['compile_seconds']:.2f}")
-    heads = "k", "padded prefills", "by FLOPs", "exact prefills", "by FLOPs"
-    ratios = Table(*heads, title="T/k prefills, in times of one two-stream pass (loss and gradient)")
+    heads = "k", "padded prefills", "by FLOPs", "exact prefills, interpolated", "by FLOPs"
+    title = "T/k prefills of one text, in times of one two-stream pass (loss and gradient)"
+    ratios = Table(*heads, title=title)
     for line in two_streams:
         values = (line[name] for name in ("padded_ratio", "padded_flops", "exact_ratio", "exact_flops"))
         ratios.add_row(str(line["chunk"]), *(f"{value:.1f}" for value in values))

@@ -1,4 +1,4 @@
-"""What n tokens cost to generate, with and without a KV cache: not n times what one costs.
+"""What n tokens cost to generate, with and without a KV cache, and to read at once: not n times what one costs.
 
 python -m experiments.kv_cost --out=DIR
 """
@@ -77,15 +77,18 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 # ---- measured ------------------------------------------------------------------------------------------------------
 
 
+def grown(config: transformer.Config, cache: transformer.Cache) -> transformer.Cache:
+    """Caches [B] of the configuration's length that hold what shorter ones hold. New arrays, never the old ones."""
+    batch = jax.tree.leaves(cache)[0].shape[0]
+    room = lambda full, part: jax.lax.dynamic_update_slice(full, part, (0,) * part.ndim)
+    return jax.tree.map(room, nothing(config, batch), cache)
+
+
 def with_cache(config: transformer.Config, count: int, params: Any, cache: transformer.Cache, tokens: jax.Array) -> Any:
-    """The cache grows to the configuration's length, and the last `count` tokens that it holds are written.
+    """The last `count` tokens that caches [B] of the configuration's length hold are written; the caches, and the last.
 
     Each attends to the whole capacity. The likeliest token is taken, so that each waits for the one before.
     """
-    # Whatever the layout: axes that are too short are those of the tokens.
-    room = lambda part, full: [(0, to - now) for now, to in zip(part.shape, full.shape, strict=True)]
-    full = nothing(config, tokens.shape[0])
-    cache = jax.tree.map(lambda part, full: jnp.pad(part, room(part, full)), cache, full)
     one = jax.vmap(functools.partial(transformer.decode, config, params), in_axes=(0, 0, None))
 
     def step(carry: tuple[transformer.Cache, jax.Array], position: jax.Array) -> tuple[Any, None]:
@@ -102,13 +105,26 @@ def without_cache(config: transformer.Config, params: Any, texts: jax.Array) -> 
     return logits[:, -1].argmax(-1)
 
 
+def at_once(config: transformer.Config, params: Any, texts: jax.Array) -> Any:
+    """A prefill: the caches of texts [B, n], whose tokens are known, and the last token as `without_cache` has it."""
+    one = jax.vmap(functools.partial(transformer.prefill, config, params), in_axes=(0, 0, None))
+    logits, cache = one(nothing(config, texts.shape[0]), texts, config.length - 1)
+    return cache, logits.argmax(-1)
+
+
 class Programs(NamedTuple):
     """Compiled for one length n."""
 
-    cached: Callable[..., Any]  # writes the tokens since the length before, all attend to n
-    plain: Callable[..., Any]
+    grow: Any  # from the capacity before to n
+    loop: Any  # writes the tokens since the length before, all attend to n; takes over the caches
+    plain: Any
+    prefill: Any
     texts: jax.Array  # [B, n]
     count: int  # tokens since the length before
+
+    def cached(self, params: Any, cache: transformer.Cache, tokens: jax.Array) -> Any:
+        """The caches grow, and hold what is written: a call's time."""
+        return self.loop(params, self.grow(cache), tokens)
 
 
 def programs(settings: Settings, cell: Mapping[str, Any], params: Any) -> dict[int, Programs]:
@@ -116,13 +132,14 @@ def programs(settings: Settings, cell: Mapping[str, Any], params: Any) -> dict[i
     found = {}
     for before, length in itertools.pairwise((0, *settings.lengths)):
         config = config_of(settings, cell, length)
-        cache = nothing(config_of(settings, cell, before or length), settings.batch)
+        cache, full = (nothing(config_of(settings, cell, size), settings.batch) for size in (before or length, length))
         tokens, texts = jnp.zeros(settings.batch, int), jnp.zeros((settings.batch, length), int)
-        cached = jax.jit(functools.partial(with_cache, config, length - before))
-        plain = jax.jit(functools.partial(without_cache, config))
+        loop = jax.jit(functools.partial(with_cache, config, length - before), donate_argnums=1)
         found[length] = Programs(
-            cached.lower(params, cache, tokens).compile(),
-            plain.lower(params, texts).compile(),
+            jax.jit(functools.partial(grown, config)).lower(cache).compile(),
+            loop.lower(params, full, tokens).compile(),
+            jax.jit(functools.partial(without_cache, config)).lower(params, texts).compile(),
+            jax.jit(functools.partial(at_once, config)).lower(params, texts).compile(),
             texts,
             length - before,
         )
@@ -146,19 +163,43 @@ def timed(program: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
 
 
 def once(config: transformer.Config, params: Any, ready: Mapping[int, Programs], first: int) -> dict[str, np.ndarray]:
-    """Seconds per token at each length, both ways; they take turns, and `first` begins. `config` is the shortest's."""
+    """Seconds per token at each length, every way; they take turns, from the first or from the last one on.
+
+    `config` is the shortest's.
+    """
     batch = next(iter(ready.values())).texts.shape[0]
     cache, tokens = nothing(config, batch), jnp.full(batch, config.vocabulary)
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for each in ready.values():
+    for length, each in ready.items():
         for way in WAYS if first == 0 else WAYS[::-1]:
-            if way == "cache":
-                taken, (cache, tokens) = timed(each.cached, params, cache, tokens)
-                seconds[way].append(taken / each.count)
-            else:
-                taken, _ = timed(each.plain, params, each.texts)
-                seconds[way].append(taken)
+            match way:
+                case "cache":
+                    taken, (cache, tokens) = timed(each.cached, params, cache, tokens)
+                    taken /= each.count
+                case "prefill":
+                    taken = timed(each.prefill, params, each.texts)[0] / length
+                case _:
+                    taken, _ = timed(each.plain, params, each.texts)
+            seconds[way].append(taken)
     return {way: np.array(values) for way, values in seconds.items()}
+
+
+def costs(settings: Settings, cell: Mapping[str, Any], way: str, length: int, each: Programs) -> dict[str, Any]:
+    """The model's and XLA's counts of a token and of the texts up to it, of the whole batch."""
+    config, batch = config_of(settings, cell, length), settings.batch
+    known = tuple(size for size in settings.lengths if size <= length)
+    match way:
+        case "cache":
+            token = cost.decode(config, length + 1, batch)  # the whole capacity, and itself
+            text, xla = cost.sequence(config, length, capacities=known, batch=batch), cost.counted(each.loop)
+        case "prefill":  # a token is one of its n
+            text, xla = cost.prefill(config, length, batch), cost.counted(each.prefill).times(1 / length)
+            token = text.times(1 / length)
+        case _:
+            token, xla = cost.full(config, length, batch=batch), cost.counted(each.plain)
+            text = cost.sequence(config, length, cached=False, capacities=known, batch=batch)
+    counts = {"token_flops": token.flops, "token_bytes": token.bytes, "sequence_flops": text.flops}
+    return counts | {"xla_flops": _known(xla.flops), "xla_bytes": _known(xla.bytes)}
 
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
@@ -172,22 +213,18 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     counts = np.array([each.count for each in ready.values()])
     points = []
     for way in WAYS:
-        total = np.cumsum([each[way] * counts for each in seconds], axis=1)
+        # A prefill of n tokens is one call; otherwise a text is the sum of its blocks.
+        taken = np.stack([each[way] for each in seconds])
+        total = taken * settings.lengths if way == "prefill" else np.cumsum(taken * counts, axis=1)
         for place, (length, each) in enumerate(ready.items()):
-            cached, batch = way == "cache", settings.batch
-            token = cost.decode(config, length, batch) if cached else cost.full(config, length, batch=batch)
-            known = settings.lengths[: place + 1]
-            text = cost.sequence(config, length, cached=cached, capacities=known, batch=batch)
-            xla = cost.counted(each.cached if cached else each.plain)  # a loop's body once: one token
             common = {"world": "decoder", "algorithm": way, "learner": "transformer", "horizon": length}
             common |= {"width": cell["width"], "layers": cell["layers"], "interpreter": "sampled"}
-            common |= {"token_flops": token.flops, "token_bytes": token.bytes, "sequence_flops": text.flops}
-            common |= {"xla_flops": _known(xla.flops), "xla_bytes": _known(xla.bytes)}
+            common |= costs(settings, cell, way, length, each)
             points += [
-                common | {"run": run, "token_seconds": seconds[run][way][place], "sequence_seconds": total[run, place]}
+                common | {"run": run, "token_seconds": taken[run, place], "sequence_seconds": total[run, place]}
                 for run in range(settings.runs)
             ]
-    return Measurement(points, 2 * settings.runs * settings.batch * settings.lengths[-1])
+    return Measurement(points, len(WAYS) * settings.runs * settings.batch * settings.lengths[-1])
 
 
 def _known(value: float) -> float | None:
@@ -215,12 +252,13 @@ CLAIM = Claim(
         "capacity grows through the lengths given, every token attends to the whole capacity of the moment "
         "(what is not written yet is masked, but computed), and a text is timed block by block. Without: every "
         "token is a pass over all n inputs; one token is timed at each length, and stands for all of its block. "
-        "Of several calls in a row the least time counts; both ways take turns, every repeat "
+        "Prefill: n tokens that are known are read at once, and the cache is written. "
+        "Of several calls in a row the least time counts; the ways take turns, every repeat "
         "(--runs) gives a whole curve, and medians over repeats are reported with bootstrap intervals. Fitted is "
-        "a n + b n² (seconds, least relative squares) to the cost of a text of n tokens; the FLOP model says "
-        "2 M + 4 layers width n for a token that attends to n, with M parameters in matrix products, so that a "
-        "text's quadratic term is the larger one from about n = M / (layers width). Times depend on the machine: "
-        "the findings are ratios and signs."
+        "a n + b n² (seconds, least relative squares) to the cost of a text of n tokens with a cache; the FLOP model "
+        "says 2 M + 4 layers width n for a token that attends to n, with M parameters in matrix products, so that a "
+        "text's quadratic term is the larger one from about n = M / (layers width); bytes say the same of one "
+        "text in float32. Times depend on the machine: the findings are ratios and signs."
     ),
     sweep=SWEEP,
     cells=cells,

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogFormatter
 
 from dagger_jax import report
 
-STYLES = {"cache": ("o", "-"), "no cache": ("s", ":")}
+MARKERS = {"cache": "o", "no cache": "s", "prefill": "^"}
 
 
 def _axis(ax: Axes, title: str, lengths: Any, ylabel: str) -> None:
@@ -24,9 +24,8 @@ def _axis(ax: Axes, title: str, lengths: Any, ylabel: str) -> None:
 
 def _measured(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str, way: str) -> None:
     """Medians over repeats and the middle half of them."""
-    marker, _ = STYLES[way]
     low, high = np.quantile(y, [0.25, 0.75], axis=0)
-    report.loglog(ax, x, np.median(y, axis=0), low=low, high=high, colour=colour, label=label, marker=marker)
+    report.loglog(ax, x, np.median(y, axis=0), low=low, high=high, colour=colour, label=label, marker=MARKERS[way])
 
 
 def _scaled(flops: np.ndarray, seconds: np.ndarray) -> np.ndarray:
@@ -38,11 +37,13 @@ def token(found: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Cost of a token against what it attends to, a panel a way."""
     caption = (
         "Time of one more token that attends to n (a step of the batch), with a KV cache and by a pass over all n. "
-        "Bands: the middle half of the repeats. Dashed: the FLOP model at one FLOP/s a curve, the one that fits best."
+        "Bands: the middle half of the repeats. Dashed: the FLOP model at one FLOP/s a curve, the one that fits best. "
+        "A step with a cache, on a CPU: from some size on XLA shares a product among threads, which on a busy machine "
+        "costs more than it saves; a process that is bound to one core (taskset) shows none."
     )
     figure, axes = report.panels(2, caption=caption)
     shades = report.colours(list(found))
-    for ax, way in zip(axes, STYLES, strict=True):
+    for ax, way in zip(axes, ("cache", "no cache"), strict=True):
         for name, each in found.items():
             curve = each[way]
             _measured(ax, curve.lengths, 1e3 * curve.token, shades[name], name, way)
@@ -56,15 +57,16 @@ def token(found: Mapping[str, Mapping[str, Any]]) -> Figure:
 def sequence(found: Mapping[str, Mapping[str, Any]], fits: Mapping[str, np.ndarray]) -> Figure:
     """Cost of a sequence, and a token's share of it, which would be constant if the cost were linear."""
     caption = (
-        "Left: time of a text of n tokens, circles with a cache, squares without. Right: the same with a cache, "
+        "Left: time of a text of n tokens, circles with a cache, squares without, triangles by one prefill, which "
+        "reads n known tokens at once. Right: with a cache, "
         "relative to n times a token of the shortest text: a linear cost would stay at 1. Dashed: the fit "
-        "a n + b n². Bands: the middle half of the repeats. Dotted: where b n² is as large as a n."
+        "a n + b n². Bands: the middle half of the repeats. Dotted: where b n² is as large as a n, if shown."
     )
     figure, axes = report.panels(2, caption=caption)
     shades = report.colours(list(found))
     ends = []
     for name, each in found.items():
-        for way in STYLES:
+        for way in MARKERS:
             curve = each[way]
             _measured(axes[0], curve.lengths, curve.sequence, shades[name], name if way == "cache" else "", way)
         curve, (a, b) = each["cache"], fits[name]
@@ -91,14 +93,14 @@ def sequence(found: Mapping[str, Mapping[str, Any]], fits: Mapping[str, np.ndarr
 def achieved(found: Mapping[str, Mapping[str, Any]]) -> Figure:
     """FLOPs and bytes of the model by the time measured: flat where the model explains the time."""
     caption = (
-        "The model's FLOPs (left) and bytes (right) by the time measured, a token with a cache (circles) and without "
-        "(squares; bytes without are those of the parameters alone, so only FLOPs are shown). Where a curve is flat, "
-        "the model explains how the time grows."
+        "The model's FLOPs (left) and bytes (right) by the time measured: a token with a cache (circles), without "
+        "(squares) and of a prefill (triangles). Bytes are shown with a cache alone, since those of the others are the "
+        "parameters' and little else. Where a curve is flat, the model explains how the time grows."
     )
     figure, axes = report.panels(2, caption=caption)
     shades = report.colours(list(found))
     for name, each in found.items():
-        for way in STYLES:
+        for way in MARKERS:
             curve = each[way]
             speed = curve.flops / curve.token / 1e9
             _measured(axes[0], curve.lengths, speed, shades[name], name if way == "cache" else "", way)

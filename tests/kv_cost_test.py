@@ -47,50 +47,66 @@ def spoiled(table, seconds):
 
 def held(table):
     """Which findings hold, by the first words of what they say."""
-    words = ("a token of a text", "n tokens cost", "for information", "grows faster", "saves time", "XLA counts")
+    words = ("a token of a text", "n tokens cost", "for information", "grows faster", "saves time", "at once, by")
+    words += ("XLA counts", "XLA moves")
     found = kv_cost_findings.verdict(SETTINGS, table)
     return {word: next(each.holds for each in found if word in each.claim) for word in words}
 
 
 def test_points_account_for_both_ways(directory):
     rows = pq.read_table(directory / "points.parquet").to_pylist()
-    assert len(rows) == 2 * 4 * 3
+    assert len(rows) == 3 * 4 * 3
     config = transformer.Config(16, 32, width=64, layers=1, heads=1)
     for row in rows:
-        n = row["horizon"]
-        cached = row["algorithm"] == "cache"
-        assert row["token_flops"] == (cost.decode(config, n) if cached else cost.full(config, n)).flops
-        assert row["sequence_flops"] == cost.sequence(config, n, cached=cached, capacities=range(8, n + 1, 8)).flops
+        n, known = row["horizon"], range(8, row["horizon"] + 1, 8)
+        token, text = {
+            "cache": (cost.decode(config, n + 1), cost.sequence(config, n, capacities=known)),
+            "no cache": (cost.full(config, n), cost.sequence(config, n, cached=False, capacities=known)),
+            "prefill": (cost.prefill(config, n).times(1 / n), cost.prefill(config, n)),
+        }[row["algorithm"]]
+        assert (row["token_flops"], row["token_bytes"], row["sequence_flops"]) == (*token, text.flops)
         assert row["xla_flops"] == pytest.approx(row["token_flops"], rel=0.2)
+        assert row["xla_bytes"] >= row["token_bytes"]
         assert row["token_seconds"] > 0
     for way in kv_cost.WAYS:
         for run in range(3):
             own = [row for row in rows if row["algorithm"] == way and row["run"] == run]
+            blocks = np.cumsum([8 * row["token_seconds"] for row in own])
+            whole = [row["horizon"] * row["token_seconds"] for row in own]
             np.testing.assert_allclose(
-                np.cumsum([8 * row["token_seconds"] for row in own]), [row["sequence_seconds"] for row in own]
+                whole if way == "prefill" else blocks, [row["sequence_seconds"] for row in own], rtol=1e-12
             )
 
 
 def test_results_are_complete(directory):
-    assert len(json.loads((directory / "findings.json").read_text())) == 6
+    assert len(json.loads((directory / "findings.json").read_text())) == 8
     for name in ("token", "sequence", "achieved"):
         assert (directory / f"{name}.png").stat().st_size > 10_000
     costs = list(csv.DictReader((directory / "costs.csv").read_text().splitlines()))
-    assert [int(row["n"]) for row in costs] == [8, 16, 24, 32] * 2
+    assert [int(row["n"]) for row in costs] == [8, 16, 24, 32] * 3
     (fitted,) = csv.DictReader((directory / "fits.csv").read_text().splitlines())
     assert int(fitted["parameters"]) == cost.parameters(transformer.Config(16, 32, width=64, layers=1, heads=1))
 
 
 def test_findings_hold_where_the_points_say_so_and_fail_where_they_do_not(directory):
     table = pq.read_table(directory / "points.parquet")
-    good = spoiled(table, lambda way, n: 1e-3 + 1e-4 * n if way == "cache" else 1e-3 * n + 1e-4 * n**2)
+    taken = {
+        "cache": lambda n: 1e-3 + 1e-4 * n,
+        "no cache": lambda n: 1e-3 * n + 1e-4 * n**2,
+        "prefill": lambda n: 1e-4,
+    }
+    good = spoiled(table, lambda way, n: taken[way](n))
     assert all(held(good).values())
     flat = held(spoiled(table, lambda way, n: 1e-3))  # linear, and the cache is no help
-    assert flat == dict.fromkeys(flat, False) | {"for information": True, "XLA counts": True}
+    assert flat == dict.fromkeys(flat, False) | {"for information": True, "XLA counts": True, "XLA moves": True}
     rows = [row | {"xla_flops": 1.2 * row["token_flops"]} for row in good.to_pylist()]
     assert not held(pa.Table.from_pylist(rows, schema=table.schema))["XLA counts"]
-    rows = [row | {"xla_flops": None} for row in good.to_pylist()]
-    assert held(pa.Table.from_pylist(rows, schema=table.schema))["XLA counts"]  # nothing is told, nothing is claimed
+    rows = [row | {"xla_bytes": 2 * row["token_bytes"]} for row in good.to_pylist()]  # as where caches are copied
+    assert not held(pa.Table.from_pylist(rows, schema=table.schema))["XLA moves"]
+    rows = [row | {"xla_flops": None, "xla_bytes": None} for row in good.to_pylist()]
+    silent = held(pa.Table.from_pylist(rows, schema=table.schema))  # nothing is told, nothing is claimed
+    assert silent["XLA counts"]
+    assert silent["XLA moves"]
 
 
 def test_the_fit_finds_the_coefficients():
@@ -119,6 +135,11 @@ def test_a_growing_cache_writes_what_full_passes_write():
             text = text.at[position].set(full(config, params, text)[position].argmax())
         assert token[0] == text[length - 1]
         assert each.plain(params, text[None, :length])[0] == text[length - 1]
+        read, last = each.prefill(params, text[None, :length])
+        assert last[0] == text[length - 1]
+        # Of order 1, by sums in another order, in float32.
+        for ours, theirs in zip(jax.tree.leaves(read), jax.tree.leaves(cache), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
     assert jax.tree.leaves(cache)[0].shape[0] == 1
 
 

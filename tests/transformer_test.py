@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import math
+import re
 from typing import Any
 
 import jax
@@ -9,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dagger_jax import cost
 from dagger_jax.tokens import transformer
 from dagger_jax.tokens.transformer import Config
 
@@ -104,6 +107,59 @@ def test_the_future_does_not_matter():
         other = np.asarray(full(config, params, tokens.at[place].set((tokens[place] + 1) % V)))
         np.testing.assert_allclose(other[: place + 1], whole[: place + 1], **FLOAT32)
         assert place == T - 1 or np.abs(other[place + 1] - whole[place + 1]).max() > 1e-3
+
+
+def test_what_a_cache_holds_is_what_the_prefill_and_the_decoded_tokens_put_there():
+    """The same keys and values by both ways, and nothing beyond them."""
+    config, params = model()
+    tokens, cache = text(3), transformer.empty(config)
+    _, filled = prefill(config, params, cache, tokens[:7], 7)
+    for position, token in enumerate([V, *tokens[:7]]):
+        _, cache = decode(config, params, cache, token, position)
+    for ours, theirs in zip(jax.tree.leaves(cache), jax.tree.leaves(filled), strict=True):
+        np.testing.assert_allclose(ours, theirs, **FLOAT32)
+        assert np.abs(ours[:, :8]).max(-1).min() > 1e-3
+        np.testing.assert_array_equal(ours[:, 8:], 0)
+
+
+def copied(program, elements):
+    """Copies and transpositions of so many elements or more, outside the entry of a compiled program: in its loops."""
+    shapes = []
+    for computation in re.split(r"\n(?=\S)", program.as_text()):
+        if not computation.startswith("ENTRY"):
+            found = re.findall(r"= \(?\w+\[([\d,]*)\]\S* (?:copy|copy-start|transpose)\(", computation)
+            shapes += [[int(size) for size in shape.split(",") if size] for shape in found]
+    return [shape for shape in shapes if math.prod(shape) >= elements]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_decode_loop_copies_no_cache(batch):
+    """A row is written a token: no array of the size of one layer's keys is copied in the loop, and few bytes move."""
+    config = Config(V, 512, width=64, layers=2, heads=2)
+    params = transformer.init(config, jax.random.key(0))
+    caches = jax.tree.map(lambda part: jnp.zeros((batch, *part.shape)), transformer.empty(config))
+
+    def write(params, caches, tokens):
+        def step(carry, position):
+            one = lambda cache, token: transformer.decode(config, params, cache, token, position)
+            logits, caches = jax.vmap(one)(*carry)
+            return (caches, logits.argmax(-1)), None
+
+        return jax.lax.scan(step, (caches, tokens), jnp.arange(512))[0]
+
+    program = jax.jit(write, donate_argnums=1).lower(params, caches, jnp.full(batch, V)).compile()
+    assert "while(" in str(program.as_text())
+    assert not copied(program, 512 * 64)
+    # Activations and scores are moved as well; every further pass over the caches would add 0.7 and more.
+    assert cost.counted(program).bytes < 1.5 * cost.decode(config, 513, batch).bytes
+
+
+def test_the_search_for_copies_finds_them():
+    """The control: two arrays that change places in a loop have to be copied."""
+    swap = lambda pair: jax.lax.fori_loop(0, 9, lambda _, pair: (pair[1], pair[0] + 1), pair)
+    program = jax.jit(swap).lower((jnp.zeros((4, 8)), jnp.ones((4, 8)))).compile()
+    assert copied(program, 32)
+    assert not copied(program, 33)
 
 
 # ---- two streams ---------------------------------------------------------------------------------------------------
@@ -269,3 +325,48 @@ def test_parameters_are_float32_whatever_is_computed_in():
         config, params = model(dtype)
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
         assert {str(leaf.dtype) for leaf in jax.tree.leaves(transformer.empty(config))} == {dtype}
+
+
+def test_texts_longer_than_the_model_are_refused_by_name():
+    """When a program is traced: an index beyond the end would be clamped, and give the last one's answer."""
+    config, params = model(positions="learned")
+    tokens, cache = text(0, T + 1), transformer.empty(config)
+    joins = jnp.ones(T + 1, bool)
+    message = f"must be at most the model's {T} tokens, got shape"
+    with pytest.raises(ValueError, match=f"tokens {message}"):
+        full(config, params, tokens)
+    with pytest.raises(ValueError, match=f"tokens {message}"):
+        prefill(config, params, cache, tokens, 1)
+    with pytest.raises(ValueError, match=f"novice {message}"):
+        two_streams(config, params, tokens, tokens, joins)
+    with pytest.raises(ValueError, match=rf"tokens {message} \[2, {T}\]"):
+        full(config, params, text(0, 2, T))
+    with pytest.raises(ValueError, match="novice, guide, joins must be of one length"):
+        two_streams(config, params, tokens[:3], tokens[:4], joins[:4])
+    assert full(config, params, tokens[:T]).shape == (T, V)
+
+
+def test_caches_of_another_size_are_refused():
+    config, params = model()
+    for wrong in (T - 1, T + 1):
+        cache = transformer.empty(Config(V, wrong, width=16, layers=2, heads=2))
+        with pytest.raises(ValueError, match=rf"cache must hold 2 layers of \[2, {T}, 8\]"):
+            decode(config, params, cache, 0, 0)
+        with pytest.raises(ValueError, match="cache must hold 2 layers"):
+            prefill(config, params, cache, text(0), 0)
+    with pytest.raises(ValueError, match="cache must hold 2 layers"):
+        decode(config, params, transformer.empty(Config(V, T, width=16, layers=1, heads=2)), 0, 0)
+
+
+def test_positions_beyond_the_model_are_refused_or_have_no_answer():
+    """Numbers are refused; what is known only when the program runs has NaN, never the last position's answer."""
+    config, params = model()
+    cache = transformer.empty(config)
+    for wrong in (-1, T):
+        with pytest.raises(ValueError, match=rf"position must lie in 0..{T - 1}, got {wrong}"):
+            transformer.decode(config, params, cache, jnp.asarray(0), wrong)
+    assert np.isnan(decode(config, params, cache, 0, T)[0]).all()
+    assert np.isfinite(decode(config, params, cache, 0, T - 1)[0]).all()
+    assert np.isnan(prefill(config, params, cache, text(0, 4), 5)[0]).all()
+    assert np.isfinite(prefill(config, params, cache, text(0, 4), 4)[0]).all()
+    assert np.isnan(prefill(config, params, cache, text(0), T)[0]).all()  # the cache is full: no input tells of it

@@ -6,11 +6,14 @@ training is where tokens stand (`positions`), what they may attend to (`sees`), 
 Input t of a stream is its token t - 1, and a token of its own before the first; output t predicts token t.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from dagger_jax.types import Array, Node
@@ -47,6 +50,10 @@ class Config(Node):
         return self.width // self.heads
 
 
+Pair = tuple[Array, Array]  # keys and values of one layer
+Masks = Sequence[Array]  # what may be seen: of a cache [S, K], if there is one, then of the inputs [S, S]
+
+
 class Cache(NamedTuple):
     """Keys and values of the inputs so far, by layer. What lies beyond them is not seen."""
 
@@ -60,13 +67,38 @@ def empty(config: Config) -> Cache:
     return Cache(zeros, zeros)
 
 
+def attend(query: Array, known: Sequence[Pair], sees: Masks) -> Array:
+    """Softmax attention [heads, S, head size] over several sets of keys and values together, of which `sees` is seen.
+
+    The sets are not joined: if a token's own key were put into the cache first and attended to there, XLA would copy
+    every cache, whole, for every token.
+
+    Args:
+      query: [heads, S, head size].
+      known: sets of K keys and values, each [heads, K, head size]; K differs.
+      sees: for each, [S, K] bool; every query sees something.
+    """
+    scores = [
+        jnp.einsum("hqd,hkd->hqk", query, keys).astype(jnp.float32) * query.shape[-1] ** -0.5
+        + jnp.where(mask, 0.0, BARRED)
+        for (keys, _), mask in zip(known, sees, strict=True)
+    ]
+    top = functools.reduce(jnp.maximum, (each.max(-1, keepdims=True) for each in scores))
+    weights = [jnp.exp(each - jax.lax.stop_gradient(top)) for each in scores]
+    seen = sum(
+        jnp.einsum("hqk,hkd->hqd", weight.astype(values.dtype), values)
+        for weight, (_, values) in zip(weights, known, strict=True)
+    )
+    return jnp.asarray(seen / sum(weight.sum(-1, keepdims=True) for weight in weights), query.dtype)
+
+
 class Block(nn.Module):
     """Attention and a feed-forward network, each on normalised input and added to it."""
 
     config: Config
 
     @nn.compact
-    def __call__(self, x: Array, positions: Array, sees: Array, cache: Any, start: Array) -> tuple[Array, Any]:
+    def __call__(self, x: Array, positions: Array, sees: Masks, cached: tuple[Pair, ...]) -> tuple[Array, Pair]:
         config, dense = self.config, nn.DenseGeneral
         heads = (config.heads, config.head_size)
         y = nn.LayerNorm(dtype=config.dtype, use_bias=False)(x)
@@ -74,44 +106,41 @@ class Block(nn.Module):
         if config.positions == "rotary":
             query, key = rotate(query, positions), rotate(key, positions)
         query, key, value = (jnp.swapaxes(part, 0, 1) for part in (query, key, value))
-        if cache is not None:
-            keys, values = cache
-            key = jax.lax.dynamic_update_slice(keys, key, (0, start, 0))
-            value = jax.lax.dynamic_update_slice(values, value, (0, start, 0))
-            cache = key, value
-        scores = jnp.einsum("hqd,hkd->hqk", query, key) * config.head_size**-0.5
-        weights = jax.nn.softmax(scores.astype(jnp.float32) + jnp.where(sees, 0.0, BARRED), axis=-1)
-        seen = jnp.einsum("hqk,hkd->qhd", weights.astype(config.dtype), value)
+        seen = attend(query, (*cached, (key, value)), sees)
+        if cached:
+            # So that rows are written after the cache was read: XLA drops a barrier here, but no product with 0.
+            key, value = key + 0 * seen, value + 0 * seen
+        seen = jnp.swapaxes(seen, 0, 1)
         x = x + dense(config.width, axis=(-2, -1), use_bias=False, dtype=config.dtype, name="out")(seen)
         y = nn.LayerNorm(dtype=config.dtype, use_bias=False)(x)
         y = nn.Dense(4 * config.width, dtype=config.dtype, name="up")(y)
-        return x + nn.Dense(config.width, dtype=config.dtype, name="down")(nn.gelu(y)), cache
+        return x + nn.Dense(config.width, dtype=config.dtype, name="down")(nn.gelu(y)), (key, value)
 
 
 class Decoder(nn.Module):
-    """Inputs [S] at positions [S] that see keys [S, K] -> logits [S, V] in float32, and the cache."""
+    """Inputs [S] at positions [S] -> logits [S, V] in float32, and the inputs' own keys and values.
+
+    They see what `sees` says of a cache, if there is one, and of themselves.
+    """
 
     config: Config
 
     @nn.compact
-    def __call__(
-        self, inputs: Array, positions: Array, sees: Array, cache: Cache | None = None, start: Array | int = 0
-    ) -> tuple[Array, Cache | None]:
+    def __call__(self, inputs: Array, positions: Array, sees: Masks, cache: Cache | None = None) -> tuple[Array, Cache]:
         config = self.config
         # The last row stands before the first token.
         x = nn.Embed(config.vocabulary + 1, config.width, dtype=config.dtype, name="tokens")(inputs)
         if config.positions == "learned":
             x = x + nn.Embed(config.length, config.width, dtype=config.dtype, name="positions")(positions)
-        kept = []
+        own = []
         for layer in range(config.layers):
-            own = None if cache is None else (cache.keys[layer], cache.values[layer])
-            x, own = Block(config, name=f"block_{layer}")(x, positions, sees, own, jnp.asarray(start))
-            kept.append(own)
+            cached = () if cache is None else ((cache.keys[layer], cache.values[layer]),)
+            x, kept = Block(config, name=f"block_{layer}")(x, positions, sees, cached)
+            own.append(kept)
         logits = nn.Dense(config.vocabulary, dtype=config.dtype, name="logits")(
             nn.LayerNorm(dtype=config.dtype, use_bias=False)(x)
         )
-        cache = None if cache is None else Cache(*zip(*kept, strict=True))
-        return logits.astype(jnp.float32), cache
+        return logits.astype(jnp.float32), Cache(*zip(*own, strict=True))
 
 
 def rotate(x: Array, positions: Array) -> Array:
@@ -126,7 +155,7 @@ def rotate(x: Array, positions: Array) -> Array:
 def init(config: Config, key: jax.Array) -> Any:
     """Fresh parameters, float32."""
     one = jnp.zeros(1, int)
-    return Decoder(config).init(key, one, one, jnp.ones((1, 1), bool))["params"]
+    return Decoder(config).init(key, one, one, [jnp.ones((1, 1), bool)])["params"]
 
 
 def shifted(config: Config, tokens: Array) -> Array:
@@ -135,30 +164,44 @@ def shifted(config: Config, tokens: Array) -> Array:
 
 
 def full(config: Config, params: Any, tokens: Array) -> Array:
-    """Logits [S, V] for each of the tokens [S], S <= T, in one pass without a cache."""
+    """Logits [S, V] for each of the tokens [S] in one pass without a cache. Raises ValueError where S > T."""
+    _fits(config, tokens=tokens)
     place = jnp.arange(tokens.shape[0])
-    sees = place[None] <= place[:, None]
-    return _apply(config, params, shifted(config, tokens), place, sees)[0]
+    return _apply(config, params, shifted(config, tokens), place, [place[None] <= place[:, None]])[0]
 
 
 def prefill(config: Config, params: Any, cache: Cache, tokens: Array, count: Array | int) -> tuple[Array, Cache]:
     """The cache after the beginning and the first `count` tokens of a prefix [P], and the next one's logits [V].
 
-    One program serves every count up to P: what is padded is computed, and not seen afterwards.
+    One program serves every count up to P: what is padded is computed, and not seen afterwards. What was in the cache
+    is not seen either. A count of which nothing is known (above P, or T) has NaN for logits.
+
+    Raises:
+      ValueError: P > T, or a cache of other sizes than the configuration's.
     """
+    _fits(config, cache, tokens=tokens)
     inputs = jnp.concatenate([jnp.full((1,), config.vocabulary, tokens.dtype), tokens])[: config.length]
     place = jnp.arange(inputs.shape[0])
-    sees = jnp.arange(config.length)[None] <= place[:, None]
-    logits, cache = _apply(config, params, inputs, place, sees, cache, 0)
-    return logits[count], cache
+    logits, own = _apply(config, params, inputs, place, [place[None] <= place[:, None]])
+    return logits.at[count].get(mode="fill", fill_value=jnp.nan), _written(cache, own, 0)
 
 
 def decode(config: Config, params: Any, cache: Cache, token: Array, position: Array | int) -> tuple[Array, Cache]:
-    """Input `position`, the token before it (V: the beginning) -> the logits [V] of the next token, and the cache."""
+    """Input `position`, the token before it (V: the beginning) -> the logits [V] of the next token, and the cache.
+
+    It attends to the whole cache, of which what is not written yet is masked, and to itself. A position that is known
+    only when the program runs cannot be refused: from T on the logits are NaN.
+
+    Raises:
+      ValueError: a position outside 0..T-1 that is a number, or a cache of other sizes than the configuration's.
+    """
+    _fits(config, cache)
+    if isinstance(position, int | np.integer) and not 0 <= position < config.length:
+        raise ValueError(f"position must lie in 0..{config.length - 1}, got {position}")
     place = jnp.asarray(position)[None]
-    sees = jnp.arange(config.length)[None] <= place[:, None]
-    logits, cache = _apply(config, params, jnp.asarray(token)[None], place, sees, cache, position)
-    return logits[0], cache
+    sees = jnp.arange(config.length)[None] < place, jnp.ones((1, 1), bool)  # what was written before, and itself
+    logits, own = _apply(config, params, jnp.asarray(token)[None], place, sees, cache)
+    return jnp.where(place < config.length, logits[0], jnp.nan), _written(cache, own, position)
 
 
 def two_streams(config: Config, params: Any, novice: Array, guide: Array, joins: Array) -> Array:
@@ -173,10 +216,14 @@ def two_streams(config: Config, params: Any, novice: Array, guide: Array, joins:
       novice: [T] tokens.
       guide: [T] tokens, continued from the novice's at each join.
       joins: [T] bool, where chunks start; the first is True.
+
+    Raises:
+      ValueError: texts longer than the configuration's, or not as long as each other.
     """
+    _fits(config, novice=novice, guide=guide, joins=joins)
     steps = jnp.arange(novice.shape[0])
     inputs, sees = streams(config, novice, guide, joins)
-    logits, _ = _apply(config, params, inputs, jnp.tile(steps, 2), sees)
+    logits, _ = _apply(config, params, inputs, jnp.tile(steps, 2), [sees])
     return logits.reshape(2, novice.shape[0], -1)
 
 
@@ -191,6 +238,25 @@ def streams(config: Config, novice: Array, guide: Array, joins: Array) -> tuple[
     # The guide's own input at the chunk's first step stands for the novice's, which is the same.
     sees = jnp.block([[causal, jnp.zeros_like(causal)], [causal & ~inside, causal & inside]])
     return inputs, sees
+
+
+def _fits(config: Config, cache: Cache | None = None, **texts: Array) -> None:
+    """Refuses what would be clamped. Sizes are static: it costs nothing when a program runs."""
+    sizes = {name: text.shape for name, text in texts.items()}
+    for name, size in sizes.items():
+        if len(size) != 1 or size[0] > config.length:
+            raise ValueError(f"{name} must be at most the model's {config.length} tokens, got shape {list(size)}")
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"{', '.join(sizes)} must be of one length, got {[size[0] for size in sizes.values()]}")
+    size = (config.heads, config.length, config.head_size)
+    for part in cache or ():
+        if (found := [each.shape for each in part]) != [size] * config.layers:
+            raise ValueError(f"cache must hold {config.layers} layers of {list(size)}, got {found}")
+
+
+def _written(cache: Cache, own: Cache, start: Array | int) -> Cache:
+    """The cache with keys and values of inputs from `start` on."""
+    return jax.tree.map(lambda room, part: jax.lax.dynamic_update_slice(room, part, (0, start, 0)), cache, own)
 
 
 def _apply(config: Config, params: Any, *inputs: Any) -> Any:
