@@ -43,6 +43,8 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         points = [point for each in pool.map(one, families(trained)) for point in each]
     points += _known(names, settings, drawn, problems, samplers, keys)
+    # No other block has these sizes, and programs of all blocks would exhaust the process's memory maps.
+    jax.clear_caches()
     steps = len(settings.algorithms) * len(drawn) * 2 * horizon * settings.demonstrations
     return Measurement(points, steps)
 
