@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 
 from dagger_jax import schedules
 from dagger_jax.tokens import writers
-from experiments import claim, distillation_figures, distillation_findings
+from experiments import claim, distillation_figures, distillation_findings, exposure_bias_text
 from experiments import distillation_methods as ways
 from experiments.claim import BadFlag, Claim, Finding, Flag, Measurement, Settings
 
 _SIZES: Mapping[str, Any] = {
     "worlds": ways.WORLDS,
-    "corpus": ways.CORPUS,
+    "corpus": exposure_bias_text.LIBRARY,
+    "tokens": "character",
     "vocabulary": 8,
     "order": 2,
     "concentration": 0.1,
@@ -90,18 +91,22 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     except ValueError as error:
         name = "heads" if "heads" in str(error) else "width"
         raise BadFlag(name, str(error)) from error
+    exposure_bias_text.check(settings, "text")
     for world in settings.worlds:
         try:
             ways.experts(settings, world)
         except (ValueError, MemoryError) as error:
-            about = "vocabulary" if str(error).startswith("vocabulary") else "corpus" if world == "text" else "order"
-            about = "order" if "order" in str(error) and "table" in str(error) else about
-            raise BadFlag(about, str(error)) from error
+            raise BadFlag("order", str(error)) from error
     names = ways.methods(settings)
+    # Another text behind the same path is another block of work.
+    each = {
+        world: {"world": world} | ({"text": exposure_bias_text.digest(settings)} if world == "text" else {})
+        for world in settings.worlds
+    }
     return [
-        *({"world": world, "method": name, "what": "training"} for world in settings.worlds for name in names),
-        {"world": settings.worlds[0], "method": None, "what": "one token"},
-        {"world": settings.worlds[0], "method": None, "what": "seconds"},
+        *(each[world] | {"method": name, "what": "training"} for world in settings.worlds for name in names),
+        each[settings.worlds[0]] | {"method": None, "what": "one token"},
+        each[settings.worlds[0]] | {"method": None, "what": "seconds"},
     ]
 
 
@@ -119,12 +124,12 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     states = ways.begin(settings)
     each = settings.rounds // settings.judgements
     common = {name: cell[name] for name in ("world", "method", "what")} | ways.described(settings, method)
-    points = []
+    points, labels = [], np.zeros(settings.runs)
     for n in range(0, settings.rounds + 1, each):
         seen = jax.device_get(ways.judge(recipe.config, experts, states.params, judge, settings.texts))
-        points += [common | {"round": n} | point for point in ways.points(settings, seen, n)]
+        points += [common | {"round": n} | point for point in ways.points(settings, seen, n, labels)]
         if n < settings.rounds:
-            states, _ = ways.train(
+            states, _, charged = ways.train(
                 recipe,
                 experts,
                 method.schedule,
@@ -134,6 +139,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
                 batch=settings.batch,
                 rounds=each,
             )
+            labels = labels + np.asarray(charged, float).sum(1)
     written = settings.rounds * settings.batch + (settings.judgements + 1) * settings.texts
     return Measurement(points, 2 * settings.runs * settings.length * written)
 
@@ -145,7 +151,9 @@ def _one_token(settings: Settings, experts: writers.Machine) -> Measurement:
     each, losses = settings.rounds // settings.judgements, []
     for method in (asked, chunks):
         recipe = ways.recipe(settings, method)
-        _, loss = ways.train(recipe, experts, method.schedule, None, states, train, batch=settings.batch, rounds=each)
+        _, loss, _ = ways.train(
+            recipe, experts, method.schedule, None, states, train, batch=settings.batch, rounds=each
+        )
         losses.append(np.asarray(loss[:, 0], float))
     recipe = ways.recipe(settings, asked)
     rows = schedules.stack([schedules.row(method.schedule, 0) for method in (asked, chunks)])
@@ -228,7 +236,7 @@ CLAIM = Claim(
     tables=lambda settings, table: {"methods": distillation_findings.summary(table)},
     flags=(
         claim.names("worlds", "Writers to imitate.", ways.WORLDS),
-        claim.names("corpus", "What the world `text` is fitted to.", (ways.CORPUS,), files=".txt", many=False),
+        *exposure_bias_text.FLAGS,
         claim.integers("vocabulary", "Vocabulary V, in tokens.", low=2, high=4096, many=False),
         claim.integers("order", "Order of the writers, in tokens.", low=0, high=16, many=False),
         claim.numbers("concentration", "Of the Dirichlet law of Markov writers.", above=0, high=100, many=False),
@@ -253,7 +261,7 @@ CLAIM = Claim(
         "labelled": pa.string(),  # sampled tokens, or the divergence between whole laws
         "fraction": pa.float64(),  # lambda; null where there is none
         "handovers": pa.float64(),  # a text
-        "labels": pa.int64(),  # of the writer so far, a run: tokens or laws
+        "labels": pa.int64(),  # of the writer that were charged so far, a run: tokens or laws
         "length": pa.int64(),  # tokens l that the columns below are summed over
         "own_kl": pa.float64(),  # R(l): KL(writer || learner) at the learner's prefixes, nats
         "own_reverse": pa.float64(),  # KL(learner || writer) there: of whole texts, by the chain rule

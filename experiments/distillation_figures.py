@@ -22,8 +22,8 @@ def ratios(found: said.Found) -> Figure:
     """KL on own prefixes against supervised fine-tuning's: at equal labels and at equal wall time."""
     caption = (
         "KL(writer || learner) on the learner's own prefixes, relative to supervised fine-tuning: at equal labels of "
-        "the writer (filled, 95% intervals over paired runs) and at equal wall time (hollow; seconds measured on this "
-        "machine, the fastest method's training time). Left of 1 is better."
+        "the writer (filled, 95% intervals over paired runs) and at equal wall time (hollow; median seconds measured "
+        "on this machine, the fastest method's training time; other seconds would move them). Left of 1 is better."
     )
     figure, axes = report.panels(len(found), caption=caption)
     names = list(next(iter(found.values())))

@@ -10,13 +10,13 @@ import optax
 
 from dagger_jax import randomness, schedules
 from dagger_jax.strategies import inverse_sigmoid, linear_decay
-from dagger_jax.tokens import corpus, evidence, losses, training, transformer, walk, writers
+from dagger_jax.tokens import evidence, losses, training, transformer, walk, writers
 from dagger_jax.types import Array, Schedule
+from experiments import exposure_bias_text
 from experiments.claim import Settings
 
 UNIFORM = 0.02  # share of the uniform law in a Markov writer's: every token is possible, and the reverse KL finite
 WORLDS = ("markov", "text")
-CORPUS = "python"  # the name of the default corpus
 SUPERVISED = "supervised"
 SAMPLED = "sampled tokens"
 
@@ -91,7 +91,11 @@ def chunks_of_one(settings: Settings) -> tuple[Method, Method]:
 
 
 def decays(rounds: int) -> dict[str, optax.Schedule]:
-    """Scheduled sampling's three (arXiv 1506.03099), from 1 to about 0 over the rounds."""
+    """Scheduled sampling's three (arXiv 1506.03099), from 1 to about 0 over the rounds.
+
+    They end without a floor (the paper's linear decay may have one): in the last rounds nearly every token of the
+    prefix is the learner's own, and the label is still the reference's, which continues another prefix.
+    """
     # The inverse sigmoid's slowness is where half of the rounds leave one half: kappa / (kappa + exp(n / kappa)).
     slowness = max(1.0, _root(rounds / 2))
     return {
@@ -113,9 +117,8 @@ def _root(half: float) -> float:
 
 
 @functools.cache
-def _read(path: str, vocabulary: int, length: int, order: int) -> writers.Machine:
-    text = corpus.load(None if path == CORPUS else path, "characters", vocabulary, length, order)
-    return writers.fitted(text.tokens, vocabulary, order)
+def _fitted(path: str, tokens: str, vocabulary: int, length: int, order: int) -> writers.Machine:
+    return writers.fitted(exposure_bias_text.read(path, tokens, vocabulary, length, order).tokens, vocabulary, order)
 
 
 def experts(settings: Settings, world: str) -> writers.Machine:
@@ -123,9 +126,11 @@ def experts(settings: Settings, world: str) -> writers.Machine:
 
     Raises:
       ValueError: from `corpus.load` and `writers.fitted`.
+      OSError: a corpus that cannot be read.
     """
     if world == "text":
-        each = [_read(settings.corpus, settings.vocabulary, settings.length, settings.order)] * settings.runs
+        names = "corpus", "tokens", "vocabulary", "length", "order"
+        each = [_fitted(*(settings.values[name] for name in names))] * settings.runs
     else:
         drawn = [
             writers.random_markov(settings.vocabulary, settings.order, (settings.seed, run), settings.concentration)
@@ -189,13 +194,16 @@ def train(
     *,
     batch: int,
     rounds: int,
-) -> tuple[training.State, Array]:
-    """The next rounds of every run, and their losses [R, rounds]."""
+) -> tuple[training.State, Array, Array]:
+    """The next rounds of every run, their losses [R, rounds], and the labels that were charged in each [R, rounds]."""
     texts = jnp.arange(batch, dtype=jnp.uint32)
 
     def one(expert: writers.Machine, state: training.State, key: Array) -> Any:
         words = randomness.words(key)
-        return training.advance(recipe, expert, schedule, state, words, texts, rounds=rounds, copied=copied)
+        show = lambda moment: (moment.loss, moment.labels)
+        how = {"rounds": rounds, "copied": copied, "measure": show}
+        state, (loss, labels) = training.advance(recipe, expert, schedule, state, words, texts, **how)
+        return state, loss, labels
 
     return jax.vmap(one)(experts, states, keys)
 
@@ -263,8 +271,8 @@ def described(settings: Settings, method: Method) -> dict[str, Any]:
     }
 
 
-def points(settings: Settings, seen: Judged, n: int) -> list[dict[str, Any]]:
-    """A row a run at the whole length; after the last round a row for every length."""
+def points(settings: Settings, seen: Judged, n: int, labels: np.ndarray) -> list[dict[str, Any]]:
+    """A row a run at the whole length; after the last round a row for every length. `labels` [R]: charged so far."""
     rows = []
     lengths = range(1, settings.length + 1) if n == settings.rounds else (settings.length,)
     for run in range(settings.runs):
@@ -279,7 +287,7 @@ def points(settings: Settings, seen: Judged, n: int) -> list[dict[str, Any]]:
         )
         gap = np.cumsum(seen.surprise[run, 0].astype(float) - seen.surprise[run, 1])
         rows += [
-            {"run": run, "length": length, "labels": n * settings.batch * settings.length, "gap": gap[length - 1]}
+            {"run": run, "length": length, "labels": round(labels[run]), "gap": gap[length - 1]}
             | {f"own_{name}": values[length - 1] for name, values in own.items()}
             | {f"writers_{name}": values[length - 1] for name, values in other.items()}
             | {"excess": excess.percent[length - 1], "excess_stderr": excess.error[length - 1]}

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from dagger_jax import rollout
 from dagger_jax.tokens import transformer
-from experiments import chunk_choice, claim, exposure_bias_figures, exposure_bias_findings, study
+from experiments import chunk_choice, claim, exposure_bias_figures, exposure_bias_findings, exposure_bias_text, study
 from experiments import exposure_bias_training as training
 from experiments import exposure_bias_worlds as worlds
 from experiments.chunk_choice import Method
@@ -22,7 +22,11 @@ from experiments.claim import BadFlag, Claim, Measurement, Settings
 
 LEARNERS = ("tabular", "transformer")
 SMOOTHING = 0.5  # labels added to every count
-PARTS = 16  # of a transformer's fresh texts, each a replica of what they show
+# What transformers are trained by besides fixed lengths, but in the full preset: eight models each take their time.
+FEW = (
+    *("step, T then 1", "exponential, T to 1", "exponential, 1 to T"),
+    *("detectability budget", "AIMD on the AUC", "jump start"),
+)
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
     preset: {
@@ -39,15 +43,18 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
         "rate": rate,
         "rounds": rounds,
         "batch": batch,
-        "corpus": worlds.LIBRARY,
+        "corpus": exposure_bias_text.LIBRARY,
+        "tokens": "character",
+        "writer": worlds.NO_WRITER,
+        "few": preset != "full",
         "models": models,
         "texts": texts,
         "runs": runs,
     }
     for preset, names, length, chunks, vocabulary, width, layers, heads, rate, rounds, batch, models, texts, runs in (
-        ("quick", ("recovering", "absorbing", "corpus"), 32, (1, 4), 6, 16, 1, 2, 1e-2, 40, 16, 1, 256, 12),
-        ("default", worlds.NAMES, 64, (1, 4, 16), 8, 32, 1, 2, 5e-3, 100, 16, 2, 512, 32),
-        ("full", worlds.NAMES, 256, (1, 4, 16, 64), 16, 256, 4, 8, 1e-3, 1000, 128, 4, 4096, 64),
+        ("quick", ("recovering", "absorbing", "corpus"), 32, (1, 4), 6, 16, 1, 2, 1e-2, 40, 16, 4, 256, 12),
+        ("default", worlds.TABLES, 64, (1, 4, 16), 8, 32, 1, 2, 5e-3, 100, 16, 8, 512, 32),
+        ("full", worlds.TABLES, 256, (1, 4, 16, 64), 16, 256, 4, 8, 1e-3, 1000, 128, 8, 4096, 64),
     )
 }
 
@@ -62,6 +69,7 @@ def methods(settings: Settings, learner: str) -> dict[str, Method]:
         if method.kind != "published"
         and (method.kind != "fixed" or name in fixed)
         and (learner == "tabular" or method.schedule.patience is None)
+        and (learner == "tabular" or not settings.few or method.kind == "fixed" or name in FEW)
     }
 
 
@@ -82,8 +90,9 @@ def config(settings: Settings) -> transformer.Config:
 def cells(settings: Settings) -> list[dict[str, Any]]:
     """One block a world, learner and method."""
     length = settings.length
-    if settings.runs < 2:
-        raise BadFlag("runs", f"{settings.runs} leaves no interval; allowed: whole numbers, 2 or more")
+    for name in ("runs", "models"):
+        if settings.values[name] < 2:
+            raise BadFlag(name, f"{settings.values[name]} leaves no interval; allowed: whole numbers, 2 or more")
     for k in settings.chunks:
         if k > length or (k & (k - 1) and k != length):
             raise BadFlag("chunks", f"{k} is not allowed; allowed: powers of two up to {length}, the length, and it")
@@ -92,14 +101,12 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
             config(settings)
         except ValueError as error:
             raise BadFlag("heads", str(error)) from error
-        if settings.texts % PARTS:
-            raise BadFlag("texts", f"{settings.texts} cannot be cut in {PARTS} parts; allowed: multiples of {PARTS}")
     worlds.check(settings)
-    text = {"text": worlds.digest(worlds.sizes(settings))} if "corpus" in settings.worlds else {}
     return [
-        {"world": world, "learner": learner, "method": name} | (text if world == "corpus" else {})
+        {"world": world, "learner": learner, "method": name} | worlds.digest(settings, world)
         for world in settings.worlds
         for learner in settings.learners
+        if learner == "transformer" or world in worlds.TABLES
         for name in methods(settings, learner)
     ]
 
@@ -114,30 +121,25 @@ def _tables(world: str, of: worlds.Sizes, runs: int) -> tuple[Any, Any, Any, lis
 
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
-    """Accumulated errors of every replica at l = 1, 2, 4, ..., T, after all rounds."""
+    """Accumulated errors of every run, or model, at l = 1, 2, 4, ..., T, after all rounds."""
     world, learner, of = cell["world"], cell["learner"], worlds.sizes(settings)
     every = methods(settings, learner)
     method, control, cost = every[cell["method"]], controller(every, cell["method"]), worlds.cost(world)
     number = settings.runs if learner == "tabular" else settings.models
-    keys = [jax.random.fold_in(jax.random.key(settings.seed), run) for run in range(number)]
-    judged: list[training.Judged] = []
-    if learner == "tabular":
-        batch, each, samplers, known = _tables(world, of, number)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(settings.seed), jnp.arange(number))
+    known = _tables(world, of, number)[-1] if cost else [None] * number
+    if cost and learner == "tabular":
+        batch, each, samplers, _ = _tables(world, of, number)
         policies = training.train_tables(
-            batch, samplers, method.schedule, control, jnp.stack(keys), SMOOTHING, episodes=settings.batch
+            batch, samplers, method.schedule, control, keys, SMOOTHING, episodes=settings.batch
         )
-        judged = [
-            training.judge_table(one, policy, cost) for one, policy in zip(each, np.asarray(policies), strict=True)
-        ]
+        judged = training.judge_tables(each, policies, cost)
     else:
-        known = [worlds.recoverability(worlds.problem(world, of, run)) for run in range(number)]
-        for run, key in enumerate(keys):
-            train, judge = jax.random.split(key)
-            expert = worlds.writer(world, of, run)
-            trained = training.train_transformer(
-                config(settings), settings.rate, expert, method.schedule, control, train, episodes=settings.batch
-            )
-            judged.append(training.judge_transformer(expert, trained, cost, judge, settings.texts, PARTS))
+        experts, pairs = [worlds.writer(world, of, run) for run in range(number)], jax.vmap(jax.random.split)(keys)
+        params = training.train_transformers(
+            config(settings), settings.rate, experts, method.schedule, control, pairs[:, 0], episodes=settings.batch
+        )
+        judged = training.judge_transformers(config(settings), experts, params, cost, pairs[:, 1], settings.texts)
     steps = 2 * number * settings.rounds * settings.batch * settings.length
     fixed = method.kind == "fixed"
     common = {"world": world, "algorithm": "chunked", "learner": learner, "method": cell["method"]}
@@ -146,12 +148,13 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     common |= {"interpreter": "exact" if learner == "tabular" else "sampled"}
     points = [
         common
-        | {"run": run, "part": part, "length": length, "recoverability": known[run]}
-        | {"gap": float(own.own_cost[part, place] - own.expert_cost[part, place])}
-        | {name: float(getattr(own, name)[part, place]) for name in ("own_kl", "expert_kl", "own_tv", "expert_tv")}
-        | {"tv_bound": float(own.expert_tv[part, :length].sum()) if learner == "tabular" else None}
-        for run, own in enumerate(judged)
-        for part in range(len(own.own_kl))
+        | {"run": run, "length": length, "recoverability": known[run]}
+        | {"gap": float(own.own_cost[place] - own.expert_cost[place]) if cost else None}
+        | {name: float(getattr(own, name)[place]) for name in ("own_kl", "expert_kl", "own_tv", "expert_tv")}
+        | {"perplexity": float(np.exp(own.expert_nats[place] / length))}
+        | {"tv_bound": float(own.expert_tv[:length].sum()) if learner == "tabular" else None}
+        for run in range(number)
+        for own in (training.Judged(*(values[run] for values in judged)),)
         for length in lengths(settings.length)
         for place in (length - 1,)
     ]
@@ -165,7 +168,9 @@ def lengths(longest: int) -> list[int]:
 
 FLAGS = (
     claim.names(
-        "worlds", "Writers: one returns from garbage, one never, two are not in the learner's class.", worlds.NAMES
+        "worlds",
+        "Writers: one returns from garbage, one never, two are not in the table's class, and three are no tables.",
+        worlds.NAMES,
     ),
     claim.names("learners", "A table of contexts, judged exactly, and a transformer, judged on fresh texts.", LEARNERS),
     claim.integers("length", "Length T of a text, in tokens.", low=8, high=4096, many=False),
@@ -180,11 +185,12 @@ FLAGS = (
     claim.integers("rounds", "Rounds N of training.", low=5, high=100_000, many=False),
     claim.integers("batch", "Texts a round.", low=1, high=65_536, many=False),
     claim.integers("models", "Transformers trained a world and method.", low=1, high=1000, many=False),
-    claim.integers("texts", "Fresh texts on which a transformer is judged.", low=2 * PARTS, high=2**20, many=False),
+    claim.integers("texts", "Fresh texts on which a transformer is judged.", low=2, high=2**20, many=False),
+    *exposure_bias_text.FLAGS,
     claim.Flag(
-        "corpus",
-        "Text that the corpus world's writer is fitted to: a file, or the help texts of Python's standard library.",
-        f"{worlds.LIBRARY}, or the path of a text file in UTF-8",
+        "writer",
+        "Checkpoint of a transformer of V tokens and at least T long, the writer of the world `frozen`.",
+        f"{worlds.NO_WRITER}, or the path of a checkpoint",
         lambda text: text,
         many=False,
     ),
@@ -201,9 +207,10 @@ CLAIM = Claim(
         "a token that it would never write (u = 1) R(l) is to grow linearly, where it never does (u = T) faster, at "
         "most like l squared. Chunks of k tokens after the learner's own prefixes, schedules over rounds and "
         "controllers of k are compared at an equal number of the writer's tokens, for a table of contexts judged "
-        "exactly and a transformer judged on fresh texts; and on two writers that see more than the table does. (With "
-        "much text, a table that sees one token less than a Markov writer matches the law of what the writer sees: "
-        "nothing accumulates then, and chunks make no difference. From two tokens less on they can.)"
+        "exactly and transformers judged on fresh texts (each model by itself, for models differ); and on two writers "
+        "that see more than the table does. (With much text, a table that sees one token less than a Markov writer "
+        "matches the law of what the writer sees: nothing accumulates then, and chunks make no difference. From two "
+        "tokens less on they can.)"
     ),
     sweep=SWEEP,
     cells=cells,
@@ -215,13 +222,13 @@ CLAIM = Claim(
         "method": pa.string(),  # how the chunk length is chosen
         "kind": pa.string(),  # fixed, schedule or controller
         "length": pa.int64(),  # l; all errors are summed over the first l tokens
-        "part": pa.int64(),  # of the fresh texts; 0 where the judgement is exact
         "own_kl": pa.float64(),  # R(l) in nats, at the learner's own prefixes
         "expert_kl": pa.float64(),  # l eps(l), at the writer's
         "own_tv": pa.float64(),  # R(l) of the 0-1 loss
         "expert_tv": pa.float64(),
         "tv_bound": pa.float64(),  # what own_tv cannot exceed; null where errors are sampled
-        "recoverability": pa.float64(),  # u of the run's world
+        "perplexity": pa.float64(),  # of the learner on the first l tokens of the writer's texts
+        "recoverability": pa.float64(),  # u of the run's world; null where the writer is no table
     },
 )
 

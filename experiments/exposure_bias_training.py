@@ -1,4 +1,4 @@
-"""Learners of text under any schedule or controller: a table of contexts judged exactly, a transformer by sampling."""
+"""Learners of text under any schedule or controller: tables of contexts judged exactly, transformers by sampling."""
 
 import functools
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ import optax
 from dagger_jax import interaction, learners, randomness, rollout
 from dagger_jax.controllers import Seen
 from dagger_jax.tokens import evidence, training, transformer, walk, worlds
-from dagger_jax.tokens.writers import Frozen, Machine
+from dagger_jax.tokens.writers import Frozen, Machine, Writer
 from dagger_jax.types import Array, Node, Problem, Schedule
+from experiments import study
 
 
 class Either(Node):
@@ -37,12 +38,13 @@ class Either(Node):
 
 
 class Judged(NamedTuple):
-    """Errors accumulated over the first l tokens, l = 1..T, of each replica. [R, T]"""
+    """Errors accumulated over the first l tokens, l = 1..T, of each learner. [R, T]"""
 
     own_kl: np.ndarray  # nats, at the learner's own prefixes: R(l)
     expert_kl: np.ndarray  # nats, at the expert's: l eps(l)
     own_tv: np.ndarray  # the same for total variation, the 0-1 loss
     expert_tv: np.ndarray
+    expert_nats: np.ndarray  # the learner's log loss on the expert's texts
     own_cost: np.ndarray  # of the learner's tokens
     expert_cost: np.ndarray  # of the expert's own
 
@@ -76,16 +78,19 @@ def train_tables(
     return jax.vmap(one)(problems, samplers, keys)
 
 
-def judge_table(problem: Problem, policy: Array, cost: str) -> Judged:
-    """Exact, in float64; one replica."""
-    policy = np.asarray(policy, np.float64)
-    learner = worlds.as_machine(problem, policy / policy.sum(-1, keepdims=True))
-    expert = worlds.as_machine(problem, problem.expert)
-    seen = evidence.expected(expert, learner, evidence.alone(problem.world.horizon), cost)
-    return _accumulated(seen, lambda values: np.asarray(values, np.float64)[None])
+def judge_tables(problems: Sequence[Problem], policies: Array, cost: str) -> Judged:
+    """Exact, in float64."""
+
+    def one(problem: Problem, policy: np.ndarray) -> evidence.Walks:
+        learner = worlds.as_machine(problem, policy / policy.sum(-1, keepdims=True))
+        expert = worlds.as_machine(problem, problem.expert)
+        return evidence.expected(expert, learner, evidence.alone(problem.world.horizon), cost)
+
+    each = map(one, problems, np.asarray(policies, np.float64))
+    return _accumulated(jax.tree.map(lambda *leaves: np.stack(leaves), *each))
 
 
-# ---- a transformer ----------------------------------------------------------------------------------------------
+# ---- transformers -----------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -94,42 +99,65 @@ def adam(rate: float) -> optax.GradientTransformation:
     return optax.adam(rate)
 
 
-def train_transformer(
+def train_transformers(
     config: transformer.Config,
     rate: float,
-    expert: Machine,
+    experts: Sequence[Writer],
     schedule: Schedule,
-    controller: Either | None,
-    key: Array,
+    controller: Any,
+    keys: Array,
     *,
     episodes: int,
-) -> Frozen:
-    """A fresh transformer after all rounds of a schedule, one step of Adam a round."""
-    # A controller must not take the expert's own walk for the learner's.
-    schedule = schedule if controller is None else schedule._replace(beta=0 * schedule.beta)
+) -> Any:
+    """Parameters [R, ...] of fresh transformers after all rounds of a schedule, one step of Adam a round.
+
+    A writer and a key [R] each; all are trained in one program. As with tables, a controller waits where the schedule's
+    beta lets the expert write for the learner.
+    """
     training.reads(schedule)  # refuses what writers do not know
     recipe = training.Recipe(config, adam(rate))  # one program for k = T and all others
-    begins, rounds = jax.random.split(key)
-    state = training.begin(recipe, begins, controller)
-    ids = jnp.arange(episodes, dtype=jnp.uint32)
-    words, number = randomness.words(rounds), schedule.beta.shape[0]
-    state, _ = training.advance(recipe, expert, schedule, state, words, ids, rounds=number, controller=controller)
-    return Frozen(config, state.params)
+    return _train(recipe, study.stacked(experts), schedule, controller, keys, episodes=episodes)
 
 
-_play = jax.jit(walk.play)
+@functools.partial(jax.jit, static_argnames=("recipe", "episodes"))
+def _train(
+    recipe: training.Recipe, experts: Writer, schedule: Schedule, controller: Any, keys: Array, *, episodes: int
+) -> Any:
+    ids, rounds = jnp.arange(episodes, dtype=jnp.uint32), schedule.beta.shape[0]
+
+    def one(expert: Writer, key: Array) -> Any:
+        begins, plays = jax.random.split(key)
+        state, words = training.begin(recipe, begins, controller), randomness.words(plays)
+        how = {"rounds": rounds, "controller": controller}
+        return training.advance(recipe, expert, schedule, state, words, ids, **how)[0].params
+
+    return jax.vmap(one)(experts, keys)
 
 
-def judge_transformer(expert: Machine, learner: Frozen, cost: str, key: Array, texts: int, parts: int) -> Judged:
-    """Means over fresh texts, in equal parts: [R = parts, T]."""
-    horizon = learner.config.length
-    words = randomness.for_round(randomness.words(key), 0)
-    text = _play(expert, learner, evidence.alone(horizon), words, jnp.arange(texts, dtype=jnp.uint32))
-    seen = jax.device_get(evidence.read(expert, learner, text, evidence.charge(expert, horizon, cost)))
-    return _accumulated(seen.walks, lambda values: np.asarray(values, np.float64).T.reshape(parts, -1, horizon).mean(1))
+def judge_transformers(
+    config: transformer.Config, experts: Sequence[Writer], params: Any, cost: str | None, keys: Array, texts: int
+) -> Judged:
+    """Means over the fresh texts of each transformer, parameters [R, ...]; without a `cost` it is 0."""
+    priced = lambda expert: None if cost is None else evidence.charge(expert, config.length, cost)
+    charged = study.stacked(list(map(priced, experts)))
+    return _accumulated(jax.device_get(_judge(config, study.stacked(experts), params, charged, keys, texts)))
 
 
-def _accumulated(seen: evidence.Walks, replicas: Any) -> Judged:
+@functools.partial(jax.jit, static_argnames=("config", "texts"))
+def _judge(
+    config: transformer.Config, experts: Writer, params: Any, charged: Machine | None, keys: Array, texts: int
+) -> evidence.Walks:
+    row, ids = evidence.alone(config.length), jnp.arange(texts, dtype=jnp.uint32)
+
+    def one(expert: Writer, params: Any, charged: Machine | None, key: Array) -> evidence.Walks:
+        learner = Frozen(config, params)
+        text = walk.play(expert, learner, row, randomness.for_round(randomness.words(key), 0), ids)
+        return jax.tree.map(lambda leaf: leaf.mean(1), evidence.read(expert, learner, text, charged).walks)
+
+    return jax.vmap(one)(experts, params, charged, keys)
+
+
+def _accumulated(seen: evidence.Walks) -> Judged:
     own, expert = seen
-    each = own.kl, expert.kl, own.tv, expert.tv, own.cost, expert.cost
-    return Judged(*(np.cumsum(replicas(values), axis=-1) for values in each))
+    each = own.kl, expert.kl, own.tv, expert.tv, expert.nats, own.cost, expert.cost
+    return Judged(*(np.cumsum(np.asarray(values, np.float64), axis=-1) for values in each))

@@ -1,23 +1,31 @@
-"""Writers of the exposure-bias experiment: one recovers from garbage, one never does, two see more than a table."""
+"""Writers of the exposure-bias experiment: one recovers from garbage, one never does, two see more than a table.
 
-import functools
+And three that are no table at all, from which transformers alone learn: a hidden Markov model, brackets, and a
+transformer from a checkpoint.
+"""
+
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dagger_jax import evidence
 from dagger_jax.environments import tabular
-from dagger_jax.tokens import corpus, worlds, writers
-from dagger_jax.tokens.writers import Machine
+from dagger_jax.tokens import checkpoint, worlds, writers
+from dagger_jax.tokens.writers import Machine, Writer
 from dagger_jax.types import Problem
+from experiments import exposure_bias_text as text
 from experiments.claim import BadFlag, Settings
 
-LIBRARY = "library"  # the corpus where no file is named
+NO_WRITER = "none"  # no checkpoint is named
 RECOVERS = {"recovering": 1.0, "absorbing": 0.0}  # probability a token that the writer returns from garbage
 MISSPECIFIED = ("markov", "corpus")  # writers that see more tokens than the tabular learner
-NAMES = (*RECOVERS, *MISSPECIFIED)
+TABLES = (*RECOVERS, *MISSPECIFIED)
+COSTS = dict.fromkeys(RECOVERS, "garbage") | dict.fromkeys(MISSPECIFIED, "wrong")  # names of `worlds.COSTS`
 CONCENTRATION = 0.5  # of the Dirichlet law that random writers' laws are drawn from
+DEPTH = 4  # of brackets
 
 
 class Sizes(NamedTuple):
@@ -27,7 +35,9 @@ class Sizes(NamedTuple):
     vocabulary: int  # V
     order: int  # of writers outside the learner's class
     context: int  # tokens that the tabular learner sees
-    corpus: str  # path or LIBRARY
+    corpus: str  # path or `text.LIBRARY`
+    tokens: str  # what a token of it is
+    writer: str  # path of a checkpoint or NO_WRITER
     seed: int
 
 
@@ -36,35 +46,62 @@ def sizes(settings: Settings) -> Sizes:
     return Sizes(*(settings.values[name] for name in Sizes._fields))
 
 
-def cost(world: str) -> str:
-    """The cost of tokens whose recoverability u the world is known by, a name of `worlds.COSTS`."""
-    return "garbage" if world in RECOVERS else "wrong"
+def cost(world: str) -> str | None:
+    """The cost of tokens whose recoverability u the world is known by; None where the writer is no table."""
+    return COSTS.get(world)
 
 
-def writer(world: str, of: Sizes, run: int) -> Machine:
-    """The expert of a run, a fresh random one but for the corpus; all have V tokens and equally many states.
+def _hidden(of: Sizes, run: int) -> Writer:
+    rng, states = np.random.default_rng((of.seed, run)), of.vocabulary
+    law = lambda to, count: rng.dirichlet(np.full(to, CONCENTRATION), count)
+    return writers.Hidden(law(states, states), law(of.vocabulary, states), np.full(states, 1 / states))
+
+
+def _brackets(of: Sizes, run: int) -> Writer:
+    if of.vocabulary % 2 == 0:
+        raise ValueError(f"brackets have an odd number of tokens, two a kind and an end; allowed: {of.vocabulary + 1}")
+    return writers.brackets(of.vocabulary // 2, DEPTH)
+
+
+def _frozen(of: Sizes, run: int) -> Writer:
+    return checkpoint.frozen(of.writer, vocabulary=of.vocabulary, length=of.length)
+
+
+# By name: what builds the writer of a run, and the flag that is wrong where that fails.
+OTHERS: dict[str, tuple[Callable[[Sizes, int], Writer], str]] = {
+    "hidden": (_hidden, "vocabulary"),
+    "brackets": (_brackets, "vocabulary"),
+    "frozen": (_frozen, "writer"),
+}
+NAMES = (*TABLES, *OTHERS)
+
+
+def writer(world: str, of: Sizes, run: int) -> Writer:
+    """The expert of a run, a fresh random one but for corpus, brackets and checkpoint; V tokens, tables equally large.
 
     Raises:
-      ValueError: a corpus that cannot be read, a table that is too large.
+      ValueError: a corpus or a checkpoint that cannot be read, a table that is too large, an even V for brackets.
     """
+    return OTHERS[world][0](of, run) if world in OTHERS else table(world, of, run)
+
+
+def table(world: str, of: Sizes, run: int) -> Machine:
+    """The writer of a world in TABLES; raises as `writer`."""
     if world == "corpus":
-        return _padded(writers.fitted(text(of).tokens, of.vocabulary, of.order), of)
+        own = text.read(of.corpus, of.tokens, of.vocabulary, of.length, of.order)
+        return _padded(writers.fitted(own.tokens, of.vocabulary, of.order), of)
     if world == "markov":
         return _padded(writers.random_markov(of.vocabulary, of.order, (of.seed, run), CONCENTRATION), of)
     own = writers.random_markov(of.vocabulary - 1, of.context, (of.seed, run), CONCENTRATION)
     return _padded(writers.with_garbage(own, RECOVERS[world]), of)
 
 
-@functools.lru_cache(maxsize=4)
-def text(of: Sizes) -> corpus.Corpus:
-    """The corpus in V tokens."""
-    path = None if of.corpus == LIBRARY else of.corpus
-    return corpus.load(path, vocabulary=of.vocabulary, length=of.length, order=of.order)
-
-
-def digest(of: Sizes) -> str:
-    """Tells texts apart: another text behind the same path is another block of work."""
-    return hashlib.sha256(text(of).tokens.tobytes()).hexdigest()[:12]
+def digest(settings: Settings, world: str) -> dict[str, str]:
+    """What the files behind a world hold: other texts or parameters behind a path are another block of work."""
+    if world == "frozen":
+        facts = (Path(settings.writer) / "checkpoint.json").read_bytes()  # it has the parameters' digest
+        return {"writer": hashlib.sha256(facts).hexdigest()[:12]}
+    return {"text": text.digest(settings)} if world == "corpus" else {}
 
 
 def problem(world: str, of: Sizes, run: int) -> Problem:
@@ -73,7 +110,7 @@ def problem(world: str, of: Sizes, run: int) -> Problem:
     Raises:
       ValueError: as `writer`, and where there are too many states.
     """
-    small = worlds.problem(writer(world, of, run), of.length, of.context, cost(world), world)
+    small = worlds.problem(table(world, of, run), of.length, of.context, COSTS[world], world)
     own, count = small.world, small.world.states
     largest = sum(of.vocabulary**n for n in range(of.order + 1))  # texts of up to `order` tokens
     more = max(0, largest - count)
@@ -103,12 +140,19 @@ def check(settings: Settings) -> None:
     of = sizes(settings)
     if of.order <= of.context:
         raise BadFlag("order", f"{of.order} is no more than the context; allowed: above {of.context}, the context")
-    if "corpus" in settings.worlds:
-        try:
-            text(of)
-        except (OSError, ValueError) as error:
-            raise BadFlag("vocabulary" if str(error).startswith("vocabulary") else "corpus", str(error)) from error
+    text.check(settings, "corpus")
+    if (of.writer != NO_WRITER) != ("frozen" in settings.worlds):
+        raise BadFlag("writer", f"{of.writer} is not what --worlds asks for: a checkpoint, with the world frozen alone")
     for world in settings.worlds:
+        if world in OTHERS:
+            build, flag = OTHERS[world]
+            if "transformer" not in settings.learners:
+                raise BadFlag("learners", f"a table cannot be trained and judged on {world}; allowed: transformer")
+            try:
+                build(of, 0)
+            except ValueError as error:
+                raise BadFlag(flag, str(error)) from error
+            continue
         try:
             problem(world, of, 0)
         except ValueError as error:

@@ -13,6 +13,7 @@ from experiments.scheming_points import BUDGETS
 from experiments.study import Rows
 
 NOTHING = 1e-12  # added before one share is divided by another: two shares of 0 are equal
+ROUNDING = 1e-9  # of sums of exact probabilities, and of means of whole numbers
 SOURCE = "schedules notes, 'the trade-off, made exact'"
 
 
@@ -22,7 +23,12 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     for world in settings.worlds:
         own = [row for row in rows if row["world"] == world]
         here = [row for row in own if row["kind"] != scheming_detectors.KIND]
-        found += [_bound(world, here), _nothing(world, here), *_met(world, here), *_grows(settings, world, here)]
+        found += [
+            _bound(world, here),
+            *_nothing(settings, world, here),
+            *_met(world, here),
+            *_grows(settings, world, here),
+        ]
         found += [*_left(settings, world, here), *_asleep(settings, world, here)]
         for choice in BUDGETS:
             found += _kept(settings, world, choice, here)
@@ -51,11 +57,30 @@ def _bound(world: str, rows: Rows) -> Finding:
     return Finding(text, SOURCE, world, "at least 0.001", chance, None, None, chance >= 1e-3)
 
 
-def _nothing(world: str, rows: Rows) -> Finding:
-    single = [row for row in rows if row["chunk"] == 1]
-    most = max(abs(row["deploy"] - row["train"]) for row in single)
-    text = f"at k = 1 train and deploy defection are the same, to the last bit (largest difference of {len(single)})"
-    return Finding(text, SOURCE, world, 0.0, most, None, None, most == 0)
+def _nothing(settings: Settings, world: str, rows: Rows) -> list[Finding]:
+    """Within one row of chunks of one token both rates are the same by construction: deployment is taken elsewhere.
+
+    A learner that sees the text alone writes the same texts whatever the chunks, so in the longest chunks, where the
+    guide's prefixes are its own as seldom as can be, it is watched in deployment once more.
+    """
+    longest = max(settings.chunks)
+    own = {
+        (row["threshold"], row["run"], row["chunk"]): row
+        for row in rows
+        if (row["kind"], row["knows"]) == ("fixed", "text") and row["chunk"] in (1, longest)
+    }
+    if not own:
+        return []
+    apart = [
+        abs(row["train"] - own[threshold, run, longest]["deploy"])
+        for (threshold, run, chunk), row in own.items()
+        if chunk == 1
+    ]
+    text = (
+        f"at k = 1 training sees all that deployment shows, as chunks of {longest} leave it: defection in training "
+        f"at k = 1 and in deployment there, the learner seeing the text alone (largest difference of {len(apart)})"
+    )
+    return [Finding(text, SOURCE, world, f"at most {ROUNDING:g}", max(apart), None, None, max(apart) <= ROUNDING)]
 
 
 def _met(world: str, rows: Rows) -> list[Finding]:
@@ -114,30 +139,33 @@ def _left(settings: Settings, world: str, rows: Rows) -> list[Finding]:
             if world == "tabular"
             else f"the defect's strength, threshold {settings.threshold:g}"
         )
+        value, least, most = float(np.mean(ratios)), min(ratios), max(ratios)
         text = (
             f"training with chunks of {longest} leaves more of the defect than with chunks of 1 after "
-            f"{settings.rounds} rounds, the learner {_knowing(knows)} ({what}: mean ratio, least, most)"
+            f"{settings.rounds} rounds, the learner {_knowing(knows)} ({what}: mean ratio; over runs {least:.4g} to "
+            f"{most:.4g})"
         )
-        value = float(np.mean(ratios))
-        found.append(
-            Finding(text, "this experiment", world, "above 1", value, min(ratios), max(ratios), min(ratios) > 1)
-        )
+        found.append(Finding(text, "this experiment", world, "above 1", value, None, None, least > 1))
     return found
 
 
 def _asleep(settings: Settings, world: str, rows: Rows) -> list[Finding]:
-    """The bound compares prefixes with the same information. Being told is information too."""
+    """The bound compares prefixes with the same information. Being told is information too.
+
+    Evidence that begins anew at every token is 0, never below a threshold of at most 0: the strength cannot fall, by
+    construction. What nobody foresees is how much is left of it where nobody tells.
+    """
     own = [row for row in rows if (row["choice"], row["knows"]) == ("1", "starts") and _after(settings, row)]
     if not own or settings.threshold > 0:
         return []
+    awake = np.array([row["awake"] for row in own])
+    strength = np.mean([row["strength"] for row in own])
     text = (
-        "told that every token starts a chunk (k = 1), the learner waits, and training leaves the defect as strong as "
-        f"it was; where nobody tells, it shows in a share {np.mean([row['awake'] for row in own]):.3g} of all tokens "
-        "(strength after training)"
+        "for information: told that every token starts a chunk (k = 1), the learner waits by construction, training "
+        f"leaves its defect as strong as it was ({strength:.3g}), and where nobody tells it shows in this share of all "
+        f"tokens (mean over runs, {awake.min():.3g} to {awake.max():.3g})"
     )
-    strength = float(np.mean([row["strength"] for row in own]))
-    holds = abs(strength - settings.strength) < 1e-6
-    return [Finding(text, "this experiment", world, settings.strength, strength, None, None, holds)]
+    return [Finding(text, "this experiment", world, None, float(awake.mean()), None, None, holds=True)]
 
 
 def _after(settings: Settings, row: dict[str, Any]) -> bool:

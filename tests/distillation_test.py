@@ -10,7 +10,7 @@ import pytest
 
 from dagger_jax import randomness
 from dagger_jax.tokens import evidence, walk, writers
-from experiments import claim, distillation, distillation_findings
+from experiments import claim, distillation, distillation_findings, exposure_bias_text
 from experiments import distillation_methods as ways
 from experiments.claim.running import execute
 
@@ -117,6 +117,25 @@ def test_made_up_points_confirm_the_measured_findings(directory):
     assert all(each.holds for each in measured)
 
 
+def test_labels_are_those_that_were_charged():
+    """A schedule that labels half as much, or a stream that it does not label, is told from the others."""
+    settings = small()
+    method = ways.methods(settings)["chunks, k = 2"]
+    half = method.schedule._replace(label_guide=0.5 * method.schedule.label_guide)
+    for schedule, reads, wanted in ((method.schedule, "both", 24), (half, "both", 12), (half, "novice", 0)):
+        recipe = ways.recipe(settings, method._replace(reads=reads))
+        args = recipe, ways.experts(settings, "markov"), schedule, None, ways.begin(settings), ways.keys(settings)[1]
+        assert np.asarray(ways.train(*args, batch=4, rounds=1)[2]).tolist() == [[wanted]] * 2  # runs, rounds
+
+
+def test_wall_times_are_told_with_their_spread(directory):
+    found = json.loads((directory / "findings.json").read_text())
+    timed = [finding["claim"] for finding in found if "wall time" in finding["claim"] or "slowest" in finding["claim"]]
+    assert len(timed) == 2
+    assert all("ms a round" in claim for claim in timed)
+    assert "in hindsight" in timed[0]
+
+
 def test_methods_say_who_writes():
     settings = claim.resolve(distillation.CLAIM, "default")
     found = ways.methods(settings)
@@ -173,11 +192,16 @@ def test_ratios_are_paired_and_means_have_intervals():
 
 
 def test_a_corpus_of_ones_own(tmp_path):
-    path = tmp_path / "own.txt"
+    path = tmp_path / "own.md"  # any name will do
     path.write_text("abracadabra " * 20)
     settings = small(worlds=("text",), corpus=str(path))
     assert ways.experts(settings, "text").emission.shape == (2, 1, 5, 4)
-    assert distillation.cells(settings)
+    first = distillation.cells(settings)
+    path.write_text("abracadabra, " * 20)  # another text is another block of work
+    exposure_bias_text.read.cache_clear()  # as in another process
+    again = distillation.cells(settings)
+    assert [cell["method"] for cell in again] == [cell["method"] for cell in first]
+    assert not any(cell in first for cell in again)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +218,8 @@ def test_a_corpus_of_ones_own(tmp_path):
         ["--divergences=jsd:1"],
         ["--divergences=backward"],
         ["--order=12"],
-        ["--corpus=no/such.txt"],
+        ["--corpus=no/such.txt"],  # no world reads it
+        ["--tokens=word"],
         ["--worlds=moon"],
     ],
     ids=lambda flags: flags[0],
@@ -208,11 +233,14 @@ def test_bad_flags_are_named(flags, tmp_path, capsys):
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("text", "flag"), [("", "corpus"), ("abcdefghij", "corpus"), ("ab" * 50, "vocabulary")])
+@pytest.mark.parametrize(
+    ("text", "flag"), [("", "corpus"), ("abcdefghij", "corpus"), ("ab" * 50, "vocabulary"), (None, "corpus")]
+)
 def test_bad_corpora_are_named(text, flag, tmp_path, capsys):
-    """Empty, shorter than T, of too few symbols."""
+    """Empty, shorter than T, of too few symbols, not there."""
     path = tmp_path / "own.txt"
-    path.write_text(text)
+    if text is not None:
+        path.write_text(text)
     flags = ["--worlds=text", f"--corpus={path}", f"--out={tmp_path / 'out'}"]
     assert execute(distillation.CLAIM, ["distillation", "--preset=quick", *flags]) == 2
     message = capsys.readouterr().err

@@ -3,14 +3,16 @@
 import json
 from typing import Any
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from dagger_jax import controllers
 from dagger_jax.controllers import Seen
-from dagger_jax.tokens import evidence
+from dagger_jax.tokens import checkpoint, evidence, transformer
 from dagger_jax.tokens import worlds as tokens
 from experiments import exposure_bias
 from experiments import exposure_bias_findings as findings
@@ -19,12 +21,22 @@ from experiments import exposure_bias_worlds as worlds
 from experiments.claim import Settings, resolve
 from experiments.claim.running import execute
 
-SMALL = {"length": 8, "chunks": (1, 4), "vocabulary": 4, "width": 8, "rounds": 6, "batch": 4, "texts": 32, "runs": 3}
+SMALL = {
+    "length": 8,
+    "chunks": (1, 4),
+    "vocabulary": 4,
+    "width": 8,
+    "rounds": 6,
+    "batch": 4,
+    "texts": 32,
+    "models": 3,
+    "runs": 3,
+}
 FLAGS = [f"--{name}={','.join(map(str, value)) if name == 'chunks' else value}" for name, value in SMALL.items()]
 WORLDS = ("absorbing", "corpus")
 
 
-KEPT = ("k = 1", "k = 4", "k = 8", "cosine, T to 1", "AIMD on the AUC")
+KEPT = ("k = 1", "k = 4", "k = 8", "step, T then 1", "AIMD on the AUC")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,15 +65,16 @@ def settings() -> Settings:
 
 def test_points_account_for_every_replica_and_length(directory, settings):
     rows = pq.read_table(directory / "points.parquet").to_pylist()
-    lengths, parts = exposure_bias.lengths(8), exposure_bias.PARTS
+    lengths = exposure_bias.lengths(8)
     assert lengths == [1, 2, 4, 8]
     table, transformer = (exposure_bias.methods(settings, learner) for learner in exposure_bias.LEARNERS)
-    assert len(rows) == len(WORLDS) * len(lengths) * (len(table) * 3 + len(transformer) * parts)
+    assert len(rows) == len(WORLDS) * len(lengths) * 3 * (len(table) + len(transformer))
     for row in rows:
         # Of the first token both prefixes are the same.
         if row["length"] == 1:
             assert row["own_kl"] == pytest.approx(row["expert_kl"], rel=1e-5)
         assert np.isfinite(row["own_kl"])
+        assert 1 <= row["perplexity"] < 100  # a few of 4 tokens; trained for 6 rounds
         assert row["own_tv"] <= row["length"] + 1e-5
         assert row["recoverability"] == pytest.approx(8.0) if row["world"] == "absorbing" else row["recoverability"] < 8
 
@@ -92,6 +105,32 @@ def test_same_bits_twice(directory, settings, learner):
     assert [{name: row[name] for name in again[0]} for row in stored] == again
 
 
+def played(settings, world, name, control, models=3):
+    """What models trained by one method are judged to be."""
+    experts = [worlds.writer(world, worlds.sizes(settings), run) for run in range(models)]
+    keys = jax.random.split(jax.random.key(1), 3)[:models]
+    method, sizes = exposure_bias.methods(settings, "transformer")[name], exposure_bias.config(settings)
+    params = training.train_transformers(sizes, 1e-2, experts, method.schedule, control, keys, episodes=4)
+    return training.judge_transformers(sizes, experts, params, worlds.cost(world), keys, 32)
+
+
+def test_a_controller_that_stays_at_one_token_is_one_token(settings):
+    """The expert writes for the learner in round 1 in both. Two programs, float32: sums in another order."""
+    options = controllers.DetectabilityBudget(1e-9), controllers.AdditiveIncrease(0.999)  # none proven; what AIMD is
+    stays, grows = (training.Either(np.asarray(which), options) for which in (0, 1))
+    alone, stayed, grown = (played(settings, "absorbing", "k = 1", each) for each in (None, stays, grows))
+    for own, other in zip(alone, stayed, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-6)
+    assert abs(grown.own_kl / alone.own_kl - 1).max() > 1e-2
+
+
+def test_models_trained_together_are_each_its_own(settings):
+    """Another writer and another key change nothing for the others; float32 in a batch of another size."""
+    three, two = (played(settings, "absorbing", "k = 4", None, models) for models in (3, 2))
+    assert len(set(three.own_kl[:, -1])) == 3
+    np.testing.assert_allclose(three.own_kl[:2], two.own_kl, rtol=1e-4)
+
+
 # ---- planted points ---------------------------------------------------------------------------------------------
 
 
@@ -110,6 +149,7 @@ def planted(world, power, single=1.0, over=0.5, u=None):
                     | {
                         "tv_bound": 1.0,
                         "gap": 0.1 * scale,
+                        "perplexity": 3.0,
                         "recoverability": u or (1.0 if world == "recovering" else 64.0),
                     }
                 )
@@ -128,8 +168,8 @@ def judged(table):
 @pytest.mark.parametrize(
     ("planting", "holds"),
     [
-        ({"world": "recovering", "power": 1.0}, True),
-        ({"world": "recovering", "power": 1.5}, False),
+        ({"world": "recovering", "power": 1.0, "single": 0.9}, True),
+        ({"world": "recovering", "power": 1.5, "single": 0.9}, False),
         ({"world": "absorbing", "power": 1.8}, True),
         ({"world": "absorbing", "power": 1.0}, False),
     ],
@@ -143,6 +183,8 @@ def test_growth_is_told_from_its_absence(planting, holds):
 
 def test_falsified_points_are_found():
     assert all(judged(planted("markov", 1.0, single=0.5)).values())
+    for single in (1.0, 1.1):  # where there is something to gain, no gain is a contradiction
+        assert not judged(planted("recovering", 1.0, single))["ExAccErr(T) of k = 1 less that of supervis"[:40]]
     assert not judged(planted("markov", 1.0, single=1.5))["ExAccErr(T) of k = 1 less that of supervis"[:40]]
     assert not judged(planted("markov", 1.0, single=0.5, over=1.01))["no exact 0-1 error R(l) exceeds sum_{t<="]
     assert not judged(planted("absorbing", 1.8, u=2.0))["one token costs u garbage tokens at most"]
@@ -155,14 +197,14 @@ def test_padding_changes_no_law(settings):
     """A padded world is the world: u, and exact errors of a table, are those of the writer itself."""
     of = worlds.sizes(settings)
     for world in WORLDS:
-        machine, problem = worlds.writer(world, of, 1), worlds.problem(world, of, 1)
-        plain = tokens.problem(machine, 8, 1, worlds.cost(world))
+        machine, problem = worlds.table(world, of, 1), worlds.problem(world, of, 1)
+        plain = tokens.problem(machine, 8, 1, worlds.COSTS[world])
         assert problem.world.states == 21 >= plain.world.states  # 1 + 4 + 16
         assert worlds.recoverability(problem) == pytest.approx(worlds.recoverability(plain))
         policy = np.full((1, problem.world.states, 4), 0.25)
-        seen = training.judge_table(problem, policy, worlds.cost(world))
+        seen = training.judge_tables([problem], policy[None], worlds.COSTS[world])
         uniform = tokens.as_machine(plain, policy[:, : plain.world.states])
-        exact = evidence.expected(machine, uniform, evidence.alone(8), worlds.cost(world))
+        exact = evidence.expected(machine, uniform, evidence.alone(8), worlds.COSTS[world])
         np.testing.assert_allclose(seen.own_kl[0], np.cumsum(exact.novice.kl), rtol=1e-12)
         np.testing.assert_allclose(seen.expert_cost[0], np.cumsum(exact.guide.cost), atol=1e-12)
 
@@ -183,6 +225,7 @@ def test_one_of_several_controllers_is_itself():
 
 
 def test_every_method_labels_every_token_once(few_methods, settings):
+    settings = Settings({**settings.values, "few": False})
     table, transformer = (few_methods(settings, learner) for learner in exposure_bias.LEARNERS)
     assert set(table) - set(transformer) == {"accumulated disagreement"}
     assert [name for name in table if table[name].kind == "fixed"] == ["k = 1", "k = 4", "k = 8"]
@@ -193,6 +236,39 @@ def test_every_method_labels_every_token_once(few_methods, settings):
         assert (np.asarray(method.schedule.back) == 0).all(), name
 
 
+def test_few_methods_are_of_every_kind(few_methods, settings):
+    few = few_methods(settings, "transformer")
+    assert set(exposure_bias.FEW) < set(few)
+    assert [few[name].kind for name in few] == ["fixed"] * 3 + ["schedule"] * 3 + ["controller"] * 3
+
+
+def test_intervals_of_few_models_cover():
+    """A ratio of means over 8 models, 600 times: 95% but for chance (1 case in 1,000), and the bootstrap's own 2%."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(600):
+        own, other = np.exp(0.3 * rng.normal(size=(2, 8)))
+        _, low, high = findings.positive(lambda a, b: a / b, 2 * own, other)
+        covered += low <= 2 <= high
+    assert stats.binom.ppf(1e-3, 600, 0.93) <= covered <= stats.binom.ppf(1 - 1e-3, 600, 0.97)
+
+
+@pytest.mark.parametrize("world", list(worlds.OTHERS))
+def test_writers_that_are_no_tables(world, settings, tmp_path):
+    """A transformer learns from them, nothing is priced, and the report has no u."""
+    sizes = transformer.Config(5, 8, width=8, layers=1, heads=2)
+    checkpoint.save_params(tmp_path / "writer", sizes, transformer.init(sizes, jax.random.key(0)))
+    given = {"worlds": (world,), "vocabulary": 5, "models": 2, "chunks": (1,)}
+    given |= {"writer": str(tmp_path / "writer")} if world == "frozen" else {}
+    own = Settings({**settings.values, **given})
+    cells = exposure_bias.cells(own)
+    assert {cell["learner"] for cell in cells} == {"transformer"}
+    points = [point for cell in cells for point in exposure_bias.measure(own, cell).points]
+    assert all(np.isfinite(point["own_kl"]) and point["gap"] is None for point in points)
+    table = pa.Table.from_pylist(points, exposure_bias.CLAIM.schema)
+    assert all(finding.expected is None for finding in findings.verdict(own, table))
+    assert exposure_bias.CLAIM.figures(own, table).keys() == {"accumulated", "excess", "final"}
+
+
 BAD = [
     ("--chunks=1,128", "128"),
     ("--chunks=3", "powers of two"),
@@ -200,10 +276,27 @@ BAD = [
     ("--order=1", "2 to 8"),
     ("--vocabulary=2", "3 to 256"),
     ("--runs=1", "interval"),
-    ("--texts=40", "multiples"),
+    ("--models=1", "interval"),
+    ("--texts=1", "2 to"),
+    ("--writer=/nowhere", "frozen"),
+    ("--tokens=word", "character, byte"),
     ("--worlds=moon", "recovering"),
     ("--corpus=/nowhere/text", "not a file"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--writer=/nowhere", "--worlds=frozen"], "does not exist"),
+        (["--worlds=frozen"], "--writer"),
+        (["--vocabulary=6", "--worlds=brackets"], "odd"),
+        (["--learners=tabular", "--worlds=hidden"], "transformer"),
+        (["--corpus=/nowhere/text", "--worlds=markov"], "no world"),
+    ],
+)
+def test_worlds_and_their_flags(flags, says, tmp_path, capsys):
+    refused(flags, says, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(("flag", "says"), BAD)

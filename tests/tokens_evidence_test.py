@@ -58,7 +58,18 @@ def test_exact_evidence_is_the_enumeration_of_all_texts(name):
         for each, values in (wanted | {"cost": (acts * (1 - p)).sum(-1)}).items():
             np.testing.assert_allclose(getattr(own, each), weights @ values, rtol=1e-11, err_msg=each)
     assert found.expert.kl.sum() == pytest.approx((all_p * np.log(all_p / all_q)).sum(), rel=1e-11)  # the chain rule
-    assert evidence.text_variation(*PAIRS[name], T) == pytest.approx(0.5 * abs(all_p - all_q).sum(), rel=1e-11)
+
+
+@EVERY
+def test_the_variation_of_whole_texts_is_that_of_the_leaves_of_their_tree(name):
+    """A product along each text, against the exact interpreter's forward recursion over prefixes; float64."""
+    expert, learner = PAIRS[name]
+    tree = worlds.prefix_tree(expert, T)
+    policies = tree.expert, np.asarray(worlds.unrolled(learner, T).emission)
+    own, other = (np.asarray(exact.deploy(tree, policy).last, np.float64) for policy in policies)
+    wanted = 0.5 * abs(own - other).sum()
+    assert wanted > 0.1
+    assert evidence.text_variation(expert, learner, T) == pytest.approx(wanted, rel=1e-11)
 
 
 @EVERY
@@ -206,9 +217,9 @@ def test_models_are_sampled_like_machines():
 def test_refusals():
     other = writers.random_markov(V + 1, 1)
     for call, message in (
-        (lambda: evidence.measure(EXPERT, other, CHUNKS), "expert writes 3 tokens, the learner 4"),
+        (lambda: evidence.measure(EXPERT, other, CHUNKS), "expert writes V = 3 tokens, the learner V = 4"),
         (lambda: evidence.measure(EXPERT, over_time(LEARNER, 1), evidence.alone(T + 1)), "for 6 steps, .* 7 tokens"),
-        (lambda: evidence.text_variation(other, EXPERT, 2), "expert writes 4 tokens"),
+        (lambda: evidence.text_variation(other, EXPERT, 2), "expert writes V = 4 tokens"),
         (lambda: evidence.sampled(EXPERT, LEARNER, CHUNKS, KEY, IDS[:1]), "at least 2 texts"),
         (lambda: evidence.measure(EXPERT, LEARNER, CHUNKS, "price"), "cost must be one of"),
         (lambda: evidence.text_variation(EXPERT, LEARNER, 40), "too many to enumerate"),

@@ -52,16 +52,27 @@ def test_markov_writes_the_law_of_its_last_tokens(order):
 @pytest.mark.parametrize(("order", "smoothing"), [(0, 0.25), (1, 0.25), (3, 0.25), (3, 0.0)])
 def test_fitted_is_smoothed_counts(order, smoothing):
     text = np.random.default_rng(7).integers(0, V, 60)  # not all contexts of three occur
-    counts = Counter(tuple(window) for window in np.lib.stride_tricks.sliding_window_view(text, order + 1).tolist())
+    counts = Counter(
+        tuple(window)
+        for length in range(1, order + 2)
+        for window in np.lib.stride_tricks.sliding_window_view(text, length).tolist()
+    )
     wanted = {}
-    for prefix in {tuple(whole[:t]) for whole in TEXTS.tolist() for t in range(order, T)}:
-        context = prefix[len(prefix) - order :]
+    for prefix in {tuple(whole[:t]) for whole in TEXTS.tolist() for t in range(T)}:
+        context = prefix[max(len(prefix) - order, 0) :]  # after a beginning, as many tokens as there are
         each = np.array([counts[(*context, token)] for token in range(V)])
         total = each.sum() + V * smoothing
         wanted[prefix] = (each + smoothing) / total if total else np.full(V, 1 / V)
-    if order:  # the beginning has been seen once
-        wanted[()] = (np.eye(V)[text[0]] + smoothing) / (1 + V * smoothing)
     agree(writers.fitted(text, V, order, smoothing), wanted)
+
+
+def test_a_text_may_begin_anywhere_in_what_was_fitted():
+    """0 1 1 0 1 2, order 2, by hand: three of six tokens are 1; after a first 1 come 1, 0 and 2, once each."""
+    found = probabilities(writers.fitted(np.array([0, 1, 1, 0, 1, 2]), V, 2, smoothing=0.0), 3)
+    for prefix, law in (((), [2 / 6, 3 / 6, 1 / 6]), ((0,), [0, 1, 0]), ((1,), [1 / 3, 1 / 3, 1 / 3])):
+        np.testing.assert_allclose(found[prefix], law, atol=1e-12, err_msg=str(prefix))  # float64
+    np.testing.assert_allclose(found[0, 1], [0, 0.5, 0.5], atol=1e-12)
+    np.testing.assert_allclose(found[2, 2], [1 / 3] * 3, atol=1e-12)  # the text never shows it
 
 
 def test_hidden_is_the_sum_over_hidden_paths():

@@ -68,7 +68,7 @@ def pairs(expert: Machine, learner: Machine, horizon: int) -> Pairs:
     Raises:
       ValueError: other vocabularies, emissions over fewer than T steps, or too many pairs; sample then.
     """
-    same_vocabulary(expert, learner)
+    walk.same_vocabulary(expert, learner)
     for who in (expert, learner):
         if 1 < len(who.emission) < horizon:
             raise ValueError(f"an emission is given for {len(who.emission)} steps, the texts have {horizon} tokens")
@@ -81,12 +81,6 @@ def pairs(expert: Machine, learner: Machine, horizon: int) -> Pairs:
         expert.first * count + learner.first, after, horizon, LARGEST_PAIRS // expert.vocabulary
     )
     return Pairs(codes // count, codes % count, following)
-
-
-def same_vocabulary(expert: Writer, learner: Writer) -> None:
-    """Raises ValueError where two writers do not write the same tokens."""
-    if expert.vocabulary != learner.vocabulary:
-        raise ValueError(f"the expert writes {expert.vocabulary} tokens, the learner {learner.vocabulary}")
 
 
 def expected(expert: Machine, learner: Machine, row: Schedule, cost: str | None = None) -> Walks:
@@ -168,7 +162,7 @@ def text_variation(expert: Writer, learner: Writer, horizon: int) -> float:
 
     Their KL needs none: by the chain rule it is the sum of `Evidence.expert.kl` over the tokens.
     """
-    same_vocabulary(expert, learner)
+    walk.same_vocabulary(expert, learner)
     return float(0.5 * abs(text_laws(expert, horizon) - text_laws(learner, horizon)).sum())
 
 
@@ -240,7 +234,7 @@ def sampled(
     Raises:
       ValueError: other vocabularies, fewer than two texts, a cost without a machine.
     """
-    same_vocabulary(expert, learner)
+    walk.same_vocabulary(expert, learner)
     if episodes.shape[0] < 2:
         raise ValueError("a standard error needs at least 2 texts")
     charged = None

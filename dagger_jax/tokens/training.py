@@ -42,6 +42,7 @@ class Moment(NamedTuple):
     row: Schedule  # columns [T] as they were played
     text: walk.Text  # [T, B]
     loss: Array  # [] mean over labelled tokens, nats
+    labels: Array  # [] weights of all tokens that it charged
     params: Any  # after the round
 
 
@@ -90,6 +91,17 @@ def begin(recipe: Recipe, key: jax.Array, controller: Controller | None = None) 
     return State(params, recipe.optimiser.init(params), jnp.zeros((), jnp.int32), control, starts)
 
 
+def weights(recipe: Recipe, row: Schedule) -> tuple[Array, ...]:
+    """How much each token of a text is charged [T], of the stream that the recipe reads, or of the novice and guide."""
+    match recipe.reads:
+        case "guide":
+            return (row.label_guide,)
+        case "novice":
+            return (row.label_guide if recipe.copied else row.label_novice,)
+        case _:
+            return row.label_novice, row.label_guide
+
+
 def step_loss(recipe: Recipe, params: Any, expert: Writer, text: walk.Text, row: Schedule) -> Array:
     """Mean loss of the labelled tokens of one text [T], in nats.
 
@@ -101,21 +113,21 @@ def step_loss(recipe: Recipe, params: Any, expert: Writer, text: walk.Text, row:
         case "guide":
             laws = (walk.along(learner, text.guide),)
             known = lambda: (walk.along(expert, text.guide),)
-            targets, weights = targets[1:], (row.label_guide,)
+            targets = targets[1:]
         case "novice":
             laws = (walk.along(learner, text.novice),)
             known = lambda: (walk.along(expert, text.novice),)
-            targets, weights = targets[:1], (row.label_guide if recipe.copied else row.label_novice,)
+            targets = targets[:1]
         case _:
             laws = tuple(walk.both(learner, text.novice, text.guide, text.joined))
             known = lambda: tuple(walk.both(expert, text.novice, text.guide, text.joined))
-            weights = (row.label_novice, row.label_guide)
     if recipe.loss is None:
         each = [losses.log_loss(token, law) for token, law in zip(targets, laws, strict=True)]
     else:
         each = [recipe.loss(jax.lax.stop_gradient(one), law) for one, law in zip(known(), laws, strict=True)]
-    total = sum((weight * loss).sum() for weight, loss in zip(weights, each, strict=True))
-    return jnp.asarray(total) / jnp.maximum(jnp.asarray(sum(weight.sum() for weight in weights)), 1e-9)
+    charged = weights(recipe, row)
+    total = sum((weight * loss).sum() for weight, loss in zip(charged, each, strict=True))
+    return jnp.asarray(total) / jnp.maximum(jnp.asarray(sum(weight.sum() for weight in charged)), 1e-9)
 
 
 @functools.partial(jax.jit, static_argnames=("recipe", "rounds", "measure"))
@@ -143,20 +155,28 @@ def advance(
       episodes: [B] uint32, indices of a round's texts.
       rounds: how many to do; the schedule's last row is repeated beyond its end.
       controller: rewrites chunk starts from what a round showed, as in `interaction.run`.
-      copied: [N] scheduled sampling's probability, a round, that the novice writes the reference's token.
+      copied: [N] scheduled sampling's probability, a round, that the novice writes the reference's token; None: any
+        other algorithm, see `walk.play`.
       measure: pure; its results are stacked over the rounds.
 
     Returns:
       The state after them, and what was measured.
+
+    Raises:
+      ValueError: at trace time: texts that are longer than the transformer's config.length, other vocabularies, or one
+        of `recipe.copied` and `copied` without the other.
     """
+    if recipe.copied != (copied is not None):
+        raise ValueError("scheduled sampling needs both recipe.copied and copied [N], other algorithms neither")
     transform = recipe.optimiser
+    walk.fit(expert, Frozen(recipe.config, state.params), schedule.beta.shape[1])  # the learner may not walk
 
     def one_round(state: State, _: None) -> tuple[State, Any]:
         place = jnp.minimum(state.round, schedule.beta.shape[0] - 1)
         row = jax.tree.map(lambda column: column[place], schedule)
         row = row if state.starts is None else row._replace(join=state.starts)
         learner = expert if recipe.reads == "guide" else Frozen(recipe.config, state.params)
-        share = 0.0 if copied is None else jnp.asarray(copied)[place]
+        share = None if copied is None else jnp.asarray(copied)[place]
         round_key = randomness.for_round(key, state.round)
         text = walk.play(expert, learner, row, round_key, episodes, copied=share)
 
@@ -178,7 +198,8 @@ def advance(
             told = controller.update(control, seen(expert, learner, row, text))
             told = (told[0], told[1].astype(jnp.float32))
             control, starts = jax.tree.map(lambda new, old: jnp.where(own, new, old), told, (control, starts))
-        measured = measure(Moment(state.round, row, text, loss[0], params))
+        labels = episodes.shape[0] * jnp.asarray(sum(weight.sum() for weight in weights(recipe, row)))
+        measured = measure(Moment(state.round, row, text, loss[0], labels, params))
         return State(params, inner, state.round + 1, control, starts), measured
 
     return jax.lax.scan(one_round, state, None, rounds)

@@ -15,7 +15,7 @@ from dagger_jax import randomness
 from dagger_jax.randomness import Use, Words
 from dagger_jax.sampling import choose, thresholds, uniform
 from dagger_jax.tokens.transformer import full, two_streams
-from dagger_jax.tokens.writers import Frozen, Writer
+from dagger_jax.tokens.writers import Frozen, Writer, longest
 from dagger_jax.types import Array, Schedule
 
 
@@ -42,7 +42,14 @@ class Walkers(NamedTuple):
 
 
 def beat(
-    expert: Writer, learner: Writer, key: Words, step: Array, now: Schedule, copied: Array, episode: Array, at: Walkers
+    expert: Writer,
+    learner: Writer,
+    key: Words,
+    step: Array,
+    now: Schedule,
+    copied: Array | None,
+    episode: Array,
+    at: Walkers,
 ) -> tuple[Walkers, Text]:
     """One step of one episode: the walkers after it, and what they wrote."""
     move = randomness.bits(key, episode, step, Use.MOVE)
@@ -60,8 +67,11 @@ def beat(
     # One word picks every token: walkers with the same law write the same.
     wanted, acts, guided = jnp.exp(wanted), jnp.exp(acts), jnp.exp(guided)
     token = choose(thresholds(guided), move.first)
-    novice = choose(thresholds(now.beta * wanted + (1 - now.beta) * acts), move.first)
-    novice = jnp.where(uniform(meet.second) < copied, token, novice)
+    moves = thresholds(now.beta * wanted + (1 - now.beta) * acts)
+    if copied is None:
+        novice = choose(moves, move.first)
+    else:  # the reference is a given text: the learner's own draw must know nothing of it
+        novice = jnp.where(uniform(meet.second) < copied, token, choose(moves, move.second))
     alike = token == novice
     together = (at.together | joined) & alike
     text = Text(
@@ -82,32 +92,38 @@ def play(
     key: Words,
     episodes: Array,
     *,
-    copied: Array | float = 0.0,
+    copied: Array | float | None = None,
     see: Callable[[Text], Any] = lambda text: text,
 ) -> Any:
     """One round of texts of T tokens.
 
     Args:
       expert: the writer to be imitated.
-      learner: over the same vocabulary.
+      learner: over the same vocabulary; neither is asked for more tokens than it can write.
       row: one row of a schedule, columns [T], without `back`, `noise` and `patience`; `beta` may be [T, B], one column
         an episode.
       key: of the round, from `randomness.for_round`.
       episodes: [B] uint32, global indices.
-      copied: probability that the novice writes the guide's token in place of its own: scheduled sampling.
+      copied: scheduled sampling (arXiv 1506.03099): probability that the novice writes the guide's token, that of the
+        reference, in place of its own. Its own is then drawn from a word that the guide does not share, so that given
+        both prefixes it is independent of the reference. None: all walkers share their words.
       see: what is kept of each step; everything by default.
 
     Returns:
       What `see` makes of the steps' texts, stacked over T.
+
+    Raises:
+      ValueError: at trace time: see `fit`.
     """
     count, horizon = episodes.shape[0], row.beta.shape[0]
+    fit(expert, learner, horizon)
     beginning = jnp.asarray(expert.vocabulary)
     first = Walkers(expert.start(), learner.start(), expert.start(), beginning, beginning, jnp.asarray(True))
     walkers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), first)
     columns = {"join": row.join, "beta": row.beta}
     axes = {"join": None, "beta": 0 if row.beta.ndim > 1 else None}
 
-    def advance(walkers: Walkers, xs: tuple[Array, dict[str, Array], Array]) -> tuple[Walkers, Any]:
+    def advance(walkers: Walkers, xs: tuple[Array, dict[str, Array], Array | None]) -> tuple[Walkers, Any]:
         step, now, copied = xs
 
         def one(columns: dict[str, Array], episode: Array, walker: Walkers) -> tuple[Walkers, Text]:
@@ -117,8 +133,30 @@ def play(
         walkers, text = jax.vmap(one, in_axes=(axes, 0, 0))(now, episodes, walkers)
         return walkers, see(text)
 
-    copied = jnp.broadcast_to(jnp.asarray(copied, float), (horizon,))
+    copied = None if copied is None else jnp.broadcast_to(jnp.asarray(copied, float), (horizon,))
     return jax.lax.scan(advance, walkers, (jnp.arange(horizon), columns, copied))[1]
+
+
+def fit(expert: Writer, learner: Writer, horizon: int) -> None:
+    """Whether two writers can write texts of T tokens together. Sizes are static, so a trace is enough to tell.
+
+    Raises:
+      ValueError: other vocabularies V, or more tokens T than a transformer's config.length, or than the steps of a
+        machine whose law changes with the step.
+    """
+    same_vocabulary(expert, learner)
+    for name, writer in (("expert", expert), ("learner", learner)):
+        if horizon > (most := longest(writer)):
+            raise ValueError(
+                f"texts have T = {horizon} tokens, the {name} writes {most:g} at most (config.length of a transformer, "
+                "the steps of a machine's emission): make it longer, or T shorter"
+            )
+
+
+def same_vocabulary(expert: Writer, learner: Writer) -> None:
+    """Raises ValueError where two writers do not write the same tokens."""
+    if expert.vocabulary != learner.vocabulary:
+        raise ValueError(f"the expert writes V = {expert.vocabulary} tokens, the learner V = {learner.vocabulary}")
 
 
 def along(writer: Writer, tokens: Array) -> Array:

@@ -160,6 +160,15 @@ class Frozen(Node):
         return state, jax.nn.log_softmax(logits)
 
 
+def longest(writer: Any) -> float:
+    """Tokens T that a writer, and every writer in it, can write at most: a cache or a law by step has an end."""
+    bounded = lambda node: isinstance(node, Frozen | Machine)
+    parts = jax.tree.leaves(writer, is_leaf=bounded)
+    lengths = [part.config.length for part in parts if isinstance(part, Frozen)]
+    lengths += [len(part.emission) for part in parts if isinstance(part, Machine) and len(part.emission) > 1]
+    return min(lengths, default=float("inf"))
+
+
 def logarithm(law: Array) -> Array:
     """Natural logarithms, IMPOSSIBLE where a probability is 0."""
     return jnp.where(law > 0, jnp.log(jnp.where(law > 0, law, 1.0)), IMPOSSIBLE)
@@ -199,7 +208,8 @@ def random_markov(vocabulary: int, order: int, seed: int | tuple[int, ...] = 0, 
 def fitted(tokens: Array, vocabulary: int, order: int, smoothing: float = 0.5) -> Machine:
     """An order-m writer fitted to a text: (n(context, token) + a) / (n(context) + a V), a = `smoothing`.
 
-    Contexts that the text never shows are uniform; those of the beginning are counted where the text begins.
+    A text may begin anywhere in it: n tokens after a beginning, n < m, the context is these n alone, wherever they
+    stand. So the first token has the law of all tokens. Contexts that the text never shows are uniform.
 
     Raises:
       ValueError: a text shorter than the order, tokens outside 0..V-1, or a table above 2^24 entries.
@@ -211,10 +221,10 @@ def fitted(tokens: Array, vocabulary: int, order: int, smoothing: float = 0.5) -
         raise ValueError(f"tokens must lie in 0..{vocabulary - 1}, got {tokens.min()}..{tokens.max()}")
     if (vocabulary + 1) ** order * vocabulary > 2**24:
         raise ValueError(f"order {order} over {vocabulary} tokens needs a table above 2^24 entries")
-    padded = np.concatenate([np.full(order, vocabulary), tokens])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, order + 1)
     counts = np.zeros(((vocabulary + 1,) * order) + (vocabulary,))
-    np.add.at(counts, tuple(windows.T), 1)
+    for known in range(order + 1):
+        windows = np.lib.stride_tricks.sliding_window_view(tokens, known + 1)
+        np.add.at(counts, ((vocabulary,) * (order - known) + tuple(windows.T)), 1)
     counts += smoothing
     total = counts.sum(-1, keepdims=True)
     return markov(np.divide(counts, total, out=np.full_like(counts, 1 / vocabulary), where=total > 0), order)

@@ -1,0 +1,56 @@
+"""The text that an experiment's writer is fitted to, and the flags that say which: one way for all experiments."""
+
+import functools
+import hashlib
+from typing import get_args
+
+from dagger_jax.tokens import corpus
+from experiments import claim
+from experiments.claim import BadFlag, Settings
+
+LIBRARY = "library"  # the corpus where no file is named
+UNITS = {unit.removesuffix("s"): unit for unit in get_args(corpus.Unit)}  # character, byte
+
+FLAGS = (
+    claim.Flag(
+        "corpus",
+        "Text that a world's writer is fitted to: a file, or the help texts of Python's standard library.",
+        f"{LIBRARY}, or the path of a text file in UTF-8",
+        lambda text: text,
+        many=False,
+    ),
+    claim.names("tokens", "What a token of that text is.", tuple(UNITS), many=False),
+)
+
+
+@functools.lru_cache(maxsize=4)
+def read(path: str, tokens: str, vocabulary: int, length: int, order: int) -> corpus.Corpus:
+    """A text in V tokens.
+
+    Raises:
+      ValueError, OSError: as `corpus.load`.
+    """
+    return corpus.load(None if path == LIBRARY else path, UNITS[tokens], vocabulary, length, order)
+
+
+def of(settings: Settings) -> corpus.Corpus:
+    """The text that the settings ask for."""
+    return read(*(settings.values[name] for name in ("corpus", "tokens", "vocabulary", "length", "order")))
+
+
+def digest(settings: Settings) -> str:
+    """Tells texts apart: another text behind the same path is another block of work."""
+    return hashlib.sha256(of(settings).tokens.tobytes()).hexdigest()[:12]
+
+
+def check(settings: Settings, world: str) -> None:
+    """Raises BadFlag for a text that cannot be read, or that is named though no world reads it."""
+    if world not in settings.worlds:
+        if settings.corpus != LIBRARY:
+            allowed = f"{LIBRARY}, or add {world} to --worlds"
+            raise BadFlag("corpus", f"{settings.corpus} is read by no world that is measured; allowed: {allowed}")
+        return
+    try:
+        of(settings)
+    except (OSError, ValueError) as error:
+        raise BadFlag("vocabulary" if str(error).startswith("vocabulary") else "corpus", str(error)) from error
