@@ -19,6 +19,7 @@ def _short(monkeypatch):
     monkeypatch.setattr(benchmark_tokens, "LENGTH", T)
 
 
+@pytest.mark.slow
 def test_every_speed_is_measured():
     lines = benchmark_tokens.measure([1, 3], 1)
     assert [(line["what"], line["batch"]) for line in lines] == [
@@ -57,6 +58,7 @@ def test_both_ways_compared_have_the_same_loss_and_gradient():
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_ratios_and_tables():
     ratios = benchmark_tokens.streams(1)
     assert [line["chunk"] for line in ratios] == [1, 4, 16]

@@ -31,6 +31,7 @@ def test_every_method_has_a_valid_schedule():
     assert kinds == {"fixed", "schedule", "controller", "published"}
 
 
+@pytest.mark.slow
 def test_points_account_for_every_run_and_round(directory):
     table = pq.read_table(directory / "points.parquet")
     rows = [row for row in table.to_pylist() if row["kind"] != "plan"]
@@ -52,12 +53,14 @@ def test_points_account_for_every_run_and_round(directory):
             assert min(row["price"] for row in own if row["round"] == 5) >= budget - 1e-6, name
 
 
+@pytest.mark.slow
 def test_the_best_partition_is_never_dearer_than_equal_chunks(directory):
     plans = [row for row in pq.read_table(directory / "points.parquet").to_pylist() if row["kind"] == "plan"]
     assert len(plans) == 3 * len(chunk_choice.HANDOVER_COSTS)
     assert all(row["bound"] <= row["best_fixed"] * (1 + 1e-12) for row in plans)
 
 
+@pytest.mark.slow
 def test_results_are_complete(directory):
     findings = json.loads((directory / "findings.json").read_text())
     assert len(findings) == 4 + 7  # one for each controller

@@ -114,6 +114,7 @@ def played(settings, world, name, control, models=3):
     return training.judge_transformers(sizes, experts, params, worlds.cost(world), keys, 32)
 
 
+@pytest.mark.slow
 def test_a_controller_that_stays_at_one_token_is_one_token(settings):
     """The expert writes for the learner in round 1 in both. Two programs, float32: sums in another order."""
     options = controllers.DetectabilityBudget(1e-9), controllers.AdditiveIncrease(0.999)  # none proven; what AIMD is
@@ -124,6 +125,7 @@ def test_a_controller_that_stays_at_one_token_is_one_token(settings):
     assert abs(grown.own_kl / alone.own_kl - 1).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_models_trained_together_are_each_its_own(settings):
     """Another writer and another key change nothing for the others; float32 in a batch of another size."""
     three, two = (played(settings, "absorbing", "k = 4", None, models) for models in (3, 2))
@@ -252,6 +254,7 @@ def test_intervals_of_few_models_cover():
     assert stats.binom.ppf(1e-3, 600, 0.93) <= covered <= stats.binom.ppf(1 - 1e-3, 600, 0.97)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", list(worlds.OTHERS))
 def test_writers_that_are_no_tables(world, settings, tmp_path):
     """A transformer learns from them, nothing is priced, and the report has no u."""

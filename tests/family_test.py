@@ -14,6 +14,7 @@ from scipy import stats
 from dagger_jax import exact, gallery, interaction, learners, randomness, rollout, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
+from tests.distinct import distinct
 
 N = T = 6
 EPISODES = 8192  # a round: 1.8 million over the family
@@ -24,7 +25,7 @@ KEY = jax.random.key(2011)
 RNG = np.random.default_rng(0)
 FIRST = np.eye(T)[0]
 
-FAMILY = {name: row.build(N, T, 3) for name, row in ALGORITHMS.items()} | {
+FAMILY = distinct({name: row.build(N, T, 3) for name, row in ALGORITHMS.items()}) | {
     "dagger, geometric beta": schedules.dagger(N, T, schedules.beta_geometric(N, 0.7)),
     "dagger, linear beta": schedules.dagger(N, T, schedules.beta_linear(N, 4)),
     "dagger, constant beta": schedules.dagger(N, T, schedules.beta_constant(N, 0.3)),

@@ -164,6 +164,7 @@ def by_hand(problem, sampler, key, shared):
     return tau, np.asarray(risk)[met & trusted].mean(), np.asarray(risk)[met & ~trusted].mean()
 
 
+@pytest.mark.slow
 def test_what_hg_dagger_knows_of_its_learner():
     """float32 sums of at most 100 numbers near 1. With the sides exchanged the finding is found out."""
     small = settings(gates=("human",), runs=4)

@@ -68,8 +68,11 @@ def same(one, other):
     [
         (chunked(schedules.starts(T, 3)), None, {}),
         (chunked(schedules.starts(T, 1)), controllers.DetectabilityBudget(0.3), {}),
-        (chunked(schedules.starts(T, 1)), controllers.AdditiveIncrease(0.9), {}),
-        (schedules.dagger(N, T, jnp.linspace(1, 0, N)), None, {"reads": "novice", "loss": losses.reverse_kl}),
+        pytest.param(*(chunked(schedules.starts(T, 1)), controllers.AdditiveIncrease(0.9), {}), marks=pytest.mark.slow),
+        pytest.param(
+            *(schedules.dagger(N, T, jnp.linspace(1, 0, N)), None, {"reads": "novice", "loss": losses.reverse_kl}),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["chunks", "budget", "aimd", "distillation"],
 )

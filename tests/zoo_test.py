@@ -192,6 +192,7 @@ def test_a_gap_near_the_horizon_has_no_exponent(directory):
     assert all(cell.growth is None for cell in found.values())
 
 
+@pytest.mark.slow
 def test_slices_change_nothing():
     """Runs trained a few at a time, under a limit that leaves room for few, are the same runs to the last bit."""
     own = {"algorithms": ("dagger", "searn"), "worlds": ("chunk_reset",), "horizons": (8,), "demonstrations": 16}
