@@ -122,9 +122,9 @@ def _bend(settings: Settings, size: Size, curve: Curve) -> list[Finding]:
 
     model = cost.crossing(config_of(settings, {"width": size[0], "layers": size[1]}, int(last)))
     low, high = interval(overtakes(refitted))
-    text = "for information: n from which the quadratic term is the larger one; expected from FLOPs alone"
+    text = f"for information: n from which the quadratic term is the larger one (from FLOPs alone: {model:,.0f})"
     findings.append(
-        Finding(text, "cost of a token 2 M + 4 layers width n", world, model, float(overtakes(fitted)), low, high, True)
+        Finding(text, "cost of a token 2 M + 4 layers width n", world, None, float(overtakes(fitted)), low, high, True)
     )
     return findings
 
