@@ -62,12 +62,12 @@ def verdict(world: str, rows: Rows) -> list[Finding]:
     ratio = [row for row in rows if row["choice"] == RATIO]
     found = []
     if exact := [row for row in ratio if row["exact"] is not None]:
-        chance = _chance([(row["bound"] - row["exact"], _error(row, "bound")) for row in exact], two_sided=True)
+        chance = least_chance([(row["bound"] - row["exact"], error(row, "bound")) for row in exact], two_sided=True)
         text = f"T_j by exact ratios along texts is the exact T_j (least chance of {len(exact)}, times their number)"
         found.append(Finding(text, "theory 7.5", world, "at least 0.001", chance, None, None, chance >= 1e-3))
     limits = {(row["run"], row["offset"]): row for row in ratio}
     pairs = [(row, limits[row["run"], row["offset"]]) for row in rows if row["choice"] != RATIO]
-    chance = _chance([(a["auc"] - b["auc"], np.hypot(_error(a, "auc"), _error(b, "auc"))) for a, b in pairs])
+    chance = least_chance([(a["auc"] - b["auc"], np.hypot(error(a, "auc"), error(b, "auc"))) for a, b in pairs])
     text = f"no learned detector's AUC is above the exact ratio's (least chance of {len(pairs)}, times their number)"
     found.append(Finding(text, NEYMAN, world, "at least 0.001", chance, None, None, chance >= 1e-3))
     last = max(row["offset"] for row in rows)
@@ -81,13 +81,14 @@ def verdict(world: str, rows: Rows) -> list[Finding]:
     return [*found, Finding(text, "this experiment", world, None, float(share), None, None, True)]
 
 
-def _error(row: dict[str, Any], name: str) -> float:
+def error(row: dict[str, Any], name: str) -> float:
+    """The standard error behind a column's 95% interval."""
     return (row[f"{name}_high"] - row[f"{name}_low"]) / (2 * stats.norm.ppf(0.975))
 
 
-def _chance(above: list[tuple[float, float]], two_sided: bool = False) -> float:
+def least_chance(above: list[tuple[float, float]], two_sided: bool = False) -> float:
     """Least chance of estimates so far above their limits (or so far from them), times their number."""
-    scores = np.array([difference / error for difference, error in above])
+    scores = np.array([difference / spread for difference, spread in above])
     tails = 2 * stats.norm.sf(abs(scores)) if two_sided else stats.norm.sf(scores)
     return min(1.0, float(tails.min()) * len(tails))
 
@@ -111,7 +112,7 @@ def figure(rows: Rows, settings: Settings) -> Figure:
             if not all(own):
                 continue
             values = np.array([np.mean([row["auc"] for row in each]) for each in own])
-            wide = [1.96 * np.sqrt(sum(_error(row, "auc") ** 2 for row in each)) / len(each) for each in own]
+            wide = [1.96 * np.sqrt(sum(error(row, "auc") ** 2 for row in each)) / len(each) for each in own]
             ax.errorbar(offsets, values, yerr=wide, color=colour, marker=marker, capsize=2, label=choice)
             if choice == RATIO:
                 distance = np.array([np.mean([row["bound"] for row in each]) for each in own])

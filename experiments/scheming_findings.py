@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy import stats
 
 from experiments import scheming_detectors
 from experiments.claim import Finding, Settings
@@ -38,12 +37,10 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
 
 def chances(rows: Rows, name: str, limit: float, below: bool) -> float:
     """Least chance of estimates so far below (or above) a limit that truth does not pass, times their number."""
-    found = []
-    for row in rows:
-        error = (row[f"{name}_high"] - row[f"{name}_low"]) / (2 * stats.norm.ppf(0.975))
-        distance = (row[name] - limit) / error
-        found.append(stats.norm.cdf(distance) if below else stats.norm.sf(distance))
-    return min(1.0, float(min(found)) * len(found))
+    sign = -1 if below else 1
+    return scheming_detectors.least_chance(
+        [(sign * (row[name] - limit), scheming_detectors.error(row, name)) for row in rows]
+    )
 
 
 def _bound(world: str, rows: Rows) -> Finding:
