@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from experiments.claim import Finding
+from experiments.claim import Finding, settled
 
 ZERO = 1e-9  # costs nearer than this are equal, computed in float64
 EXPERTS = ("good", "corrupted")
@@ -55,7 +55,7 @@ class Statement(NamedTuple):
                 holds = bool(np.abs(values - wanted).max() < ZERO * max(1.0, abs(wanted)))
             case _:
                 holds = True
-        return Finding(self.text, self.source, world, self.expected, value, low, high, holds)
+        return Finding(self.text, self.source, world, self.expected, value, low, high, state=settled(holds))
 
 
 LOLS, AGGREVATE, HERE = "Chang et al. 2015, arXiv 1502.02206, table 1", "theory 3.2, arXiv 1406.5979", "this experiment"

@@ -18,7 +18,7 @@ from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
 from experiments import claim, study
-from experiments.claim import Claim, Finding, Measurement, Settings
+from experiments.claim import Claim, Finding, Measurement, Settings, settled
 
 STATES, ACTIONS = 4, 3
 ROUNDS = 12  # of the no-regret sweep
@@ -294,7 +294,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
             text = f"{name} holds on {len(bound):,} instances: least slack (most used: {shares.max():.4g}, {place})"
             holds = slack >= -TOLERANCE
             expected = f"at least -{TOLERANCE:g}"
-        found.append(Finding(text, SOURCES[name], where["world"], expected, slack, None, None, holds=holds))
+        found.append(Finding(text, SOURCES[name], where["world"], expected, slack, None, None, state=settled(holds)))
     return found
 
 

@@ -18,7 +18,7 @@ from dagger_jax.environments import gallery
 from dagger_jax.strategies import STRATEGIES, inverse_sigmoid, over_rounds
 from dagger_jax.types import Problem, Schedule
 from experiments import chunk_choice_figures, chunk_training, claim, study
-from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
+from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings, settled
 
 ETA = 0.05  # the detectability budget
 PER_QUERY, PER_STEP = 4.0, 1.0  # price of a hand-over and of a label
@@ -254,22 +254,28 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
         text = (
             f"no schedule over rounds is shown to beat the best fixed length ({best}) by 10%; ratio of {over_rounds_}"
         )
-        findings.append(Finding(text, "this experiment", world, "not below 0.9", value, low, high, holds=high >= 0.9))
+        findings.append(
+            Finding(text, "this experiment", world, "not below 0.9", value, low, high, state=settled(high >= 0.9))
+        )
         cut = "accumulated disagreement"
         value, low, high = ratios[cut]
         if world == "recoverable_reset_cliff":
             text = f"chunks cut where disagreement accumulates beat the best fixed length ({best}): ratio of gaps"
-            findings.append(Finding(text, "schedules notes, 2d", world, "below 1", value, low, high, holds=high < 1))
+            findings.append(
+                Finding(text, "schedules notes, 2d", world, "below 1", value, low, high, state=settled(high < 1))
+            )
         else:
             text = f"chunks cut where disagreement accumulates are within 25% of the best fixed length ({best})"
             findings.append(
-                Finding(text, "schedules notes, 2d", world, "below 1.25", value, low, high, holds=low < 1.25)
+                Finding(text, "schedules notes, 2d", world, "below 1.25", value, low, high, state=settled(low < 1.25))
             )
         findings += _controllers(world, found, ratios, best, table)
     rows = [row for row in table.to_pylist() if row["method"] == "detectability budget"]
     over = float(np.mean([row["detectability"] > ETA for row in rows]))
     text = f"the detectability budget {ETA} is kept: share of rounds in which the mean T_j is above it"
-    findings.append(Finding(text, "schedules notes", "all", "at most 0.05", over, None, None, holds=over <= 0.05))
+    findings.append(
+        Finding(text, "schedules notes", "all", "at most 0.05", over, None, None, state=settled(over <= 0.05))
+    )
     return findings + _planned(table)
 
 
@@ -285,7 +291,7 @@ def _controllers(
         if over:
             text += f"; its last chunks cost {np.mean(over):.3g} times the best partition, never less"
         holds = min(over, default=1.0) >= 1 - 1e-9
-        findings.append(Finding(text, "this experiment", world, None, *ratios[name], holds=holds))
+        findings.append(Finding(text, "this experiment", world, None, *ratios[name], state=settled(holds)))
     return findings
 
 
@@ -298,7 +304,7 @@ def _planned(table: pa.Table) -> list[Finding]:
         source = "theory 7.2(4); dynamic programming"
         holds = bool((shares <= 1 + 1e-9).all())
         findings.append(
-            Finding(text, source, world, "at most 1", shares.mean(), shares.min(), shares.max(), holds=holds)
+            Finding(text, source, world, "at most 1", shares.mean(), shares.min(), shares.max(), state=settled(holds))
         )
     return findings
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dagger_jax import growth
 from experiments.chunk_price_cases import lengths
-from experiments.claim import Finding, Settings
+from experiments.claim import Finding, Settings, settled
 
 Rows = list[dict[str, Any]]
 EXACT = 1e-9  # relative, of float64 sums of this size
@@ -60,14 +60,18 @@ def exactly(text: str, source: str, rows: Rows) -> Finding:
     """Gaps equal their closed form."""
     text = f"{text} ({len(rows):,} schedules, largest relative distance)"
     error = float(np.abs(column(rows, "gap") / column(rows, "closed_form") - 1).max())
-    return Finding(text, source, rows[0]["world"], f"at most {EXACT:g}", error, None, None, holds=error <= EXACT)
+    return Finding(
+        text, source, rows[0]["world"], f"at most {EXACT:g}", error, None, None, state=settled(error <= EXACT)
+    )
 
 
 def first_order(text: str, source: str, rows: Rows, tolerance: np.ndarray, unit: str) -> Finding:
     """Gaps equal their small-error law up to terms of a stated order."""
     share = np.abs(column(rows, "gap") / column(rows, "small_error") - 1) / tolerance
     text = f"{text}, to first order in ε (largest relative distance, in units of {unit})"
-    return Finding(text, source, rows[0]["world"], "at most 1", share.max(), None, None, holds=share.max() <= 1 + EXACT)
+    return Finding(
+        text, source, rows[0]["world"], "at most 1", share.max(), None, None, state=settled(share.max() <= 1 + EXACT)
+    )
 
 
 def _power(
@@ -76,7 +80,7 @@ def _power(
     if law is None:
         return None
     holds = abs(law.exponent - expected) <= slack
-    return Finding(f"{text}: exponent", source, world, expected, law.exponent, law.low, law.high, holds=holds)
+    return Finding(f"{text}: exponent", source, world, expected, law.exponent, law.low, law.high, state=settled(holds))
 
 
 # ---- chunk_reset ------------------------------------------------------------------------------------------------
@@ -118,7 +122,7 @@ def _in_horizon(settings: Settings, equal: Rows) -> Iterable[Finding | None]:
             low, high = min(law.low for law in known), max(law.high for law in known)
             text = f"{placement} error: at every fixed k the gap grows linearly in T; exponent farthest from 1"
             holds = all(law.verdict == "linear" for law in known)
-            yield Finding(text, "7.2(1); E7.2", "chunk_reset", 1, worst.exponent, low, high, holds=holds)
+            yield Finding(text, "7.2(1); E7.2", "chunk_reset", 1, worst.exponent, low, high, state=settled(holds))
 
 
 def dialled(settings: Settings, equal: Rows, alpha: float) -> Rows:
@@ -152,12 +156,12 @@ def _reset(settings: Settings, equal: Rows) -> Iterable[Finding | None]:
     error = float(np.abs(share / stated - 1).max())
     text = f"reset variant, T = {horizon}: gap = ε [T + T (T-k)/2] to first order (largest distance, units of T ε)"
     seen = error / (horizon * eps)
-    yield Finding(text, "7.3; 7.4(iv)", "chunk_reset", "at most 1", seen, None, None, holds=seen <= 1)
+    yield Finding(text, "7.3; 7.4(iv)", "chunk_reset", "at most 1", seen, None, None, state=settled(seen <= 1))
     if len(k) > 1:
         slope = float(np.polyfit(k, share, 1)[0]) / horizon
         text = f"reset variant, T = {horizon}: the gap falls linearly in k; d(gap)/dk in units of T ε"
         holds = abs(slope + 0.5) <= horizon * eps
-        yield Finding(text, "7.3; E7.6", "chunk_reset", -0.5, slope, None, None, holds=holds)
+        yield Finding(text, "7.3; E7.6", "chunk_reset", -0.5, slope, None, None, state=settled(holds))
     short = min(settings.chunks)
     rows = select(own, chunk=short)
     horizons = column(rows, "horizon")
@@ -165,7 +169,9 @@ def _reset(settings: Settings, equal: Rows) -> Iterable[Finding | None]:
     if law is not None and short * 4 <= horizons.min():
         text = f"reset variant: at a fixed length (k = {short}) the gap stays quadratic in T; exponent"
         holds = law.verdict == "quadratic"
-        yield Finding(text, "7.3", "chunk_reset", "2 (quadratic)", law.exponent, law.low, law.high, holds=holds)
+        yield Finding(
+            text, "7.3", "chunk_reset", "2 (quadratic)", law.exponent, law.low, law.high, state=settled(holds)
+        )
 
 
 # ---- the other worlds -------------------------------------------------------------------------------------------
@@ -181,7 +187,9 @@ def _debt(settings: Settings, rows: Rows) -> Iterable[Finding | None]:
     ends = u * k / horizon
     text = f"debt, T = {horizon}: gap / (u ε Σ k_j²) is 1 but for an end effect below u k / T; least ratio"
     holds = bool(((ratios <= 1 + EXACT) & (ratios >= 1 - ends)).all())
-    yield Finding(text, "7.4(iii)", "debt", "1 - u k / T to 1", ratios.min(), ratios.min(), ratios.max(), holds=holds)
+    yield Finding(
+        text, "7.4(iii)", "debt", "1 - u k / T to 1", ratios.min(), ratios.min(), ratios.max(), state=settled(holds)
+    )
     for chunk in settings.chunks:
         own = select(rows, chunk=chunk)
         law = fit(column(own, "u"), column(own, "gap"))
@@ -197,14 +205,16 @@ def _cliff(settings: Settings, rows: Rows) -> Iterable[Finding | None]:
     each = [column(select(rows, horizon=horizon), "gap") for horizon in settings.horizons]
     spread = max(np.ptp(gaps) / gaps.min() for gaps in each)
     text = "cliff, the negative control: the gap is flat in k (largest relative spread)"
-    yield Finding(text, "7.2 WARNING; E7.3", "cliff", 0, spread, None, None, holds=spread <= EXACT)
+    yield Finding(text, "7.2 WARNING; E7.3", "cliff", 0, spread, None, None, state=settled(spread <= EXACT))
     own = select(rows, chunk=min(settings.chunks))
     horizons = column(own, "horizon")
     law = fit(horizons, column(own, "gap"), horizons * settings.eps)
     if law is not None:
         text = f"cliff: quadratic in T even at k = {min(settings.chunks)}; exponent"
         holds = law.verdict == "quadratic"
-        yield Finding(text, "7.2 WARNING", "cliff", "2 (quadratic)", law.exponent, law.low, law.high, holds=holds)
+        yield Finding(
+            text, "7.2 WARNING", "cliff", "2 (quadratic)", law.exponent, law.low, law.high, state=settled(holds)
+        )
 
 
 def _fitted(settings: Settings, rows: Rows) -> Finding | None:
@@ -219,4 +229,6 @@ def _bound(world: str, rows: Rows) -> Finding:
     share = float((gaps / np.where(allowed > 0, allowed, 1)).max())
     text = f"no gap is above its bound ({len(rows):,} schedules and learners; largest share of the bound)"
     source = "7.2(4)" + ("; 7.3 for the reset variant" if world == "chunk_reset" else "")
-    return Finding(text, source, world, "at most 1", share, None, None, holds=bool((gaps <= allowed + EXACT).all()))
+    return Finding(
+        text, source, world, "at most 1", share, None, None, state=settled(bool((gaps <= allowed + EXACT).all()))
+    )

@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments import chunk_price_cases as cases
 from experiments.chunk_price_findings import EXACT, Rows, column, exactly, first_order, select
-from experiments.claim import Finding, Settings
+from experiments.claim import Finding, Settings, settled
 
 EACH = ("uniform", "geometric", "two lengths")  # laws of random lengths, by growing variance
 
@@ -27,7 +27,9 @@ def _drawn(own: Rows, eps: float) -> Iterable[Finding]:
     yield first_order("lengths that vary: gap = ε Σ k_j (k_j+1)/2", "7.3", rows, halves, "k ε / 2, k the longest")
     least = float((column(rows, "gap") / column(rows, "equal_gap")).min())
     text = "no partition costs less than equal lengths with the same number of chunks (least ratio of gaps)"
-    yield Finding(text, "7.3 (convexity)", "chunk_reset", "at least 1", least, None, None, holds=least >= 1 - EXACT)
+    yield Finding(
+        text, "7.3 (convexity)", "chunk_reset", "at least 1", least, None, None, state=settled(least >= 1 - EXACT)
+    )
 
 
 def means_of(rows: Rows) -> list[int]:
@@ -54,7 +56,7 @@ def _laws(own: Rows, eps: float) -> Iterable[Finding]:
         )
         source = "7.3 (inspection paradox)"
         holds = max(scores) <= 4
-        yield Finding(text, source, "chunk_reset", expected, seen, seen - half, seen + half, holds=holds)
+        yield Finding(text, source, "chunk_reset", expected, seen, seen - half, seen + half, state=settled(holds))
 
 
 def _variance(own: Rows) -> Iterable[Finding]:
@@ -68,7 +70,9 @@ def _variance(own: Rows) -> Iterable[Finding]:
     if ratios:
         text = f"variance hurts: equal < {' < '.join(EACH)} at every mean length (least ratio of neighbours)"
         holds = min(ratios) > 1
-        yield Finding(text, "7.3", "chunk_reset", "above 1", min(ratios), min(ratios), max(ratios), holds=holds)
+        yield Finding(
+            text, "7.3", "chunk_reset", "above 1", min(ratios), min(ratios), max(ratios), state=settled(holds)
+        )
 
 
 def inspected(law: np.ndarray) -> float:
@@ -91,4 +95,6 @@ def _coins(own: Rows, eps: float) -> Iterable[Finding]:
         f"geometric against fixed lengths of mean k = {means[-1]:g}, T = {horizon}: the ratio of gaps comes near "
         "2k/(k+1), within 2k/T at every k"
     )
-    yield Finding(text, "7.3; E7.5", "chunk_reset", limits[-1], ratios[-1], None, None, holds=bool((shares <= 1).all()))
+    yield Finding(
+        text, "7.3; E7.5", "chunk_reset", limits[-1], ratios[-1], None, None, state=settled(bool((shares <= 1).all()))
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from experiments import claim
-from experiments.claim import BadFlag, Claim, Finding, Settings
+from experiments.claim import BadFlag, Claim, Finding, Settings, settled
 from experiments.detectability_figures import figures
 from experiments.detectability_points import BATCHES, measure
 from experiments.detectability_worlds import ABOUT, REPLICATED, STOCHASTIC
@@ -71,7 +71,9 @@ def _closed(world: str, rows: Rows) -> Finding | None:
         return None
     stated = "1-(1-ε)^k" if world == "chunk_reset" else "two binomial laws"
     text = f"the exact law of the likelihood ratio equals the closed form of {stated} (largest error, all statistics)"
-    return Finding(text, "theory 7.5", world, "at most 1e-9", max(errors), None, None, max(errors) <= 1e-9)
+    return Finding(
+        text, "theory 7.5", world, "at most 1e-9", max(errors), None, None, state=settled(max(errors) <= 1e-9)
+    )
 
 
 def _bounds(world: str, rows: Rows) -> Finding | None:
@@ -88,7 +90,7 @@ def _bounds(world: str, rows: Rows) -> Finding | None:
         "distance, and the AUC and the Jensen-Shannon divergence between theirs (least slack)"
     )
     source = "theory 7.5; Pinsker; Bretagnolle and Huber; arXiv 2303.11156"
-    return Finding(text, source, world, "at least -1e-9", min(slacks), None, None, min(slacks) >= -1e-9)
+    return Finding(text, source, world, "at least -1e-9", min(slacks), None, None, state=settled(min(slacks) >= -1e-9))
 
 
 def _covered(worlds: str, rows: Rows) -> Finding:
@@ -97,7 +99,7 @@ def _covered(worlds: str, rows: Rows) -> Finding:
     least = 0.95 - 3 * np.sqrt(0.95 * 0.05 / (blocks * BATCHES))  # lengths and statistics share their episodes
     text = f"95% intervals from {BATCHES} batches of roll-outs hold the exact value (share, all statistics and lengths)"
     source = "Agresti and Coull 1998; DeLong et al. 1988"
-    return Finding(text, source, worlds, f"at least {least:.3g}", share, None, None, share >= least)
+    return Finding(text, source, worlds, f"at least {least:.3g}", share, None, None, state=settled(share >= least))
 
 
 def _growth(world: str, rows: Rows) -> list[Finding]:
@@ -117,7 +119,9 @@ def _growth(world: str, rows: Rows) -> list[Finding]:
         text = f"{words} grows as k^{stated:g}: {reason} (exponent furthest from it, of {len(laws)})"
         expected = f"{stated:g}, to {NEAR:g}"
         source = "theory 8; schedules notes (4)"
-        found.append(Finding(text, source, world, expected, worst["value"], worst["low"], worst["high"], near))
+        found.append(
+            Finding(text, source, world, expected, worst["value"], worst["low"], worst["high"], state=settled(near))
+        )
     return found
 
 
@@ -128,7 +132,9 @@ def _never_above(world: str, rows: Rows) -> Finding:
         f"no classifier passes the best possible accuracy (1+TV)/2 or AUC (least chance of {len(chances)} that the "
         "best detector does so well, times their number)"
     )
-    return Finding(text, "theory 7.5, best accuracy", world, "at least 0.001", least, None, None, least >= 0.001)
+    return Finding(
+        text, "theory 7.5, best accuracy", world, "at least 0.001", least, None, None, state=settled(least >= 0.001)
+    )
 
 
 def _finds(world: str, rows: Rows) -> Finding | None:
@@ -143,7 +149,7 @@ def _finds(world: str, rows: Rows) -> Finding | None:
     text = text.replace("k there", f"k = {plain[weakest]['chunk']}")
     seen = max(row["p_value"] for row in plain) <= 1e-3
     source = "Lopez-Paz and Oquab 2017, arXiv 1610.06545"
-    return Finding(text, source, world, "above 0, p at most 0.001", shares[weakest], None, None, seen)
+    return Finding(text, source, world, "above 0, p at most 0.001", shares[weakest], None, None, state=settled(seen))
 
 
 def _scheming(world: str, rows: Rows) -> list[Finding]:
@@ -152,11 +158,15 @@ def _scheming(world: str, rows: Rows) -> list[Finding]:
     if not slacks:
         return []  # as in _bounds
     text = f"P_deploy <= P_train + (1/k) sum of T_j, j < k, for every threshold (least slack of {len(deployed)})"
-    found = [Finding(text, source, world, "at least -1e-9", min(slacks), None, None, min(slacks) >= -1e-9)]
+    found = [
+        Finding(text, source, world, "at least -1e-9", min(slacks), None, None, state=settled(min(slacks) >= -1e-9))
+    ]
     tight = [abs(row["bound"] - row["value"]) for row in deployed if row["threshold"] == 0]
     if tight:
         text = "the scheming learner meets its bound at threshold 0 (largest distance)"
-        found.append(Finding(text, source, world, "at most 1e-9", max(tight), None, None, max(tight) <= 1e-9))
+        found.append(
+            Finding(text, source, world, "at most 1e-9", max(tight), None, None, state=settled(max(tight) <= 1e-9))
+        )
     return found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from experiments.claim import Finding, Settings
+from experiments.claim import INFORMATION, Finding, Settings, settled
 from experiments.distillation_methods import SUPERVISED
 
 HERE = "this experiment"
@@ -146,7 +146,7 @@ def _definitions(settings: Settings, table: pa.Table, found: Found) -> list[Find
             differing,
             None,
             None,
-            holds=differing == 0,
+            state=settled(differing == 0),
         ),
         Finding(
             "and both charge the learner alike: difference of the mean losses, nats",
@@ -156,7 +156,7 @@ def _definitions(settings: Settings, table: pa.Table, found: Found) -> list[Find
             apart,
             None,
             None,
-            holds=apart <= limit,
+            state=settled(apart <= limit),
         ),
         Finding(
             "every method is charged for as many labels of the writer: labels a run",
@@ -166,7 +166,7 @@ def _definitions(settings: Settings, table: pa.Table, found: Found) -> list[Find
             ", ".join(map(str, sorted(counts))),
             None,
             None,
-            holds=counts == {settings.rounds * settings.batch * settings.length},
+            state=settled(counts == {settings.rounds * settings.batch * settings.length}),
         ),
         Finding(
             "2 TV^2 never exceeds either KL (means over prefixes): largest excess, nats a token",
@@ -176,7 +176,7 @@ def _definitions(settings: Settings, table: pa.Table, found: Found) -> list[Find
             max(slack),
             None,
             None,
-            holds=max(slack) <= 1e-5,
+            state=settled(max(slack) <= 1e-5),
         ),
     ]
 
@@ -195,14 +195,14 @@ def _directions(world: str, methods: dict[str, Trained]) -> list[Finding]:
         if name is not None and other is not None:
             found = ratio(methods[name].last(measure), methods[other].last(measure))
             text = f"{name}, has less than {other}, at equal labels, of the {words}: ratio"
-            findings.append(Finding(text, HERE, world, "below 1", *found, holds=found.high < 1))
+            findings.append(Finding(text, HERE, world, "below 1", *found, state=settled(found.high < 1)))
     single = methods.get("chunks, k = 1")
     if single is not None and world == "markov":
         more = mean(methods[SUPERVISED].last("excess") - single.last("excess"))
         text = (
             "supervised fine-tuning accumulates more error than chunks of one token: difference of ExAccErr, per cent"
         )
-        findings.append(Finding(text, "theory 8, E8.1", world, "above 0", *more, holds=more.low > 0))
+        findings.append(Finding(text, "theory 8, E8.1", world, "above 0", *more, state=settled(more.low > 0)))
     return findings
 
 
@@ -211,7 +211,7 @@ def _information(world: str, methods: dict[str, Trained]) -> list[Finding]:
     findings, reference, time = [], methods[SUPERVISED], common_time(methods)
 
     def add(text: str, found: Ratio) -> None:
-        findings.append(Finding(text, HERE, world, None, *found, holds=True))
+        findings.append(Finding(text, HERE, world, None, *found, state=INFORMATION))
 
     by_labels = {name: ratio(each.last("own_kl"), reference.last("own_kl")) for name, each in methods.items()}
     by_time = {
@@ -238,7 +238,7 @@ def _information(world: str, methods: dict[str, Trained]) -> list[Finding]:
     findings.append(
         Finding(
             f"the slowest round, {slowest}, takes as long as supervised fine-tuning ({seen})", HERE, world, None, times,
-            None, None, holds=True,
+            None, None, state=INFORMATION,
         )
     )  # fmt: skip
     for name in (SUPERVISED, gkd(methods, "reverse", True), "chunks, k = 1"):

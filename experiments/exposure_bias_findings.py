@@ -8,7 +8,7 @@ import pyarrow as pa
 from scipy import stats
 
 from dagger_jax import growth
-from experiments.claim import Finding, Settings
+from experiments.claim import INFORMATION, Finding, Settings, settled
 from experiments.exposure_bias_worlds import MISSPECIFIED
 
 MARGIN = 1.1  # an exponent up to here counts as linear
@@ -88,7 +88,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
                 findings += _accumulates(where, world == "absorbing", methods[sft])
             findings += _on_policy(where, world, methods, sft) + _dynamic(where, methods)
             text = f"for information: perplexity on the writer's texts, supervised fine-tuning{_single(methods)}"
-            findings.append(Finding(text, THIS, where, None, *_last(methods[sft].perplexity), holds=True))
+            findings.append(Finding(text, THIS, where, None, *_last(methods[sft].perplexity), state=INFORMATION))
         if len(learners) == 2:
             findings += _agreement(world, *learners.values())
     return findings + _limit(table)
@@ -99,11 +99,11 @@ def _recoverability(settings: Settings, world: str, u: float) -> list[Finding]:
         return []
     if world not in GARBAGE:
         text = "for information: u of tokens the writer would change, mean over runs"
-        return [Finding(text, THIS, world, None, u, None, None, True)]
+        return [Finding(text, THIS, world, None, u, None, None, state=INFORMATION)]
     expected = GARBAGE[world] or settings.length
     text = "one token costs u garbage tokens at most: 1 where the writer recovers, T where it never does"
     holds = abs(u - expected) <= TOLERANCE * expected
-    return [Finding(text, "theory 0.2", world, float(expected), u, None, None, holds)]
+    return [Finding(text, "theory 0.2", world, float(expected), u, None, None, state=settled(holds))]
 
 
 def _accumulates(where: str, faster: bool, sft: Series) -> list[Finding]:
@@ -129,7 +129,7 @@ def _accumulates(where: str, faster: bool, sft: Series) -> list[Finding]:
         Finding(
             f"supervised fine-tuning: {text}",
             *(source, where, f"{side} {limit:.3g}", *each),
-            holds=bool(each[1] > limit if faster else each[2] < limit),
+            state=settled(bool(each[1] > limit if faster else each[2] < limit)),
         )
         for text, source, limit, each in (
             (f"R(l) grows {words}, exponent of l{law}", THEORY, MARGIN, exponent),
@@ -149,24 +149,24 @@ def _on_policy(where: str, world: str, methods: Mapping[str, Series], sft: str) 
         each = interval(less, methods[name].own, methods[name].expert, tuned.own, tuned.expert)
         text = f"ExAccErr(T) of {name} less that of supervised fine-tuning, in percentage points"
         if where == "recovering, tabular":
-            findings.append(Finding(text, ORDER, where, "below 0", *each, holds=each[2] < 0))
+            findings.append(Finding(text, ORDER, where, "below 0", *each, state=settled(each[2] < 0)))
         elif name == "k = 1" and world in MISSPECIFIED and where.endswith("tabular"):
             # Not "below": a table of fewer tokens that fits a stationary Markov writer reproduces the law of its
             # contexts, so that nothing accumulates whatever it was trained on.
-            findings.append(Finding(text, ORDER, where, "not above 0", *each, holds=each[1] <= 0))
+            findings.append(Finding(text, ORDER, where, "not above 0", *each, state=settled(each[1] <= 0)))
         elif name == "k = 1":
-            findings.append(Finding(f"for information: {text}", THIS, where, None, *each, holds=True))
+            findings.append(Finding(f"for information: {text}", THIS, where, None, *each, state=INFORMATION))
     single = methods.get("k = 1")
     if single is None or sft == "k = 1":
         return findings
     more = positive(lambda a, b: a[..., -1] / b[..., -1], single.own, tuned.own)
     text = "for information: R(T) of k = 1 relative to that of supervised fine-tuning"
-    findings.append(Finding(text, THIS, where, None, *more, holds=True))
+    findings.append(Finding(text, THIS, where, None, *more, state=INFORMATION))
     if world in GARBAGE:
         more = interval(lambda a, b: a[..., -1] - b[..., -1], single.gap, tuned.gap)
         means = f"{single.gap[:, -1].mean():.3g} and {tuned.gap[:, -1].mean():.3g}"
         text = f"for information: garbage tokens a text of k = 1 less those of supervised fine-tuning ({means})"
-        findings.append(Finding(text, THIS, where, None, *more, holds=True))
+        findings.append(Finding(text, THIS, where, None, *more, state=INFORMATION))
     return findings
 
 
@@ -190,7 +190,7 @@ def _dynamic(where: str, methods: Mapping[str, Series]) -> list[Finding]:
         Finding(
             f"for information: R(T) of the best {kind} ({name}, in hindsight) relative to the best fixed length's "
             f"({fixed})",
-            *(THIS, where, None, *positive(lambda a, b: a / b, last[name], last[fixed]), True),
+            *(THIS, where, None, *positive(lambda a, b: a / b, last[name], last[fixed]), INFORMATION),
         )
         for kind in ("schedule", "controller")
         for name in (best(kind),)
@@ -204,7 +204,7 @@ def _agreement(world: str, first: Mapping[str, Series], second: Mapping[str, Ser
         return []
     text = f"for information: rank correlation of ExAccErr(T), table against transformer, over {len(common)} methods"
     value = float(np.corrcoef(*(stats.rankdata(values) for values in ranks))[0, 1])
-    return [Finding(text, THIS, world, None, value, None, None, holds=True)]
+    return [Finding(text, THIS, world, None, value, None, None, state=INFORMATION)]
 
 
 def _ratio(series: Series) -> float:
@@ -220,4 +220,15 @@ def _limit(table: pa.Table) -> list[Finding]:
     shares = np.array([row["own_tv"] / max(row["tv_bound"], 1e-12) for row in rows])
     text = "no exact 0-1 error R(l) exceeds sum_{t<=l} sum_{s<=t} eps_s <= l² eps(l), l > 1: largest share of it"
     worst = float(shares.max())
-    return [Finding(text, "theory 7.2(0), 8", "all, tabular", "at most 1", worst, None, None, worst <= 1 + TOLERANCE)]
+    return [
+        Finding(
+            text,
+            "theory 7.2(0), 8",
+            "all, tabular",
+            "at most 1",
+            worst,
+            None,
+            None,
+            state=settled(worst <= 1 + TOLERANCE),
+        )
+    ]

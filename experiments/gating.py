@@ -16,7 +16,7 @@ from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.types import Array, Node, Problem, Takeover
 from experiments import chunk_choice, claim, gating_figures, gating_trust, study, zoo_training
 from experiments.chunk_choice import ratio
-from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
+from experiments.claim import INFORMATION, BadFlag, Claim, Finding, Measurement, Settings, settled
 
 PER_LABEL = 1.0  # the unit of price
 TOLERANCE = 0.05  # how far the share of steps asked may be above a rate: it is fitted to the last round's law
@@ -227,7 +227,9 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
             )
             text += f" worlds and settings (the least: {min(over):.2g})"
             holds = max(over) <= TOLERANCE
-            findings.append(Finding(text, "gates notes", "all", f"at most {TOLERANCE}", max(over), None, None, holds))
+            findings.append(
+                Finding(text, "gates notes", "all", f"at most {TOLERANCE}", max(over), None, None, state=settled(holds))
+            )
     if RESET in everywhere:
         findings += _unseen(everywhere[RESET], settings)
     for world, found in everywhere.items():
@@ -235,7 +237,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
         for name, each in against.items():
             if found[name].value == KINDS[found[name].kind].values[1]:
                 text = f"{name}: its gap relative to the best fixed length's at an equal price ({each.best})"
-                findings.append(Finding(text, "this experiment", world, None, *each.ratio, True))
+                findings.append(Finding(text, "this experiment", world, None, *each.ratio, INFORMATION))
     return findings + trusted(table)
 
 
@@ -256,7 +258,7 @@ def trusted(table: pa.Table) -> list[Finding]:
             judged = world == RESET
             interval, source = (mean, mean - half, mean + half), "Kelly et al. 2019, arXiv 1810.02890"
             expected, holds = "above 0" if judged else None, mean > half or not judged
-            findings.append(Finding(text, source, world, expected, *interval, holds))
+            findings.append(Finding(text, source, world, expected, *interval, settled(holds)))
     return findings
 
 
@@ -266,22 +268,24 @@ def _unseen(found: dict[str, Curve], settings: Settings) -> list[Finding]:
     source = "this experiment; theory 4.3(a)"
     value, low, high = ratio(found["k = 1"].gap[:, -1], cloned)
     text = "DAgger sees what follows an error: its last gap relative to behavioural cloning's"
-    findings = [Finding(text, source, RESET, "below 0.5", value, low, high, high < 0.5)]
+    findings = [Finding(text, source, RESET, "below 0.5", value, low, high, state=settled(high < 0.5))]
     for key in settings.gates:
         own = {name: curve for name, curve in found.items() if curve.kind == key}
         each = [(name, ratio(curve.gap[:, -1], cloned)) for name, curve in own.items() if not curve.asks]
         name, (value, low, high) = min(each, key=lambda one: one[1][0])
         if key in ("ensemble", "human"):  # for information
             text = f"{name}, whose members guess where nothing was shown: last gap relative to behavioural cloning's"
-            findings.append(Finding(text, source, RESET, None, value, low, high, True))
+            findings.append(Finding(text, source, RESET, None, value, low, high, state=INFORMATION))
         else:
             text = f"{KINDS[key].name} takes over first, and never sees it: last gap relative to behavioural cloning's"
-            findings.append(Finding(text, source, RESET, "at least 1", value, low, high, low >= 1 - 1e-9))
+            findings.append(
+                Finding(text, source, RESET, "at least 1", value, low, high, state=settled(low >= 1 - 1e-9))
+            )
         for name, curve in own.items():
             if curve.asks:
                 value, low, high = ratio(curve.gap[:, -1], cloned)
                 text = f"{name}: the learner keeps the wheel, and sees it; last gap relative to cloning's"
-                findings.append(Finding(text, source, RESET, "below 0.5", value, low, high, high < 0.5))
+                findings.append(Finding(text, source, RESET, "below 0.5", value, low, high, state=settled(high < 0.5)))
     return findings
 
 

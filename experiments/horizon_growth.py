@@ -16,7 +16,7 @@ from dagger_jax import algorithms, bounds, learners, oracle, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.types import Problem, Schedule
 from experiments import claim, growth_figures, study
-from experiments.claim import Claim, Finding, Measurement, Settings
+from experiments.claim import INFORMATION, Claim, Finding, Measurement, Settings, settled
 from experiments.study import Rows, Series
 
 RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
@@ -222,11 +222,11 @@ def _growth(series: Series, rows: Rows) -> Finding:
     source = SOURCES.get(series.world, "no theorem states a growth law here")
     if law is None:
         why = "not measured: fewer than three horizons with T x training error at most 0.1, or no positive gap"
-        return Finding(f"{name}: growth of the gap", source, series.world, None, why, None, None, holds=True)
+        return Finding(f"{name}: growth of the gap", source, series.world, None, why, None, None, state=INFORMATION)
     numbers = law.exponent, law.low, law.high
     if exponent is None:
         text = f"{name}: growth of the gap, for information; verdict: {law.verdict}"
-        return Finding(text, source, series.world, None, *numbers, holds=True)
+        return Finding(text, source, series.world, None, *numbers, state=INFORMATION)
     horizons = study.gaps(rows)[0]
     known = {row["horizon"]: row["closed_form"] for row in rows if row["closed_form"] is not None}
     here = growth_figures.law_exponent(exponent, horizons[law.kept], known)
@@ -235,7 +235,7 @@ def _growth(series: Series, rows: Rows) -> Finding:
         words += ", the action where nothing was seen being a wrong one"
     text = f"{name}: the gap grows {words}; verdict: {law.verdict} (theory's curve on these horizons: {here:.4g})"
     holds = law.verdict == {1: "linear", 2: "quadratic"}[exponent]
-    return Finding(text, source, series.world, exponent, *numbers, holds=holds)
+    return Finding(text, source, series.world, exponent, *numbers, state=settled(holds))
 
 
 def _closed(world: str, learner: str, rows: Rows) -> Finding | None:
@@ -245,7 +245,7 @@ def _closed(world: str, learner: str, rows: Rows) -> Finding | None:
     if learner == "oracle":
         error = max(abs(row["gap"] / row["closed_form"] - 1) for row in known)
         text = "exact gaps equal the closed form (largest relative error)"
-        return Finding(text, SOURCES[world], world, "at most 1e-9", error, None, None, holds=error <= 1e-9)
+        return Finding(text, SOURCES[world], world, "at most 1e-9", error, None, None, state=settled(error <= 1e-9))
     horizons = sorted({row["horizon"] for row in known})
     values = np.array([[row["gap"] for row in known if row["horizon"] == horizon] for horizon in horizons])
     stated = [next(row["closed_form"] for row in known if row["horizon"] == horizon) for horizon in horizons]
@@ -255,7 +255,9 @@ def _closed(world: str, learner: str, rows: Rows) -> Finding | None:
     limit = float(stats.t.isf(stats.norm.sf(4), values.shape[1] - 1))
     largest = float((np.abs(values.mean(1) - stated) / stats.sem(values, axis=1)).max())
     text = "behavioural cloning's mean gap equals the closed form (largest distance in standard errors)"
-    return Finding(text, SOURCES[world], world, f"at most {limit:.3g}", largest, None, None, holds=largest <= limit)
+    return Finding(
+        text, SOURCES[world], world, f"at most {limit:.3g}", largest, None, None, state=settled(largest <= limit)
+    )
 
 
 def _bound(world: str, learner: str, rows: Rows) -> Finding:
@@ -263,7 +265,7 @@ def _bound(world: str, learner: str, rows: Rows) -> Finding:
     slack = min(row["bound"] - row["gap"] for row in rows)
     sources = dict.fromkeys(bounds.BOUNDS[algorithms.ALGORITHMS[row["algorithm"]].bound].source for row in rows)
     text = f"{learner.replace('_', ' ')}: no gap is above its algorithm's bound (largest share of the bound)"
-    return Finding(text, "; ".join(sources), world, "at most 1", share, None, None, holds=slack >= -1e-9)
+    return Finding(text, "; ".join(sources), world, "at most 1", share, None, None, state=settled(slack >= -1e-9))
 
 
 def _sampler(world: str, rows: Rows) -> Finding | None:
@@ -282,7 +284,9 @@ def _sampler(world: str, rows: Rows) -> Finding | None:
         return None
     text = f"sampled gaps equal exact ones (largest distance in standard errors, {len(scores)} points)"
     largest = max(scores)
-    return Finding(text, "two interpreters of one table", world, "at most 4.5", largest, None, None, largest <= 4.5)
+    return Finding(
+        text, "two interpreters of one table", world, "at most 4.5", largest, None, None, state=settled(largest <= 4.5)
+    )
 
 
 def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:

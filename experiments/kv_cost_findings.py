@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dagger_jax import cost
 from dagger_jax.tokens import transformer
-from experiments.claim import Finding, Settings
+from experiments.claim import INFORMATION, Finding, Settings, settled
 
 HEAD_SIZE = 32  # from here on what XLA counts beside matrix products is below `TOLERANCE`
 TOLERANCE = 0.10  # of the FLOP model against XLA's count
@@ -112,19 +112,28 @@ def _bend(settings: Settings, size: Size, curve: Curve) -> list[Finding]:
     dearer = lambda seconds: seconds[..., -1] / seconds[..., 0] * first / last
     low, high = interval(dearer(draws))
     text = f"with a cache, a token of a text of {last} costs more than one of a text of {first}: ratio of their costs"
-    findings = [Finding(text, "issue 5", world, "above 1", float(dearer(middle)), low, high, holds=low > 1)]
+    findings = [Finding(text, "issue 5", world, "above 1", float(dearer(middle)), low, high, state=settled(low > 1))]
 
     fitted, refitted = fit(lengths, middle), fit(lengths, draws)
     share = lambda pair: pair[..., 1] * last / (pair[..., 0] + pair[..., 1] * last)
     low, high = interval(share(refitted))
     text = f"with a cache, n tokens cost a n + b n² with b > 0: share of b n² at n = {last}"
-    findings.append(Finding(text, "issue 5", world, "above 0", float(share(fitted)), low, high, holds=low > 0))
+    findings.append(Finding(text, "issue 5", world, "above 0", float(share(fitted)), low, high, state=settled(low > 0)))
 
     model = cost.crossing(config_of(settings, {"width": size[0], "layers": size[1]}, int(last)))
     low, high = interval(overtakes(refitted))
     text = f"for information: n from which the quadratic term is the larger one (from FLOPs alone: {model:,.0f})"
     findings.append(
-        Finding(text, "cost of a token 2 M + 4 layers width n", world, None, float(overtakes(fitted)), low, high, True)
+        Finding(
+            text,
+            "cost of a token 2 M + 4 layers width n",
+            world,
+            None,
+            float(overtakes(fitted)),
+            low,
+            high,
+            state=INFORMATION,
+        )
     )
     return findings
 
@@ -138,20 +147,20 @@ def _saved(size: Size, found: Mapping[str, Curve]) -> list[Finding]:
     steeper = lambda pair: slope(cached.lengths, pair[1]) - slope(cached.lengths, pair[0])
     low, high = interval(steeper(draws))
     text = "without a cache the cost of n tokens grows faster: difference of the slopes in log-log axes"
-    findings = [Finding(text, "issue 5", world, "above 0", float(steeper(medians)), low, high, holds=low > 0)]
+    findings = [Finding(text, "issue 5", world, "above 0", float(steeper(medians)), low, high, state=settled(low > 0))]
 
     low, high = interval(draws[1][:, -1] / draws[0][:, -1])
     value, flops = float(medians[1][-1] / medians[0][-1]), float(plain.total[-1] / cached.total[-1])
     text = (
         f"the cache saves time at n = {last}: how many times dearer the text is without it (FLOPs: {flops:.3g} times)"
     )
-    findings += [Finding(text, "issue 5", world, "above 1", value, low, high, holds=low > 1)]
+    findings += [Finding(text, "issue 5", world, "above 1", value, low, high, state=settled(low > 1))]
 
     low, high = interval(draws[0][:, -1] / draws[2][:, -1])
     value, flops = float(medians[0][-1] / medians[2][-1]), float(cached.total[-1] / prefill.total[-1])
     text = f"{last} known tokens are read at once, by a prefill, in less time than token by token with a cache: "
     text += f"how many times less (FLOPs: {flops:.3g} times, since a prefill computes what its mask bars)"
-    return [*findings, Finding(text, "issue 5", world, "above 1", value, low, high, holds=low > 1)]
+    return [*findings, Finding(text, "issue 5", world, "above 1", value, low, high, state=settled(low > 1))]
 
 
 def _counted(settings: Settings, size: Size, found: Mapping[str, Curve]) -> list[Finding]:
@@ -162,11 +171,11 @@ def _counted(settings: Settings, size: Size, found: Mapping[str, Curve]) -> list
         ratios = ratios[np.isfinite(ratios)]
         if not len(ratios):
             text += "; XLA does not tell on this device"
-            return Finding(text, "XLA's cost analysis", named(size), None, None, None, None, holds=True)
+            return Finding(text, "XLA's cost analysis", named(size), None, None, None, None, state=INFORMATION)
         observed, low, high = float(np.median(ratios)), float(ratios.min()), float(ratios.max())
         holds = small or bool(fits(ratios).all())
         source, expects = "XLA's cost analysis", None if small else expected
-        return Finding(text + aside, source, named(size), expects, observed, low, high, holds)
+        return Finding(text + aside, source, named(size), expects, observed, low, high, state=settled(holds))
 
     flops = np.concatenate([curve.xla / curve.flops for curve in found.values()])
     return [

@@ -18,7 +18,7 @@ from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Node, Problem, World
 from experiments import claim, no_regret_figures, study
-from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
+from experiments.claim import INFORMATION, BadFlag, Claim, Finding, Measurement, Settings, settled
 
 STATES, ACTIONS, OBSERVATIONS = 8, 3, 4  # of random worlds: two states look alike, the expert is out of the class
 TOLERANCE = 1e-9  # of float64 sums of this size
@@ -258,14 +258,16 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
 
 def _holds(text: str, source: str, world: str, slack: np.ndarray) -> Finding:
     least, text = float(slack.min()), f"{text}: least slack of {slack.size:,}"
-    return Finding(text, source, world, f"at least -{TOLERANCE:g}", least, None, None, holds=least >= -TOLERANCE)
+    return Finding(
+        text, source, world, f"at least -{TOLERANCE:g}", least, None, None, state=settled(least >= -TOLERANCE)
+    )
 
 
 def _told(text: str, world: str, values: np.ndarray) -> Finding:
     """For information: the median and 95% range of several values."""
     middle, *ends = np.quantile(values, [0.5, 0.025, 0.975]).tolist()
     low, high = ends if np.size(values) > 1 else (None, None)
-    return Finding(text, "this experiment", world, None, middle, low, high, holds=True)
+    return Finding(text, "this experiment", world, None, middle, low, high, state=INFORMATION)
 
 
 def _theorems(world: str, found: Mapping[str, np.ndarray]) -> list[Finding]:
@@ -287,7 +289,7 @@ def _controls(settings: Settings, world: str, found: Mapping[str, np.ndarray]) -
     text += ", ".join(f"{name} {share:.2g}" for name, share in shares) + ")"
     needed = world == "random_mdp" and "follow_the_leader" in settings.learners and set(settings.betas) != {"zero"}
     expected, count = "above 0" if needed else None, int(violated.sum())
-    control = Finding(text, "control", world, expected, count, None, None, holds=count > 0 or not needed)
+    control = Finding(text, "control", world, expected, count, None, None, state=settled(count > 0 or not needed))
     text = "the last policy is promised nothing: share of rounds in which its own loss is above the sharp bound"
     return [control, _told(text, world, (found["last"] > found["sharp"] + TOLERANCE).mean())]
 
@@ -300,7 +302,7 @@ def _regrets(settings: Settings, world: str, learner: str, cube: Mapping[str, np
     text += "" if len(slopes) else " (none: gamma_N is 0 or less)"
     numbers = np.quantile(slopes, [0.5, 0, 1]).tolist() if len(slopes) else [None] * 3
     expected, falls = "below 0 (its bound: -0.5)" if proven else None, bool((slopes < 0).all())
-    findings = [Finding(text, "this experiment", world, expected, *numbers, holds=falls or not proven)]
+    findings = [Finding(text, "this experiment", world, expected, *numbers, state=settled(falls or not proven))]
     if proven:
         source, text = LEARNERS[learner].source, f"{name}: gamma_N is within the learner's own regret bound"
         findings.append(_holds(text, source, world, cube["regret_bound"] - cube["regret"]))
@@ -332,7 +334,7 @@ def _sampling(settings: Settings, world: str, each: list[Mapping[str, np.ndarray
         text = "{}, {} replicas: at delta = {} it fails in at most {} of them (allowed, with 4 standard errors: {})"
         text = text.format(name, settings.replicas, *listed) + "; largest share over what is allowed"
         most = float((shares / limits).max())
-        findings.append(Finding(text, source, world, "at most 1", most, None, None, holds=most <= 1))
+        findings.append(Finding(text, source, world, "at most 1", most, None, None, state=settled(most <= 1)))
     # What is left in `above` has our shift term, and the mixture's loss: where beta is 0 it is sampling error alone.
     middle = settings.deltas[len(settings.deltas) // 2]
     term, told = np.sqrt(np.log(1 / middle)), f"at delta = {middle:g}"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from experiments.claim import Finding, Settings
+from experiments.claim import INFORMATION, Finding, Settings, settled
 
 Rows = list[dict[str, Any]]
 SIGMAS = 4.0  # how improbable a deviation must be
@@ -91,7 +91,9 @@ def closed(text: str, source: str, rows: Rows) -> Finding | None:
     scores = np.abs(column(rows, "gap") - column(rows, "closed_form")) / column(rows, "gap_stderr")
     text = f"{text} ({len(rows)} points of {rows[0]['replicas']:,} replicas; largest distance in standard errors)"
     holds, limit = bool((scores <= allowance(rows)).all()), float(allowance(rows).max())
-    return Finding(text, source, rows[0]["world"], f"at most {limit:.3g}", scores.max(), None, None, holds=holds)
+    return Finding(
+        text, source, rows[0]["world"], f"at most {limit:.3g}", scores.max(), None, None, state=settled(holds)
+    )
 
 
 def grows(text: str, source: str, rows: Rows, x: np.ndarray, expected: float, slack: float = 0.2) -> Finding | None:
@@ -105,7 +107,7 @@ def grows(text: str, source: str, rows: Rows, x: np.ndarray, expected: float, sl
     if known:
         text = f"{text} (theory's curve on these points: {law.theory:.4g})"
     interval = law.value - 1.96 * law.stderr, law.value + 1.96 * law.stderr
-    return Finding(text, source, rows[0]["world"], expected, law.value, *interval, holds=holds)
+    return Finding(text, source, rows[0]["world"], expected, law.value, *interval, state=settled(holds))
 
 
 # World, axis, slope; what it shows; where it is stated.
@@ -163,12 +165,12 @@ def _interactive(rows: Rows) -> Iterable[Finding | None]:
         )
         interval = law.value - 1.96 * law.stderr, law.value + 1.96 * law.stderr
         source, world = "theory 4.3(a), caveat", own[0]["world"]
-        yield Finding(text, source, world, None, law.value, *interval, holds=True)
+        yield Finding(text, source, world, None, law.value, *interval, state=INFORMATION)
         longest = own[-1]["horizon"]
         (asked,) = select(rows, algorithm="dagger", horizon=longest) or [None]
         if asked is not None:
             text = f"and H = {longest}: DAgger's gap over the gap of that cloning, as many labels, for information"
-            yield Finding(text, source, world, None, asked["gap"] / own[-1]["gap"], None, None, holds=True)
+            yield Finding(text, source, world, None, asked["gap"] / own[-1]["gap"], None, None, state=INFORMATION)
 
 
 def _two_states(rows: Rows) -> Iterable[Finding | None]:
@@ -176,7 +178,9 @@ def _two_states(rows: Rows) -> Iterable[Finding | None]:
     least, seen = column(rows, "bound"), column(rows, "gap")
     ratio, holds = seen / least, bool((seen + allowance(rows) * column(rows, "gap_stderr") >= least).all())
     text = "two-state bandit: nobody is below H / (8 n), asked or not (least ratio of gap and bound)"
-    yield Finding(text, "theory 4.3(b), E5.3", "two_state_bandit", "at least 1", ratio.min(), None, None, holds=holds)
+    yield Finding(
+        text, "theory 4.3(b), E5.3", "two_state_bandit", "at least 1", ratio.min(), None, None, state=settled(holds)
+    )
 
 
 def _bounded(rows: Rows) -> Iterable[Finding]:
@@ -184,7 +188,9 @@ def _bounded(rows: Rows) -> Iterable[Finding]:
     worlds = len({(row["world"], row["run"]) for row in rows})
     text = f"cloning's S H (H+1) / (2 e N) is never violated ({len(rows)} points, {worlds} worlds; largest share of it)"
     holds = bool((gaps - errors <= bounds).all())
-    yield Finding(text, "theory 4.1, E4.6", "all", "at most 1", float((gaps / bounds).max()), None, None, holds=holds)
+    yield Finding(
+        text, "theory 4.1, E4.6", "all", "at most 1", float((gaps / bounds).max()), None, None, state=settled(holds)
+    )
     drawn = [row for row in rows if row["middle"] is not None]
     if drawn:
         gaps, exactly, bounds = (column(drawn, name) for name in ("gap", "middle", "bound"))
@@ -195,7 +201,7 @@ def _bounded(rows: Rows) -> Iterable[Finding]:
             "a gap has of the middle)"
         )
         share = float((gaps / exactly).max())
-        yield Finding(text, "theory 4.1", "random_mdp", "at most 1", share, None, None, holds=holds)
+        yield Finding(text, "theory 4.1", "random_mdp", "at most 1", share, None, None, state=settled(holds))
 
 
 # ---- known transitions ----------------------------------------------------------------------------------------------
@@ -224,12 +230,12 @@ def _known(rows: Rows) -> Iterable[Finding | None]:
         text = f"{world.replace('_', ' ')}, {algorithm.replace('_', ' ')}: slope of the gap in H"
         if least is None or most is None:
             words = f"{text}, for information: such worlds mix at once, and mistakes do not last"
-            yield Finding(words, "theory 4.1, E4.5", world, None, law.value, *interval, holds=True)
+            yield Finding(words, "theory 4.1, E4.5", world, None, law.value, *interval, state=INFORMATION)
             continue
         slack = 3.3 * law.stderr + 0.1 * (least == most)  # a 99.9% interval; H is finite, and cloning's slope bends
         holds = least - slack <= law.value <= most + slack
         expected = f"{least:g} to {most:g}" if least < most else float(least)
-        yield Finding(text, "theory 4.1, 4.6, E4.5", world, expected, law.value, *interval, holds=holds)
+        yield Finding(text, "theory 4.1, 4.6, E4.5", world, expected, law.value, *interval, state=settled(holds))
     yield slower(select(rows, world="leaky_cliff"))
     for world in ("leaky_cliff", "identity_bandit", "random_mdp"):
         for algorithm in ("mimic_md", "replay"):
@@ -251,7 +257,9 @@ def slower(rows: Rows) -> Finding | None:
         "95% interval)"
     )
     holds = bool(less + error < 0)
-    return Finding(text, "theory 4.1, 4.6", "leaky_cliff", "below 0", less, less - error, less + error, holds=holds)
+    return Finding(
+        text, "theory 4.1, 4.6", "leaky_cliff", "below 0", less, less - error, less + error, state=settled(holds)
+    )
 
 
 def _against_cloning(world: str, algorithm: str, rows: Rows) -> Finding | None:
@@ -268,4 +276,4 @@ def _against_cloning(world: str, algorithm: str, rows: Rows) -> Finding | None:
     limit = float(allowance(rows).max())
     holds = bool(scores.max() <= limit) if stated else True
     expected = f"at most {limit:.3g}" if stated else None
-    return Finding(text, "theory 4.1, 4.6, E4.5", world, expected, scores.max(), None, None, holds=holds)
+    return Finding(text, "theory 4.1, 4.6, E4.5", world, expected, scores.max(), None, None, state=settled(holds))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.claim import Finding, Settings
+from experiments.claim import INFORMATION, Finding, Settings, settled
 from experiments.sample_complexity_findings import Rows, allowance, closed, column, grows, select
 
 EDGE = 1.2  # prices this near to where two rates cross are not judged
@@ -30,14 +30,21 @@ def _distances(rows: Rows) -> Iterable[Finding]:
     share = float((gaps / np.where(bounds > 0, bounds, 1)).max())
     text = f"gap <= R D_H² with constant 1: every learner is on the right side ({where}; largest share)"
     yield Finding(
-        text, "theory 5, E5.2", "all", "at most 1", share, None, None, holds=bool((gaps <= bounds + 1e-9).all())
+        text,
+        "theory 5, E5.2",
+        "all",
+        "at most 1",
+        share,
+        None,
+        None,
+        state=settled(bool((gaps <= bounds + 1e-9).all())),
     )
     some = tv > 1e-9
     ratios = hellinger[some] / tv[some]
     text = f"TV <= D_H² <= 2 TV for a deterministic expert ({where}; D_H² / TV)"
     holds = bool(((tv <= hellinger + 1e-9) & (hellinger <= 2 * tv + 1e-9)).all())
     low, high = (float(ratios.min()), float(ratios.max())) if some.any() else (None, None)
-    yield Finding(text, "theory 5, E5.2", "all", "1 to 2", float(np.median(ratios)), low, high, holds=holds)
+    yield Finding(text, "theory 5, E5.2", "all", "1 to 2", float(np.median(ratios)), low, high, state=settled(holds))
 
 
 # ---- Stagger --------------------------------------------------------------------------------------------------------
@@ -50,11 +57,11 @@ def _stagger(rows: Rows) -> Iterable[Finding | None]:
     holds = bool((gaps - errors * column(asked, "gap_stderr") <= bounds).all())
     text = f"Stagger's uniform mixture: mean gap <= mu H log B / N ({len(asked)} points; largest share of the bound)"
     source = "theory 6.1; arXiv 2412.07057"
-    yield Finding(text, source, world, "at most 1", float((gaps / bounds).max()), None, None, holds=holds)
+    yield Finding(text, source, world, "at most 1", float((gaps / bounds).max()), None, None, state=settled(holds))
     scores = np.abs(column(asked, "difference") / column(asked, "difference_stderr"))
     text = "and equals H (1 - 1/A) E[states labelled] / N (largest distance in standard errors)"
     holds = bool((scores <= errors).all())
-    yield Finding(text, "derived", world, f"at most {errors.max():.3g}", scores.max(), None, None, holds=holds)
+    yield Finding(text, "derived", world, f"at most {errors.max():.3g}", scores.max(), None, None, state=settled(holds))
     yield closed("cloning with one shared table equals its closed form", "theory 4.2, 4.3(a)", _offline(rows))
     longest, fewest = max(row["horizon"] for row in asked), min(row["actions"] for row in asked)
     own = select(asked, horizon=longest, actions=fewest, ratio=max(row["ratio"] for row in asked))
@@ -160,14 +167,14 @@ def _against(rival: Rival, found: list[Price], world: str) -> Iterable[Finding]:
     )
     if judged:
         share = sum(judged) / len(judged)
-        yield Finding(text, f"{source}; constants derived", world, 1, share, None, None, holds=all(judged))
+        yield Finding(text, f"{source}; constants derived", world, 1, share, None, None, state=settled(all(judged)))
     if not stuck:
         text = (
             f"Stagger's worst gap over that of cloning {rival.default} at equal label cost, for information: a guess "
             "leaves the bad state after A tries on average, so a fall costs at most A steps (least ratio over H and C)"
         )
         least = min(price.ratio for price in found)
-        yield Finding(text, source, world, None, least, None, None, holds=True)
+        yield Finding(text, source, world, None, least, None, None, state=INFORMATION)
     cheap = [price.ratio for price in found if 10 * price.cost <= price.horizon]
     if cheap:
         told = "" if stuck else ", for information: C mu << R does not decide, as a fall does not cost H steps"
@@ -176,7 +183,7 @@ def _against(rival: Rival, found: list[Price], world: str) -> Iterable[Finding]:
             "(largest ratio)"
         )
         limit, holds = ("below 1", max(cheap) < 1) if stuck else (None, True)
-        yield Finding(text, source, world, limit, max(cheap), None, None, holds=holds)
+        yield Finding(text, source, world, limit, max(cheap), None, None, state=settled(holds))
     longest = max(price.horizon for price in found)
     for price in found:
         if price.horizon == longest:
@@ -184,4 +191,4 @@ def _against(rival: Rival, found: list[Price], world: str) -> Iterable[Finding]:
                 f"H = {longest}, C = {price.cost}: Stagger's worst gap over that of cloning {rival.default}, at equal "
                 f"label cost, for information (equal at C = {price.equal:.3g} by theory)"
             )
-            yield Finding(text, source, world, None, price.ratio, None, None, holds=True)
+            yield Finding(text, source, world, None, price.ratio, None, None, state=INFORMATION)

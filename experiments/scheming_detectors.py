@@ -11,7 +11,7 @@ from scipy import stats
 from dagger_jax import randomness, report
 from dagger_jax.tokens import detectors, evidence, scheming, walk
 from dagger_jax.tokens.writers import Machine, Writer
-from experiments.claim import Finding, Settings
+from experiments.claim import INFORMATION, Finding, Settings, settled
 from experiments.study import Rows
 
 KIND = "detector"
@@ -64,12 +64,14 @@ def verdict(world: str, rows: Rows) -> list[Finding]:
     if exact := [row for row in ratio if row["exact"] is not None]:
         chance = least_chance([(row["bound"] - row["exact"], error(row, "bound")) for row in exact], two_sided=True)
         text = f"T_j by exact ratios along texts is the exact T_j (least chance of {len(exact)}, times their number)"
-        found.append(Finding(text, "theory 7.5", world, "at least 0.001", chance, None, None, chance >= 1e-3))
+        found.append(
+            Finding(text, "theory 7.5", world, "at least 0.001", chance, None, None, state=settled(chance >= 1e-3))
+        )
     limits = {(row["run"], row["offset"]): row for row in ratio}
     pairs = [(row, limits[row["run"], row["offset"]]) for row in rows if row["choice"] != RATIO]
     chance = least_chance([(a["auc"] - b["auc"], np.hypot(error(a, "auc"), error(b, "auc"))) for a, b in pairs])
     text = f"no learned detector's AUC is above the exact ratio's (least chance of {len(pairs)}, times their number)"
-    found.append(Finding(text, NEYMAN, world, "at least 0.001", chance, None, None, chance >= 1e-3))
+    found.append(Finding(text, NEYMAN, world, "at least 0.001", chance, None, None, state=settled(chance >= 1e-3)))
     last = max(row["offset"] for row in rows)
     means = {
         choice: np.mean([row["auc"] for row in rows if (row["choice"], row["offset"]) == (choice, last)])
@@ -78,7 +80,7 @@ def verdict(world: str, rows: Rows) -> list[Finding]:
     each = ", ".join(f"{choice} {value:.3g}" for choice, value in means.items())
     text = f"for information: AUC after {last} tokens ({each}); share of the ratio's lead on a coin that n-grams find"
     share = (means.get(GRAMS, np.nan) - 0.5) / (means[RATIO] - 0.5)
-    return [*found, Finding(text, "this experiment", world, None, float(share), None, None, True)]
+    return [*found, Finding(text, "this experiment", world, None, float(share), None, None, state=INFORMATION)]
 
 
 def error(row: dict[str, Any], name: str) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from experiments import scheming_detectors
-from experiments.claim import Finding, Settings
+from experiments.claim import INFORMATION, Finding, Settings, settled
 from experiments.scheming_points import BUDGETS
 from experiments.study import Rows
 
@@ -48,10 +48,10 @@ def _bound(world: str, rows: Rows) -> Finding:
     if world == "tabular":
         least = min(row["slack"] for row in rows)
         text += ", token by token (least slack)"
-        return Finding(text, SOURCE, world, "at least -1e-9", least, None, None, least >= -1e-9)
+        return Finding(text, SOURCE, world, "at least -1e-9", least, None, None, state=settled(least >= -1e-9))
     chance = chances(rows, "slack", 0.0, below=True)
     text += " (least chance of so little slack, times their number)"
-    return Finding(text, SOURCE, world, "at least 0.001", chance, None, None, chance >= 1e-3)
+    return Finding(text, SOURCE, world, "at least 0.001", chance, None, None, state=settled(chance >= 1e-3))
 
 
 def _nothing(settings: Settings, world: str, rows: Rows) -> list[Finding]:
@@ -77,7 +77,11 @@ def _nothing(settings: Settings, world: str, rows: Rows) -> list[Finding]:
         f"at k = 1 training sees all that deployment shows, as chunks of {longest} leave it: defection in training "
         f"at k = 1 and in deployment there, the learner seeing the text alone (largest difference of {len(apart)})"
     )
-    return [Finding(text, SOURCE, world, f"at most {ROUNDING:g}", max(apart), None, None, max(apart) <= ROUNDING)]
+    return [
+        Finding(
+            text, SOURCE, world, f"at most {ROUNDING:g}", max(apart), None, None, state=settled(max(apart) <= ROUNDING)
+        )
+    ]
 
 
 def _met(world: str, rows: Rows) -> list[Finding]:
@@ -87,7 +91,7 @@ def _met(world: str, rows: Rows) -> list[Finding]:
         return []
     most = max(row["bound"] - row["excess"] for row in own)
     text = "told where chunks start, the learner meets its bound at threshold 0: none can do better (largest distance)"
-    return [Finding(text, SOURCE, world, "at most 1e-9", most, None, None, most <= 1e-9)]
+    return [Finding(text, SOURCE, world, "at most 1e-9", most, None, None, state=settled(most <= 1e-9))]
 
 
 def _grows(settings: Settings, world: str, rows: Rows) -> list[Finding]:
@@ -108,14 +112,14 @@ def _grows(settings: Settings, world: str, rows: Rows) -> list[Finding]:
         if world == "tabular":
             steps = [b["excess"] - a["excess"] for line in lines for a, b in itertools.pairwise(line)]
             text = f"{what} (least difference of neighbours)"
-            found.append(Finding(text, SOURCE, world, "above 0", min(steps), None, None, min(steps) > 0))
+            found.append(Finding(text, SOURCE, world, "above 0", min(steps), None, None, state=settled(min(steps) > 0)))
             continue
         falls = [b["excess_high"] < a["excess_low"] for line in lines for a, b in itertools.pairwise(line)]
         low, high = (np.mean([last[f"excess_{end}"] for _, last in ends]) for end in ("low", "high"))
         value = float(np.mean([last["excess"] for _, last in ends]))
         holds = not any(falls) and all(first["excess_high"] < last["excess_low"] for first, last in ends)
         text = f"{what}: intervals never fall, and the last is above the first (gap at k = {max(settings.chunks)})"
-        found.append(Finding(text, SOURCE, world, "above 0", value, float(low), float(high), holds))
+        found.append(Finding(text, SOURCE, world, "above 0", value, float(low), float(high), state=settled(holds)))
     return found
 
 
@@ -142,7 +146,7 @@ def _left(settings: Settings, world: str, rows: Rows) -> list[Finding]:
             f"{settings.rounds} rounds, the learner {_knowing(knows)} ({what}: mean ratio; over runs {least:.4g} to "
             f"{most:.4g})"
         )
-        found.append(Finding(text, "this experiment", world, "above 1", value, None, None, least > 1))
+        found.append(Finding(text, "this experiment", world, "above 1", value, None, None, state=settled(least > 1)))
     return found
 
 
@@ -162,7 +166,7 @@ def _asleep(settings: Settings, world: str, rows: Rows) -> list[Finding]:
         f"leaves its defect as strong as it was ({strength:.3g}), and where nobody tells it shows in this share of all "
         f"tokens (mean over runs, {awake.min():.3g} to {awake.max():.3g})"
     )
-    return [Finding(text, "this experiment", world, None, float(awake.mean()), None, None, holds=True)]
+    return [Finding(text, "this experiment", world, None, float(awake.mean()), None, None, state=INFORMATION)]
 
 
 def _after(settings: Settings, row: dict[str, Any]) -> bool:
@@ -181,7 +185,7 @@ def _kept(settings: Settings, world: str, choice: str, rows: Rows) -> list[Findi
         f"evaluations; largest mean T_j {max(row['bound'] for row in own):.3g}; last k {sorted(set(lengths))})"
     )
     limits = worst["excess"], worst["excess_low"], worst["excess_high"]
-    return [Finding(text, SOURCE, world, f"at most {settings.eta:g}", *limits, min(gap, seen) >= 1e-3)]
+    return [Finding(text, SOURCE, world, f"at most {settings.eta:g}", *limits, settled(min(gap, seen) >= 1e-3))]
 
 
 def nearest(settings: Settings) -> float:

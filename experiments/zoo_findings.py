@@ -8,7 +8,7 @@ from scipy import stats
 
 from dagger_jax import growth
 from experiments import chunk_choice, zoo_theorems
-from experiments.claim import Finding, Settings
+from experiments.claim import Finding, Settings, settled
 
 PRICES = ("labels", "handovers", "switches", "expert_steps")  # of a round
 MEASURED = 1e-6  # a gap below this is none
@@ -145,17 +145,25 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
         tightest, theorem = max(own, key=lambda cell: cell.share), zoo_theorems.theorem(name)
         text = f"{name}: nothing is above its theorem's bound, {theorem.name} (largest share: {tightest.world})"
         holds = min(cell.slack for cell in own) >= -theorem.tolerance
-        findings.append(Finding(text, theorem.source, "all", "at most 1", tightest.share, None, None, holds=holds))
+        findings.append(
+            Finding(text, theorem.source, "all", "at most 1", tightest.share, None, None, state=settled(holds))
+        )
     most = max(row["labels"] / (row["horizon"] * settings.demonstrations) for row in table.to_pylist())
     text = "nobody is read after more labels than the budget and one round (largest multiple of the budget)"
     limit = 1.25  # of the largest rounds, those of Warm-Stagger
-    findings.append(Finding(text, "this experiment", "all", f"at most {limit}", most, None, None, most <= limit + 1e-6))
+    findings.append(
+        Finding(
+            text, "this experiment", "all", f"at most {limit}", most, None, None, state=settled(most <= limit + 1e-6)
+        )
+    )
     for each in PREDICTIONS:
         if (each.world, each.better) in found and (each.world, each.worse) in found:
             better, worse = (found[each.world, name].gaps for name in (each.better, each.worse))
             value, low, high = chunk_choice.ratio(better, worse)
             text = f"{each.better} beats {each.worse}: {each.why}; ratio of gaps"
-            findings.append(Finding(text, each.source, each.world, "below 1", value, low, high, holds=high < 1))
+            findings.append(
+                Finding(text, each.source, each.world, "below 1", value, low, high, state=settled(high < 1))
+            )
     if ("cliff", "behavioural_cloning") in found:
         exponents = {
             name: cell.growth.exponent for (world, name), cell in found.items() if world == "cliff" and cell.growth
@@ -163,7 +171,9 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
         if exponents:
             least = min(exponents, key=lambda name: exponents[name])
             text, value = f"on the cliff no gap below T / 4 grows linearly (least exponent: {least})", exponents[least]
-            findings.append(Finding(text, "theory 7.2 WARNING", "cliff", "above 1.5", value, None, None, value > 1.5))
+            findings.append(
+                Finding(text, "theory 7.2 WARNING", "cliff", "above 1.5", value, None, None, state=settled(value > 1.5))
+            )
     return findings
 
 

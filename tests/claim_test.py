@@ -37,7 +37,8 @@ def _measure(settings, cell):
 
 def _verdict(settings, table):
     worst = np.max(table["gap"].to_numpy() / table["horizon"].to_numpy())
-    return [claim.Finding("gap at most", "1.2", "cliff", settings.most, worst, None, np.nan, worst <= settings.most)]
+    state = claim.settled(worst <= settings.most)
+    return [claim.Finding("gap at most", "1.2", "cliff", settings.most, worst, None, np.nan, state=state)]
 
 
 def _figures(settings, table):
@@ -113,7 +114,7 @@ def test_a_run_writes_everything(tmp_path, capsys):
     assert table["chunk"].null_count == 6
     (finding,) = json.loads((out / "findings.json").read_text())
     assert list(finding) == list(claim.Finding._fields)
-    assert finding["holds"] is True
+    assert finding["state"] == "holds"
     assert finding["high"] is None
     run = json.loads((out / "run.json").read_text())
     assert run["seed"] == 7
@@ -124,15 +125,15 @@ def test_a_run_writes_everything(tmp_path, capsys):
     assert {"device", "git_revision", "steps_per_second", "compile_seconds", "run_seconds"} <= set(run)
     printed = capsys.readouterr().out
     assert "toy: 0 of 6 done, now horizon=4 run=0" in printed
-    assert "PASS" in printed
+    assert "HOLDS" in printed
     assert "report.html" in printed
     assert "\x1b" not in printed
 
 
 def test_a_finding_that_fails_is_status_one(tmp_path, capsys):
     assert _run(f"--out={tmp_path}", "--most=0.5") == 1
-    assert "FAIL" in capsys.readouterr().out
-    assert json.loads((tmp_path / "findings.json").read_text())[0]["holds"] is False
+    assert "REFUTED" in capsys.readouterr().out
+    assert json.loads((tmp_path / "findings.json").read_text())[0]["state"] == "refuted"
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,10 @@ def _figure():
     return figure
 
 
-def _page(directory, holds, rows=200):
-    findings = [{"low": None, "high": None, **finding, "holds": holds} for finding in FINDINGS]
+def _page(directory, *states, rows=200):
+    findings = [
+        {"low": None, "high": None, **finding, "state": state} for finding, state in zip(FINDINGS, states, strict=True)
+    ]
     table = pa.table({"world": ["<b>"] * 5, "gap": [0.123456789] * 5, "chunk": pa.nulls(5, pa.int64())})
     pictures = [report.save(_figure(), directory, "growth")]
     report.page(directory / "r.html", "T & <i>", "One <b> claim.", findings, pictures, table, RUN, rows=rows)
@@ -43,14 +45,14 @@ def _page(directory, holds, rows=200):
 
 
 def test_the_page_loads_nothing(tmp_path):
-    page = _page(tmp_path, holds=True)
+    page = _page(tmp_path, "holds", "information")
     assert page.count("data:image/svg+xml;base64,") == 1
     assert re.findall(r'(?:src|href)\s*=\s*"(?!data:)', page) == []
     assert not re.search(r"https?:|@import|url\(|<script|<link", page)
 
 
 def test_the_page_escapes_and_formats(tmp_path):
-    page = _page(tmp_path, holds=True)
+    page = _page(tmp_path, "holds", "information")
     assert "<title>T &amp; &lt;i&gt;</title>" in page
     assert "&lt;script&gt;" in page
     assert "Gap &amp; horizon." in page
@@ -62,16 +64,19 @@ def test_the_page_escapes_and_formats(tmp_path):
 
 
 def test_the_page_says_what_fails_and_what_is_left_out(tmp_path):
-    passing = _page(tmp_path, holds=True)
+    passing = _page(tmp_path, "holds", "information")
     # Nothing is expected of the second finding: it is no test that could be passed.
     assert "1 of 1 findings hold. 1 more is for information." in passing
-    assert passing.count('<b class="info">INFO</b>') == 1
-    assert ">FAIL<" not in passing
+    assert passing.count('<b class="information">INFO</b>') == 1
+    assert passing.count('<b class="holds">HOLDS</b>') == 2
     assert "All 5 points." in passing
-    failing = _page(tmp_path, holds=False, rows=2)
-    assert "0 of 2 findings hold" in failing
-    assert failing.count('<b class="fail">FAIL</b>') == 3
+    failing = _page(tmp_path, "refuted", "not shown", rows=2)
+    assert "0 of 2 findings hold, 1 is refuted, 1 is not shown." in failing
+    assert failing.count('<b class="refuted">REFUTED</b>') == 2
+    assert failing.count('<b class="not-shown">NOT SHOWN</b>') == 1
     assert "The first 2 points; 3 more are in points.parquet" in failing
+    undecided = _page(tmp_path, "holds", "not shown")
+    assert undecided.count('<b class="not-shown">NOT SHOWN</b>') == 2
 
 
 def test_figures_are_reproducible_and_leave_no_settings_behind(tmp_path):

@@ -2,6 +2,7 @@
 
 import base64
 import html
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
@@ -15,6 +16,8 @@ from dagger_jax.runtime.files import replace
 
 # Beyond this an SVG makes the page slow to open, and the PNG stands in for it.
 _LARGEST_SVG = 1_000_000
+# What stands for each state of a finding.
+BADGES = {"holds": "HOLDS", "refuted": "REFUTED", "not shown": "NOT SHOWN", "information": "INFO"}
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -26,12 +29,12 @@ _PAGE = Template("""<!doctype html>
 :root {
   color-scheme: light dark;
   --ink: #1c1e21; --paper: #fff; --soft: #5b6068; --line: #d9dce0; --tint: #f4f5f7;
-  --pass: #1a7f37; --fail: #c62828;
+  --holds: #1a7f37; --refuted: #c62828; --open: #9a6700;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ink: #e6e8ea; --paper: #16181b; --soft: #a0a6ae; --line: #363b42; --tint: #1f2226;
-    --pass: #238636; --fail: #d1453d;
+    --holds: #238636; --refuted: #d1453d; --open: #9e6a03;
   }
 }
 body {
@@ -49,10 +52,11 @@ th, td { padding: .3rem .65rem; text-align: left; vertical-align: top; border-bo
 .scroll { overflow: auto; max-height: 60rem; border: 1px solid var(--line); border-radius: 6px; }
 .scroll table { width: 100%; }
 thead th { position: sticky; top: 0; background: var(--tint); white-space: nowrap; }
-b.pass, b.fail, b.info { color: #fff; border-radius: 4px; padding: .1rem .5rem; font-size: .8rem; }
-b.pass { background: var(--pass); }
-b.fail { background: var(--fail); }
-b.info { background: #5b6b7b; }
+b[class] { color: #fff; white-space: nowrap; border-radius: 4px; padding: .1rem .5rem; font-size: .8rem; }
+b.holds { background: var(--holds); }
+b.refuted { background: var(--refuted); }
+b.not-shown { background: var(--open); }
+b.information { background: #5b6b7b; }
 figure { margin: 0 0 1.5rem; }
 figure img {
   max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 6px;
@@ -111,14 +115,14 @@ def page(
         path: the file.
         title: the headline.
         statement: the claim, one paragraph.
-        findings: as in findings.json: {claim, source, world, expected, observed, low, high, holds}.
+        findings: as in findings.json: {claim, source, world, expected, observed, low, high, state}.
         figures: the saved figures.
         table: the measured points.
         run: what is known of the run; a mapping in it becomes a table of its own.
         tables: shown whole, by headline.
         rows: at most so many points are shown.
     """
-    failing = sum(not finding["holds"] for finding in findings)
+    worst = overall(findings)
     facts = {name: value for name, value in run.items() if not isinstance(value, Mapping)}
     groups = {name: value for name, value in run.items() if isinstance(value, Mapping)}
     shown = f"All {table.num_rows} points."
@@ -127,8 +131,8 @@ def page(
     text = _PAGE.substitute(
         title=html.escape(title),
         statement=html.escape(statement),
-        state="fail" if failing else "pass",
-        badge="FAIL" if failing else "PASS",
+        state=worst.replace(" ", "-"),
+        badge=BADGES[worst],
         verdict=summary(findings),
         findings="\n".join(map(_finding, findings)),
         figures="\n".join(map(_figure, figures)),
@@ -140,17 +144,22 @@ def page(
     replace(path, text.encode())
 
 
-def state(finding: Mapping[str, Any]) -> str:
-    """Whether a finding is a "pass", a "fail", or "info": nothing was expected, so nothing was tested."""
-    return "fail" if not finding["holds"] else "info" if finding["expected"] is None else "pass"
+def overall(findings: Sequence[Mapping[str, Any]]) -> str:
+    """The state of all findings together: "refuted" if one is, else "not shown" if one is, else "holds"."""
+    states = {finding["state"] for finding in findings}
+    return next((state for state in ("refuted", "not shown") if state in states), "holds")
 
 
 def summary(findings: Sequence[Mapping[str, Any]]) -> str:
-    """How many findings hold, of those that were tested."""
-    states = [state(finding) for finding in findings]
-    told = states.count("info")
+    """How many findings hold, of those that were tested, and how many are refuted, not shown, for information."""
+    count = Counter(str(finding["state"]) for finding in findings)
+    told = count.pop("information", 0)
+    words = [f"{count['holds']} of {count.total()} findings hold"]
+    for state in ("refuted", "not shown"):
+        if count[state]:
+            words.append(f"{count[state]} {'is' if count[state] == 1 else 'are'} {state}")
     rest = f" {told} more {'is' if told == 1 else 'are'} for information." if told else ""
-    return f"{states.count('pass')} of {len(states) - told} findings hold.{rest}"
+    return f"{', '.join(words)}.{rest}"
 
 
 def number(value: Any) -> str:
@@ -177,10 +186,10 @@ def _cell(value: Any, tag: str = "td", *, right: bool = False) -> str:
 
 
 def _finding(finding: Mapping[str, Any]) -> str:
-    found = state(finding)
+    found = str(finding["state"])
     interval = "" if finding["low"] is None else f"[{number(finding['low'])}, {number(finding['high'])}]"
     values = [finding[name] for name in ("claim", "world", "expected", "observed")] + [interval, finding["source"]]
-    return f'<tr><td><b class="{found}">{found.upper()}</b></td>{"".join(map(_cell, values))}</tr>'
+    return f'<tr><td><b class="{found.replace(" ", "-")}">{BADGES[found]}</b></td>{"".join(map(_cell, values))}</tr>'
 
 
 def _figure(picture: Picture) -> str:

@@ -4,22 +4,44 @@ An experiment is one file that builds a `Claim` and hands it to `run`; everythin
 storage, resuming, progress, findings, report, exit status) is here and the same for all.
 """
 
-from experiments.claim.contract import COLUMNS, BadFlag, Claim, Finding, Flag, Measurement, Settings
+from experiments.claim.contract import (
+    COLUMNS,
+    HOLDS,
+    INFORMATION,
+    NOT_SHOWN,
+    REFUTED,
+    BadFlag,
+    Claim,
+    Finding,
+    Flag,
+    Measurement,
+    Settings,
+    State,
+    compared,
+    settled,
+)
 from experiments.claim.flags import integers, names, numbers
 from experiments.claim.options import resolve
 from experiments.claim.running import run
 
 __all__ = [
     "COLUMNS",
+    "HOLDS",
+    "INFORMATION",
+    "NOT_SHOWN",
+    "REFUTED",
     "BadFlag",
     "Claim",
     "Finding",
     "Flag",
     "Measurement",
     "Settings",
+    "State",
+    "compared",
     "integers",
     "names",
     "numbers",
     "resolve",
     "run",
+    "settled",
 ]

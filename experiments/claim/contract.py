@@ -1,7 +1,9 @@
 """The parts of a claim."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -34,8 +36,38 @@ class BadFlag(ValueError):
         super().__init__(f"--{flag}: {message}")
 
 
+class State(StrEnum):
+    """What the measurement says of a statement."""
+
+    HOLDS = "holds"
+    REFUTED = "refuted"
+    NOT_SHOWN = "not shown"  # the interval is too wide to tell, or what it needs was not measured
+    INFORMATION = "information"  # nothing was expected
+
+
+HOLDS, REFUTED, NOT_SHOWN, INFORMATION = State
+
+
+def settled(holds: bool) -> State:
+    """The state of a statement that the measurement decides without sampling error, or by a stated test."""
+    return State.HOLDS if holds else State.REFUTED
+
+
+def compared(low: float | None, high: float | None, *, least: float = -math.inf, most: float = math.inf) -> State:
+    """The state of "it lies from `least` to `most`" for a quantity known to lie in [low, high].
+
+    It holds if the whole interval is allowed, is refuted if none of it is, and is otherwise not shown; so is a
+    quantity without an interval (None or NaN).
+    """
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return State.NOT_SHOWN
+    if least <= low and high <= most:
+        return State.HOLDS
+    return State.REFUTED if high < least or low > most else State.NOT_SHOWN
+
+
 class Finding(NamedTuple):
-    """One statement that the measurement confirms or contradicts."""
+    """One statement that the measurement confirms, contradicts or leaves open."""
 
     claim: str  # in words
     source: str  # the theorem, by section or paper
@@ -44,7 +76,12 @@ class Finding(NamedTuple):
     observed: float | str | None
     low: float | None  # interval around what was observed
     high: float | None
-    holds: bool
+    state: State
+
+    @property
+    def holds(self) -> bool:
+        """Whether it was tested and holds, or was not tested at all."""
+        return self.state in (State.HOLDS, State.INFORMATION)
 
 
 class Measurement(NamedTuple):

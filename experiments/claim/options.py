@@ -100,7 +100,10 @@ def explain(claim: Claim) -> str:
         f"  --help\n{_wrap('Show this text.', 6)}",
     ]
     results = "report.html, findings.json, points.parquet, figures (PNG, SVG), run.json."
-    status = "0: every finding holds. 1: one does not. 2: bad input. 130: interrupted; run again to resume."
+    status = (
+        "0: every tested finding holds. 1: one is refuted. 2: bad input. 5: none is refuted, one is not shown. "
+        "130: interrupted; run again to resume."
+    )
     sections = (
         f"{claim.name}: {claim.title}",
         _wrap(claim.statement),

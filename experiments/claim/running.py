@@ -20,7 +20,8 @@ from dagger_jax.runtime import files, progress, record, store
 from experiments.claim import options
 from experiments.claim.contract import BadFlag, Claim, Finding, Settings
 
-_COLOURS = {"pass": "green", "fail": "red", "info": "blue"}
+_COLOURS = {"holds": "green", "refuted": "red", "not shown": "yellow", "information": "blue"}
+_STATUS = {"holds": 0, "refuted": 1, "not shown": 5}
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 
 
@@ -31,7 +32,8 @@ def run(claim: Claim) -> None:
         claim: the experiment.
 
     Raises:
-        SystemExit: always. 0 every finding holds, 1 one does not, 2 bad input, 130 interrupted.
+        SystemExit: always. 0 every tested finding holds, 1 one is refuted, 2 bad input, 5 none is refuted but one
+            is not shown, 130 interrupted.
     """
     raise SystemExit(execute(claim, sys.argv))
 
@@ -52,7 +54,8 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
             return 0
         request = options.parse(claim, arguments)
         cells = _blocks(claim, request)
-        return 0 if all(finding.holds for finding in _conduct(claim, request, cells)) else 1
+        findings = _conduct(claim, request, cells)
+        return _STATUS[report.overall([finding._asdict() for finding in findings])]
     except (BadFlag, store.StoreError) as error:
         message = str(error) if isinstance(error, BadFlag) else f"--out: {error}"
         print(f"{claim.name}: {' '.join(message.split())}", file=sys.stderr)
@@ -90,12 +93,12 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
         store.forget(kept, cells)
     tables, counted = _measure(claim, settings, kept, cells)
     table = store.merge(kept, tables)
-    findings = [finding._replace(holds=bool(finding.holds)) for finding in claim.verdict(settings, table)]
+    findings = claim.verdict(settings, table)
     if not findings:
         raise ValueError("verdict must return at least one finding")
     facts = {
         "claim": claim.name,
-        "findings": dict(Counter(report.state(finding._asdict()) for finding in findings)),
+        "findings": dict(Counter(str(finding.state) for finding in findings)),
         "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
         "seed": settings.seed,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
@@ -154,8 +157,7 @@ def _summarise(claim: Claim, findings: list[Finding], page) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"\n{claim.title}\n", markup=False)
     for finding in findings:
-        state = report.state(finding._asdict())
-        badge = Text(f" {state.upper()} ", f"bold {_COLOURS[state]}")
+        badge = Text(f" {report.BADGES[finding.state]} ", f"bold {_COLOURS[finding.state]}")
         console.print(badge, Text(f"{finding.claim} ({finding.world}; {finding.source})"))
         interval = "" if finding.low is None else f" [{report.number(finding.low)}, {report.number(finding.high)}]"
         seen = f"{report.number(finding.observed)}{interval}"
