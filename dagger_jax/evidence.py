@@ -32,7 +32,7 @@ class Evidence(NamedTuple):
     advantage: Array  # [T] E[Q*_t(s, a) - V*_t(s)] under the learner's own law
     training_advantage: Array  # [T] the same under the training law
     shift: Array  # [T] total variation between d_pi^t and rho_t
-    agreement: Array  # [T] see `exact.Laws`
+    overlap: Array  # [T] see `exact.Laws`: 1 - overlap bounds the chunk's distance
 
 
 @exact
@@ -76,7 +76,7 @@ def measure(problem: Problem, policy: Array, row: Schedule, known: Constants) ->
         advantage=(own * disadvantage).sum(-1),
         training_advantage=(law * disadvantage).sum(-1),
         shift=0.5 * jnp.abs(own - law).sum(-1),
-        agreement=training.agreement,
+        overlap=training.overlap,
     )
 
 
@@ -140,9 +140,9 @@ class Offsets(NamedTuple):
     steps: Array  # [T] int, steps of the episode that have this offset
 
 
-def by_offset(row: Schedule, eps: Array, agreement: Array) -> Offsets:
-    """Evidence by offset, from a row whose `join` is 0 or 1, its errors [T] and agreement [T]."""
-    before = jnp.concatenate([jnp.ones_like(agreement[:1]), agreement[:-1]])
+def by_offset(row: Schedule, eps: Array, overlap: Array) -> Offsets:
+    """Evidence by offset, from a row whose `join` is 0 or 1, its errors [T] and overlap [T] (`exact.Laws`)."""
+    before = jnp.concatenate([jnp.ones_like(overlap[:1]), overlap[:-1]])
     distance = jnp.where(row.join > 0, 0.0, 1 - before)
     each, count = schedules.by_offset(eps, row.join)
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
@@ -151,13 +151,13 @@ def by_offset(row: Schedule, eps: Array, agreement: Array) -> Offsets:
     return Offsets(each, schedules.by_offset(distance, row.join)[0], labels, handovers, count)
 
 
-def detectability(row: Schedule, agreement: Array) -> Array:
+def detectability(row: Schedule, overlap: Array) -> Array:
     """The mean of T_j over the steps that are labelled: for chunks of k steps (1/k) sum_{j<k} T_j. []
 
     A label on the novice's own walk gives nothing away. Where coins decide on chunks it is the expected value.
     Meaningless for rows with `back`: there the novice's law in training is not its own.
     """
-    before = jnp.concatenate([jnp.ones_like(agreement[:1]), agreement[:-1]])
+    before = jnp.concatenate([jnp.ones_like(overlap[:1]), overlap[:-1]])
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
     seen = asked_guide * (1 - row.join) * (1 - before)
     return seen.sum() / jnp.maximum((asked_novice + asked_guide).sum(), 1.0)

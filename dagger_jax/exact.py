@@ -26,7 +26,8 @@ class Laws(NamedTuple):
     guide: Array  # [T, S] law of the guide's state
     last: Array  # [S] law of the novice's state after step T
     policy: Array  # [T, S, A] the learner's action probabilities
-    agreement: Array  # [T] probability that the walkers' actions agreed from the chunk's start through step t
+    agreement: Array  # [T] probability that the walkers acted alike from the chunk's start through step t
+    overlap: Array  # [T] the same if their actions were coupled maximally: 1 - overlap bounds the chunk's distance
     novice_cost: Array  # [] expected total cost of the novice
     guide_cost: Array  # [] expected total cost of the guide
     helped: Array | None = None  # [T, S] law of the novice's state, and: the expert has taken over; None: no gate
@@ -38,7 +39,7 @@ class Walkers(NamedTuple):
 
     novice: Array  # [M, S]
     guide: Array  # [S]
-    agreed: Array  # [M, S] guide's state and: no disagreement since the chunk began
+    agreed: Array  # [M, 2, S] guide's state and: no disagreement since the chunk began, as played and at most
     novice_cost: Array
     guide_cost: Array
 
@@ -57,9 +58,11 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
       ValueError: a row with `patience`: where its chunks end depends on both walkers' paths together, of which
         this recursion knows the marginal laws only. Use `rollout`.
 
-    `agreement` couples the two actions maximally at every step. So 1 - agreement is the total variation
-    between the guide's and the novice's chunk, from its start through step t, exactly for a deterministic
-    expert (theory 7.5) and at least that for a stochastic one.
+    `agreement` is of the walkers as the sampler plays them, by one word through the inverse of either cumulative law,
+    which shows how often they part. `overlap` couples the two actions maximally at every step. So 1 - overlap is the
+    total variation between the guide's and the novice's chunk, from its start through step t, exactly for a
+    deterministic expert without noise (theory 7.5), where both are the same, and at least that for others.
+    agreement <= overlap.
     """
     if row.patience is not None:
         raise ValueError("schedule.patience makes chunk lengths depend on states: only rollout can play it")
@@ -74,7 +77,8 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
         returned = jnp.stack([walkers.guide, 0 * walkers.guide][:wheels])  # the learner begins an excursion
         novice = (1 - now.back) * walkers.novice + now.back * returned
         guide = (1 - now.join) * walkers.guide + now.join * walkers.novice.sum(0)
-        agreed = (1 - now.join - now.back) * walkers.agreed + now.join * walkers.novice + now.back * returned
+        met = now.join * walkers.novice + now.back * returned
+        agreed = (1 - now.join - now.back) * walkers.agreed + met[:, None]
         entered = None
         if gate is not None:
             entered = (novice[0] * gate.enter).sum()
@@ -83,10 +87,14 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
         learner = react(behaves, weights[0] * novice.sum(0) + weights[1] * guide)
         blend = now.beta * expert + (1 - now.beta) * learner
         novice_acts = jnp.stack([blend] if gate is None else [blend, gate.acts * expert + (1 - gate.acts) * blend])
-        guide_acts = (1 - now.noise) * expert + now.noise / actions
+        any_action = jnp.full_like(expert, 1 / actions)
+        guide_acts = (1 - now.noise) * expert + now.noise * any_action
+        # The coin of the noise is of another word, the action that it brings of the same.
+        alike = (1 - now.noise) * _common(novice_acts, expert) + now.noise * _common(novice_acts, any_action)
+        both = jnp.stack([alike, jnp.minimum(novice_acts, guide_acts)], axis=1)
 
         novice_moves, guide_moves = novice[..., None] * novice_acts, guide[:, None] * guide_acts
-        agreed_moves = agreed[..., None] * jnp.minimum(novice_acts, guide_acts)
+        agreed_moves = agreed[..., None] * both
         leave = at(world.transition, step).reshape(-1, world.states)
         next_novice, next_guide, next_agreed = (
             moves.reshape(*moves.shape[:-2], -1) @ leave for moves in (novice_moves, guide_moves, agreed_moves)
@@ -99,7 +107,7 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
             walkers.guide_cost + (guide_moves * cost).sum(),
         )
         helped = None if gate is None else novice[1]
-        return following, (novice.sum(0), guide, learner, agreed_moves.sum(), helped, entered)
+        return following, (novice.sum(0), guide, learner, *agreed_moves.sum((0, 2, 3)), helped, entered)
 
     start = jnp.asarray(world.initial)
     row = jax.tree.map(lambda column: jnp.asarray(column, start.dtype), row)
@@ -111,13 +119,19 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
         by_step = takeover._replace(acts=acts)
     xs = (jnp.arange(world.horizon), row._replace(rate=None, keep=None), weights, behaviour, by_step)
     learners_wheel = jnp.concatenate([start[None], jnp.zeros((wheels - 1, *start.shape), start.dtype)])
-    walkers = Walkers(learners_wheel, start, learners_wheel, zero, zero)
-    end, (novice, guide, policy, agreement, *gated) = jax.lax.scan(beat, walkers, xs)
-    return Laws(novice, guide, end.novice.sum(0), policy, agreement, end.novice_cost, end.guide_cost, *gated)
+    walkers = Walkers(learners_wheel, start, jnp.stack([learners_wheel] * 2, axis=1), zero, zero)
+    end, (novice, guide, policy, agreement, overlap, *gated) = jax.lax.scan(beat, walkers, xs)
+    return Laws(novice, guide, end.novice.sum(0), policy, agreement, overlap, end.novice_cost, end.guide_cost, *gated)
+
+
+def _common(first: Array, second: Array) -> Array:
+    """Probability that one word picks this action from both laws: its parts of [0, 1] in either overlap. [..., A]"""
+    (low, high), (begin, end) = ((jnp.cumsum(law, -1) - law, jnp.cumsum(law, -1)) for law in (first, second))
+    return jnp.maximum(jnp.minimum(high, end) - jnp.maximum(low, begin), 0.0)
 
 
 def _relieve(law: Array, gate: Takeover) -> Array:
-    """The law [2, S] after the expert has taken over and handed back."""
+    """The law [2, ..., S] after the expert has taken over and handed back."""
     helped = gate.enter * law[0] + (1 - gate.leave) * law[1]
     return jnp.stack([law.sum(0) - helped, helped])
 

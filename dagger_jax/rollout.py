@@ -19,7 +19,18 @@ from flax import struct
 
 from dagger_jax import randomness
 from dagger_jax.randomness import Use, Words
-from dagger_jax.sampling import alias, blend, choose, draw, look, thresholds, uniform
+from dagger_jax.sampling import (
+    alias,
+    any_of,
+    blend,
+    choose,
+    draw,
+    exact_thresholds,
+    heads,
+    limit,
+    look,
+    thresholds,
+)
 from dagger_jax.types import Array, Node, Play, Problem, Schedule, Takeover, Trace
 
 BLOCK = 4096  # episodes walked at once: their walkers stay in a core's cache
@@ -32,6 +43,7 @@ class Tables(Node):
     transition: Array  # [L, S, A, E] uint32 alias tables of the next state
     cost: Array  # [L, S, A] float32
     expert: Array  # [L, S, A - 1] uint32 thresholds of the expert's actions
+    law: Array  # [L, S, A] float32, their probabilities
     horizon: int = struct.field(pytree_node=False)
 
 
@@ -65,7 +77,8 @@ def tables(problem: Problem) -> Tables:
         initial=alias(np.asarray(world.initial)),
         transition=alias(np.asarray(world.transition)),
         cost=np.asarray(world.cost, np.float32),
-        expert=np.asarray(thresholds(problem.expert)),
+        expert=exact_thresholds(np.asarray(problem.expert)),
+        law=np.asarray(problem.expert, np.float32),
         horizon=world.horizon,
     )
 
@@ -75,17 +88,18 @@ class Learner(NamedTuple):
 
     acts: Array  # [T, S, A - 1] thresholds of its actions, the expert's share of them mixed in
     error: Array | None  # [L, S] the learner's own error, where the row has patience
-    takeover: Takeover | None = None
+    takeover: Takeover | None = None  # enter and leave as thresholds of coins
 
 
 def ready(world: Tables, policy: Array, row: Schedule, takeover: Takeover | None = None) -> Learner:
     """A policy [L, S, A] under a row: moved by the expert with probability beta it acts by the mixture of both."""
-    own = thresholds(policy)
-    error = None
-    if row.patience is not None:
-        cumulative = (own.astype(jnp.float32) - world.expert.astype(jnp.float32)) * jnp.float32(2**-31)
-        error = 0.5 * jnp.abs(jnp.diff(cumulative, axis=-1, prepend=0.0, append=0.0)).sum(-1)
-    return Learner(blend(row.beta, world.expert, own), error, takeover)
+    policy = jnp.asarray(policy, jnp.float32)
+    alike = (policy == world.law).all(-1, keepdims=True)  # to float32: then to the last word
+    own = jnp.where(alike, world.expert, thresholds(policy))
+    error = None if row.patience is None else 0.5 * jnp.abs(policy - world.law).sum(-1)
+    if takeover is not None:
+        takeover = takeover._replace(enter=limit(takeover.enter), leave=limit(takeover.leave))
+    return Learner(blend(row.beta[:, None, None], world.expert, own), error, takeover)
 
 
 def beat(
@@ -95,15 +109,14 @@ def beat(
     actions = world.cost.shape[-1]
     move = randomness.bits(key, episode, step, Use.MOVE)
     meet = randomness.bits(key, episode, step, Use.MEET)
-    coin, shaken = uniform(meet.first), uniform(meet.second) < now.noise
     novice, guide = walkers.novice, walkers.guide
 
     # Jumps first: the chunk that starts here starts where the other walker is.
     joined, together, spent, helped = None, walkers.together, walkers.spent, walkers.helped
     if guide is not None:
-        joined, returns = coin < now.join, coin < now.back
+        joined, returns = (heads(meet.first, limit(chance)) for chance in (now.join, now.back))
         if learner.error is not None:
-            joined |= spent + look(learner.error, step, guide) > jnp.asarray(now.patience)
+            joined |= spent + look(learner.error, step, guide) > jnp.asarray(now.patience, jnp.float32)
         novice, guide = jnp.where(returns, guide, novice), jnp.where(joined, novice, guide)
         together |= joined | returns
         helped &= ~returns  # an excursion is begun by the learner
@@ -115,10 +128,10 @@ def beat(
     acts = choose(look(learner.acts, step, novice), move.first)
     gated = (None, None)
     if learner.takeover is not None:
-        coin = uniform(randomness.bits(key, episode, step, Use.GATE).first)
+        coin = randomness.bits(key, episode, step, Use.GATE).first
         enter, leave = (look(table, step, novice) for table in learner.takeover[:2])
-        entered = ~helped & (coin < enter)
-        helped = entered | (helped & (coin >= leave))
+        entered = ~helped & heads(coin, enter)
+        helped = entered | (helped & ~heads(coin, leave))
         acts = jnp.where(helped & (jnp.asarray(learner.takeover.acts) > 0), asked, acts)
         gated = (helped, entered)
     following = walkers._replace(
@@ -130,8 +143,8 @@ def beat(
         return following, Trace(novice, asked, acts, None, None, None, None, None, *gated)
 
     intended = choose(look(world.expert, step, guide), move.first)
-    any_action = (uniform(move.first) * actions).astype(jnp.int32)
-    guided = jnp.where(shaken, any_action, intended)
+    shaken = heads(meet.second, limit(now.noise))
+    guided = jnp.where(shaken, any_of(actions, move.first), intended)
     alike = acts == guided
     together &= alike
     following = following._replace(
@@ -168,13 +181,13 @@ def walk(
         guide=None if alone else start,
         novice_cost=zero,
         guide_cost=zero,
-        parted=jnp.full(start.shape, world.horizon),
+        parted=none + world.horizon,
         chunks=none,
         together=none == 0,
         spent=zero,
         helped=none > 0,
     )
-    steps = (jnp.arange(world.horizon), row._replace(rate=None, keep=None))
+    steps = (jnp.arange(world.horizon, dtype=jnp.int32), row._replace(rate=None, keep=None))
     return jax.lax.scan(advance, walkers, steps)
 
 
@@ -207,7 +220,9 @@ def play(
     learner = ready(world, policy, row, takeover)
     states, actions = world.cost.shape[-2:]
     count, size = episodes.shape[0], min(block, episodes.shape[0])
-    order = jnp.arange(-(-count // size) * size).reshape(-1, size)  # the last block is filled with repeats,
+    order = jnp.arange(-(-count // size) * size, dtype=jnp.int32).reshape(
+        -1, size
+    )  # the last block is filled with repeats,
     ids, counted = jnp.asarray(episodes)[order % count], order < count  # which do not count
 
     def one_block(totals: Any, xs: tuple[Array, Array]) -> tuple[Any, Episodes]:

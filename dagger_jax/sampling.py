@@ -1,13 +1,18 @@
 """Laws made ready for sampling: one gather and a comparison a draw.
 
-Next states are drawn from alias tables, actions by comparison with cumulative probabilities. A draw takes a
-32-bit word, from `randomness`, and is exact to multiples of 2^-32 (actions: 2^-31).
+Next states are drawn from alias tables, actions and coins by comparison with cumulative probabilities. A draw takes a
+32-bit word, from `randomness`, and its law is exact to multiples of 2^-32; what is impossible is never drawn.
+
+A threshold c counts words, from 0 to 2^32: one value more than a uint32 has. So the last two words are one, 2^32 - 2,
+and the threshold 2^32 - 1 is above every word: it stands for 2^32, and 2^32 - 2 for 2^32 - 1 as well.
 """
 
 import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax.types import Array
+
+NEVER = np.uint32(2**32 - 1)  # a threshold that no word reaches
 
 
 def alias(law: np.ndarray) -> np.ndarray:
@@ -49,33 +54,82 @@ def alias(law: np.ndarray) -> np.ndarray:
     return packed.astype(np.uint32).reshape(*law.shape[:-1], entries)
 
 
-def thresholds(policy: Array) -> Array:
-    """Cumulative probabilities of the first A - 1 actions, in units of 2^-31. [..., A] -> [..., A - 1]
+def exact_thresholds(law: np.ndarray) -> np.ndarray:
+    """Cumulative probabilities of the first A - 1 actions in words, on the host in float64. [..., A] -> [..., A - 1]
 
-    Divided by their last value, so that an action of probability 0 is never taken.
+    An action has p 2^32 words up to one, and none where p = 0.
     """
-    cumulative = jnp.cumsum(jnp.asarray(policy, jnp.float32), axis=-1)
-    below, total = cumulative[..., :-1], cumulative[..., -1:]
-    # XLA may divide by multiplying with a rounded 1 / total: what should be 1 is said to be.
-    share = jnp.where(below < total, below / total, 1.0)
-    return (share * jnp.float32(2**31)).astype(jnp.uint32)
+    cumulative = np.cumsum(np.asarray(law, np.float64), axis=-1)
+    below = np.rint(cumulative[..., :-1] / cumulative[..., -1:] * 2.0**32)
+    return np.where(below >= 2.0**32, NEVER, np.minimum(below, NEVER - 1)).astype(np.uint32)
+
+
+def thresholds(policy: Array) -> Array:
+    """The same under jit, for probabilities rounded to float32, which need not sum to 1. [..., A] -> [..., A - 1]"""
+    law = jnp.asarray(policy, jnp.float32)
+    law = law / jnp.maximum(law.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
+    # Words add up exactly. What they miss of 2^32 is shared out: in float32 but for 2^9, more than its rounding can
+    # take back; then in integers.
+    missing = -_words(law)[..., -1:].astype(jnp.int32)
+    law = law + law * ((missing - 2**9).astype(jnp.float32) * jnp.float32(2**-32))
+    below = _words(law)
+    total = below[..., -1:]
+    return jnp.where(below == total, NEVER, jnp.minimum(below + high(below, -total), NEVER - 1))[..., :-1]
+
+
+def _words(law: Array) -> Array:
+    """Cumulative words, modulo 2^32, of float32 probabilities; 1 counts 2^32 - 2^8. [..., A] uint32
+
+    Integers add up exactly and in any order; what is impossible adds nothing. Fractions of words add up as well.
+    """
+    scaled = jnp.minimum(law, 1 - 2**-24) * jnp.float32(2**32)  # exact: a power of two
+    whole = scaled.astype(jnp.uint32)
+    places = 32 - law.shape[-1].bit_length()
+    rest = ((scaled - whole.astype(jnp.float32)) * jnp.float32(2**places)).astype(jnp.uint32)
+    whole, rest = (jnp.cumsum(part, axis=-1, dtype=jnp.uint32) for part in (whole, rest))
+    return whole + (rest >> places)
 
 
 def blend(share: Array, first: Array, second: Array) -> Array:
-    """Thresholds of the mixture of two laws, `share` [T] of the first. [L, S, A - 1] each -> [T, S, A - 1]"""
-    share = share[:, None, None]
-    # Where both are equal rounding must not move them: an impossible action would become possible.
-    return jnp.where(first == second, first, share * first + (1 - share) * second).astype(jnp.uint32)
+    """Thresholds of the mixture of two laws, `share` of the first; shapes broadcast.
+
+    In integers, and rounded towards the second: equal thresholds stay as they are, so that what is impossible in both
+    stays impossible, and the order of thresholds is kept.
+    """
+    share = jnp.asarray(share, jnp.float32)
+    parts = limit(share)
+    up, down = high(first - second, parts), high(second - first, parts)
+    mixed = jnp.where(first >= second, second + up, second - down)
+    return jnp.where(share >= 1, first, mixed)
 
 
-def uniform(word: Array) -> Array:
-    """A uniform float32 in [0, 1), a multiple of 2^-24, from a word."""
-    return (word >> 8).astype(jnp.float32) * jnp.float32(2**-24)
+def high(first: Array, second: Array) -> Array:
+    """The upper 32 bits of the product of two uint32: floor(first x second / 2^32)."""
+    (a, b), (c, d) = ((x >> 16, x & jnp.uint32(0xFFFF)) for x in (first, second))
+    middle = a * d + (b * d >> 16)
+    return a * c + (middle >> 16) + ((middle & jnp.uint32(0xFFFF)) + b * c >> 16)
+
+
+def limit(chance: Array | float) -> Array:
+    """The threshold of a coin that shows heads with a chance in [0, 1], of float32: see `heads`. uint32"""
+    chance = jnp.asarray(chance, jnp.float32)
+    words = (jnp.minimum(chance, 1 - 2**-24) * jnp.float32(2**32)).astype(jnp.uint32)
+    return jnp.where(chance >= 1, NEVER, words)
+
+
+def heads(word: Array, limit: Array) -> Array:
+    """Whether a word is below a threshold: never at chance 0, always at 1. bool"""
+    return jnp.minimum(word, NEVER - 1) < limit
 
 
 def choose(cumulative: Array, word: Array) -> Array:
     """The action that a word picks from thresholds [A - 1]. int32"""
-    return (word >> 1 >= cumulative).sum(-1, dtype=jnp.int32)
+    return (jnp.minimum(word, NEVER - 1) >= cumulative).sum(-1, dtype=jnp.int32)
+
+
+def any_of(count: int, word: Array) -> Array:
+    """One of `count` outcomes, each by the same number of words, or one more. int32"""
+    return high(word, jnp.uint32(count)).astype(jnp.int32)
 
 
 def look(table: Array, *index: Array) -> Array:

@@ -96,7 +96,7 @@ class Play(NamedTuple):
 
     novice: Array  # [T, S, A] at the novice's states
     guide: Array | None  # [T, S, A] at the guide's states; None where the novice walked alone
-    agreement: Array | None  # [T] share that acted alike since the chunk's start; None as above
+    agreement: Array | None  # [T] share that acted alike since the chunk's start, by one word; None as above
     helped: Array | None = None  # [T, S, A] at the novice's states, where the expert has taken over; None: no gate
     entered: Array | None = None  # [T] share of episodes in which it takes over at this step; None as above
 

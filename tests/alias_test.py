@@ -91,53 +91,183 @@ def test_draws_follow_the_law():
 # ---- actions -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("actions", [2, 3, 5, 8, 9, 17, 64])
-def test_thresholds_are_the_policy(actions):
-    """Within 4 float32 roundings of the cumulative sums; exactly no share for actions of probability 0."""
-    rng = np.random.default_rng(actions)
-    policy = rng.dirichlet(np.full(actions, 0.3), 5000)
-    policy[rng.random(policy.shape) < 0.4] = 0.0
-    policy[policy.sum(-1) == 0, -1] = 1.0
-    policy /= policy.sum(-1, keepdims=True)
-    inner = np.asarray(jax.jit(sampling.thresholds)(policy)).astype(np.int64)
-    edges = np.concatenate([np.zeros((5000, 1), int), inner, np.full((5000, 1), 1 << 31)], -1)
-    share = np.diff(edges)
+def words(thresholds):
+    """How many of the 2^32 words pick each action, read off thresholds [..., A - 1]. [..., A] int64"""
+    thresholds = np.asarray(thresholds)
+    assert thresholds.dtype == np.uint32
+    below = np.where(thresholds == sampling.NEVER, 1 << 32, thresholds.astype(np.int64))
+    edges = [np.zeros((*below.shape[:-1], 1), np.int64), below, np.full((*below.shape[:-1], 1), 1 << 32)]
+    return np.diff(np.concatenate(edges, -1))
+
+
+def holey(rng, actions, count):
+    """Random laws, two fifths of them impossible actions. [count, A]"""
+    law = rng.dirichlet(np.full(actions, 0.3), count)
+    law[rng.random(law.shape) < 0.4] = 0.0
+    law[law.sum(-1) == 0, -1] = 1.0
+    return law / law.sum(-1, keepdims=True)
+
+
+BUILT = pytest.mark.parametrize("built", [sampling.exact_thresholds, jax.jit(sampling.thresholds)], ids=["host", "jit"])
+
+
+@BUILT
+@pytest.mark.parametrize("actions", [1, 2, 3, 5, 8, 9, 17, 64, 296, 5000])
+def test_thresholds_are_the_policy(actions, built):
+    """On the host p 2^32 words up to one, and none where p is 0. Under jit the same, but for float32's rounding of p.
+
+    And one word more where the last threshold is 2^32 - 1, which is stored as the one before.
+    """
+    law = holey(np.random.default_rng(actions), actions, 2_000_000 // max(actions, 400))
+    share = words(built(law))
     assert (share >= 0).all()
-    assert (share[policy == 0] == 0).all()
-    assert np.abs(share / 2.0**31 - policy).max() < 4 * 2.0**-23
+    assert (share[law == 0] == 0).all()
+    rounding = 0 if built is sampling.exact_thresholds else 2.0**-22 * law
+    assert (np.abs(share / 2.0**32 - law) <= 2.0**-32 * 2 + rounding).all()
+    assert (share[law > 2.0**-31] > 0).all()
 
 
-@pytest.mark.parametrize("actions", [2, 3, 9])
+@BUILT
+@pytest.mark.parametrize("rare", [1e-8, 1e-7, 3e-6])
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_rare_actions_have_their_words(place, rare, built):
+    """Of all 2^32 words: p 2^32 up to one, where a float32 near 1 has steps of 2^-24. First, middle and last."""
+    law = np.insert([0.25, 0.0, 0.7, 0.05], place, rare)
+    law[law == 0.7] -= rare
+    share = words(built(law))
+    assert abs(share[place] - rare * 2.0**32) <= 1
+    assert share[law == 0] == 0
+
+
+@BUILT
+def test_the_likes_of_certain_actions(built):
+    """All words, none, all but one, which is stored as all but two; one action alone."""
+    np.testing.assert_array_equal(words(built(np.eye(5))), np.eye(5, dtype=np.int64) << 32)
+    np.testing.assert_array_equal(built(np.ones((3, 1))), np.zeros((3, 0)))
+    almost = words(built(np.array([1 - 2.0**-32, 2.0**-32])))
+    assert almost[1] in (1, 2)
+
+
+@BUILT
+def test_an_impossible_action_among_hundreds_is_never_taken(built):
+    """Zeros at the head, in the middle, at the tail; and one word that float32 sums give to an impossible action."""
+    rng = np.random.default_rng(68)
+    law = rng.random(296)
+    impossible = rng.integers(1, 296)
+    law[impossible] = 0
+    law /= law.sum()
+    taken = int(sampling.choose(built(law), jnp.uint32(0xFBBC6600)))
+    assert law[taken] > 0
+    assert taken != impossible
+    laws = rng.random((200, 700)) * np.repeat([0, 1, 0, 1, 0], [40, 210, 200, 210, 40])
+    assert (words(built(laws))[laws == 0] == 0).all()
+    ends = jax.vmap(sampling.choose, (None, 0))(built(laws[0]), jnp.asarray([0, 2**32 - 1], jnp.uint32))
+    np.testing.assert_array_equal(ends, np.flatnonzero(laws[0])[[0, -1]])
+
+
+@pytest.mark.parametrize("kind", ["uniform", "softmax", "peaked", "mostly impossible"])
+def test_a_vocabularys_law(kind):
+    """V = 49,152 tokens: no law misses its float32 probabilities by more than their rounding and one word a token."""
+    rng, size = np.random.default_rng(0), 49_152
+    logits = {"uniform": 0.0, "softmax": 3.0, "peaked": 12.0, "mostly impossible": 3.0}[kind] * rng.normal(size=size)
+    logits[:5] = logits[-5:] = -1e30
+    if kind == "mostly impossible":
+        logits[rng.random(size) < 0.99] = -1e30
+    law = np.asarray(jax.nn.softmax(jnp.asarray(logits, jnp.float32)), np.float64)
+    share = words(jax.jit(sampling.thresholds)(law.astype(np.float32)))
+    assert (share[law == 0] == 0).all()
+    law /= law.sum()
+    assert (np.abs(share / 2.0**32 - law) <= 2.0**-31 + 2.0**-22 * law).all()
+    assert 0.5 * np.abs(share / 2.0**32 - law).sum() <= 2.0**-23 + size * 2.0**-34  # total variation
+
+
+def test_rare_actions_are_drawn_as_often_as_they_should_be():
+    """One common action and 4,096 of probability 2^-25, half a step of float32 near 1; 2^23 words.
+
+    1,024 rare ones are expected: within 4 standard errors, and by the remainders of their indices modulo 4 equally
+    often, p > 1e-4. A sum in float32 gives two of four neighbours everything.
+    """
+    law = np.append(1 - 4096 * 2.0**-25, np.full(4096, 2.0**-25))
+    drawn = np.asarray(randomness.bits(KEY, np.arange(2**23), 5, randomness.Use.MOVE).first)
+    for built in (sampling.exact_thresholds, jax.jit(sampling.thresholds)):
+        cumulative = built(law)
+        rare = drawn[drawn >= np.uint32(0.999 * 2**32)]  # those of the common action alone are not looked at
+        taken = np.asarray(jax.jit(jax.vmap(sampling.choose, (None, 0)))(cumulative, rare))
+        taken = taken[taken > 0]
+        assert abs(len(taken) - 1024) < 4 * 32
+        assert stats.chisquare(np.bincount(taken % 4, minlength=4)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("actions", [2, 3, 9, 300])
 def test_blends_are_mixtures(actions):
-    """share p + (1 - share) q within 4 roundings; exactly p and q at 1 and 0; what neither takes stays untaken."""
+    """share p + (1 - share) q up to a word; exactly p and q at 1 and 0; what neither takes stays untaken."""
     rng = np.random.default_rng(actions)
     possible = rng.random((500, actions)) < 0.6
     possible[:, rng.integers(actions)] |= ~possible.any(-1)
     first, second = rng.dirichlet(np.full(actions, 0.5), (2, 500)) * possible
-    first, second = (p / p.sum(-1, keepdims=True) for p in (first, second))
-    share = np.array([0.0, 0.1, 1 / 3, 0.9, 1.0], np.float32)
+    first, second = (law / np.maximum(law.sum(-1, keepdims=True), 1e-300) for law in (first, second))
+    first[:5], second[:5] = np.eye(actions)[0], np.eye(actions)[-1]  # far apart
+    possible[:5] = True
+    share = np.array([0.0, 1e-9, 0.1, 1 / 3, 0.9, 1 - 2**-24, 1.0], np.float32)
     p, q = (jax.jit(sampling.thresholds)(law[None]) for law in (first, second))
-    mixed = np.asarray(jax.jit(sampling.blend)(share, p, q))
-    np.testing.assert_array_equal(mixed[[0, 4]], np.concatenate([q, p]))
-    np.testing.assert_array_equal(jax.jit(sampling.blend)(share, p, p), np.repeat(p, 5, 0))
-    wanted = share[:, None, None] * np.cumsum(first, -1) + (1 - share[:, None, None]) * np.cumsum(second, -1)
-    assert np.abs(mixed / 2.0**31 - wanted[..., :-1]).max() < 4 * 2.0**-23
-    edges = np.concatenate([np.zeros((5, 500, 1)), mixed, np.full((5, 500, 1), 2.0**31)], -1)
-    assert (np.diff(edges)[:, ~possible] == 0).all()
+    mixed = np.asarray(jax.jit(sampling.blend)(share[:, None, None], p, q))
+    np.testing.assert_array_equal(mixed[[0, -1]], np.concatenate([q, p]))
+    np.testing.assert_array_equal(jax.jit(sampling.blend)(share[:, None, None], p, p), np.repeat(p, len(share), 0))
+    each = words(mixed)
+    assert (each >= 0).all()
+    assert (each[:, ~possible] == 0).all()
+    weight = share.astype(float)[:, None, None]
+    wanted = weight * words(p) + (1 - weight) * words(q)
+    assert (
+        np.abs(each - wanted).max() <= 3
+    )  # two thresholds each up to one, and the last may be stored as the one before
 
 
-@pytest.mark.parametrize("word", [0, 1, 2**31 - 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("word", [0, 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1])
 def test_extreme_words_never_take_impossible_actions(word):
     rng = np.random.default_rng(3)
     for actions in (2, 3, 5, 9):
         policy = rng.dirichlet(np.full(actions, 0.5), 2000) * (rng.random((2000, actions)) < 0.5)  # any sum
         policy[policy.sum(-1) == 0, rng.integers(actions)] = 1.0
-        taken = jax.vmap(sampling.choose, (0, None))(sampling.thresholds(policy), jnp.uint32(word))
-        assert (policy[np.arange(2000), np.asarray(taken)] > 0).all()
+        for built in (sampling.exact_thresholds, sampling.thresholds):
+            taken = jax.vmap(sampling.choose, (0, None))(built(policy), jnp.uint32(word))
+            assert (policy[np.arange(2000), np.asarray(taken)] > 0).all()
 
 
-def test_uniform_stays_below_one_and_so_does_any_action():
-    top = sampling.uniform(jnp.uint32(2**32 - 1))
-    assert top == 1 - 2.0**-24
-    for actions in range(2, 200):  # the noise picks action int(uniform x A)
-        assert int(top * actions) == actions - 1
+# ---- coins ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chance", [0.0, 1e-9, 1e-8, 1e-7, 0.1, 1 / 3, 0.5, 0.9, 1 - 2**-24, 1.0])
+def test_a_coin_shows_heads_for_its_share_of_all_words(chance):
+    """floor(p 2^32) words of 2^32, p to float32; 0 is never, 1 always."""
+    chance = np.float32(chance)
+    limit = jax.jit(sampling.limit)(chance)
+    share = int(float(chance) * 2**32)
+    edges = [word for word in (0, share - 1, share, 2**32 - 2, 2**32 - 1) if 0 <= word < 2**32]
+    got = [bool(sampling.heads(jnp.uint32(word), limit)) for word in edges]
+    assert got == [word < share for word in edges]
+
+
+def test_coins_of_an_array_are_coins():
+    chances = np.random.default_rng(0).random(100).astype(np.float32)
+    drawn = randomness.bits(KEY, np.arange(100), 5, randomness.Use.MEET).first
+    got = jax.jit(lambda p: sampling.heads(drawn, sampling.limit(p)))(chances)
+    np.testing.assert_array_equal(got, np.asarray(drawn) < chances.astype(float) * 2**32)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 100, 296, 49_152, 70_000])
+def test_any_outcome_is_equally_likely(count):
+    """Outcome i has the words from ceil(i 2^32 / n) on: floor or ceil of 2^32 / n of them."""
+    outcome = np.unique(np.linspace(0, count - 1, 100).astype(np.int64))
+    first = -(-outcome * 2**32 // count)
+    np.testing.assert_array_equal(sampling.any_of(count, first.astype(np.uint32)), outcome)
+    np.testing.assert_array_equal(sampling.any_of(count, (first[1:] - 1).astype(np.uint32)), outcome[1:] - 1)
+    assert sampling.any_of(count, jnp.uint32(2**32 - 1)) == count - 1
+
+
+def test_high_is_the_upper_half_of_a_product():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 2**32, (2, 10_000), dtype=np.uint64)
+    first[:4], second[:4] = (0, 2**32 - 1, 2**32 - 1, 1), (5, 2**32 - 1, 1, 2**32 - 1)
+    got = jax.jit(sampling.high)(*(x.astype(np.uint32) for x in (first, second)))
+    np.testing.assert_array_equal(got, first * second >> np.uint64(32))

@@ -225,7 +225,7 @@ def chunk_law(problem, policy, start):
 
 
 @pytest.mark.parametrize("temperature", [None, 0.3])
-def test_agreement_is_the_total_variation_of_the_chunk(temperature):
+def test_overlap_is_the_total_variation_of_the_chunk(temperature):
     """7.5, over the 512 runs of 3 steps, 4 states, 2 actions: equal for a deterministic expert, else no less."""
     for seed in range(5):
         problem = gallery.random_mdp(3, 4, 2, seed, temperature=temperature)
@@ -234,11 +234,12 @@ def test_agreement_is_the_total_variation_of_the_chunk(temperature):
         by_expert, by_learner = (chunk_law(problem, pi, problem.world.initial) for pi in (problem.expert, policy))
         np.testing.assert_allclose([by_expert.sum(), by_learner.sum()], 1, rtol=1e-12)
         variation = 0.5 * np.abs(by_expert - by_learner).sum()
-        agreement = exact.play(problem, policy, row).agreement
+        laws = exact.play(problem, policy, row)
         first = 0.5 * np.abs(policy[0] - problem.expert[0]).sum(-1) @ problem.world.initial
-        np.testing.assert_allclose(1 - agreement[0], first, rtol=1e-12)  # maximally coupled
-        apart = 1 - agreement[-1]
+        np.testing.assert_allclose(1 - laws.overlap[0], first, rtol=1e-12)  # maximally coupled
+        apart = 1 - laws.overlap[-1]
         assert apart >= variation - 1e-12
         if temperature is None:
             np.testing.assert_allclose(apart, variation, rtol=1e-12)
+            np.testing.assert_allclose(laws.agreement, laws.overlap, rtol=1e-12)
             assert variation > 0.1

@@ -123,8 +123,8 @@ def check_pointwise(kind, temperature, row, seen):
             starts = np.asarray(row.join)[:, None, t] > 0
             largest[..., t] = before = np.maximum(np.where(starts, 0, before), seen.eps[..., t])
         if temperature in (None, "arbitrary"):  # the lower bound is for deterministic experts
-            assert (1 - seen.agreement >= largest - TOLERANCE).all()
-        assert (seen.agreement >= -TOLERANCE).all()
+            assert (1 - seen.overlap >= largest - TOLERANCE).all()
+        assert (seen.overlap >= -TOLERANCE).all()
     if kind == "reset":  # eta_t <= eps_t + sum of eps over the steps before t's excursion
         total, at_start = np.cumsum(seen.eps, -1), 0.0
         for t in range(seen.eps.shape[-1]):

@@ -73,7 +73,7 @@ def test_change_point_ends_chunks_where_errors_change():
 def mean_distance(problem, policy, starts):
     """(1/k) sum_{j<k} T_j of an equal partition, exact: T_j the mean over chunks that last so long. And k."""
     row = schedules.row(schedules.chunked(1, starts), 0)
-    parted, _ = schedules.by_offset(1 - exact.play(problem, policy, row).agreement, starts)
+    parted, _ = schedules.by_offset(1 - exact.play(problem, policy, row).overlap, starts)
     k = schedules.offsets(starts).max() + 1
     return jnp.where(jnp.arange(T) < k - 1, parted, 0.0).sum() / k, k
 

@@ -7,16 +7,16 @@ import jax
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, experts, gallery, schedules
+from dagger_jax import evidence, exact, experts, gallery, randomness, rollout, schedules
 from dagger_jax.environments import tabular
 from dagger_jax.precision import exact as exactly
 from dagger_jax.types import Problem
 
-T, S, A = 3, 2, 2
+T, S, A = 3, 2, 3
 
 
 def tiny(seed, deterministic=False):
-    """A time-varying world of 2 states and 2 actions, an expert, a learner: all random."""
+    """A time-varying world of 2 states and 3 actions, an expert, a learner: all random."""
     rng = np.random.default_rng(seed)
     world = tabular.world(rng.dirichlet(np.ones(S), (T, S, A)), rng.random((T, S, A)), rng.dirichlet(np.ones(S)), T)
     expert = rng.dirichlet(np.ones(A), (T, S))
@@ -44,19 +44,36 @@ def coin(probability):
     return ((True, probability), (False, 1 - probability))
 
 
-def enumerate_paths(problem, policy, row):
+def maximally(acts, expert, noise):
+    """Probability that both walkers take action a: as large as their laws allow. [A]"""
+    return np.minimum(acts, (1 - noise) * expert + noise / A)
+
+
+def by_one_word(acts, expert, noise):
+    """The same, as played: every outcome of the noise's coin and of the word that picks both actions. [A]"""
+    laws = [np.append(law.cumsum()[:-1], 1.0) for law in (acts, expert, np.full(A, 1 / A))]
+    cuts = np.unique(np.concatenate([[0.0], *laws]))
+    novice, intended, any_action = (np.searchsorted(law, (cuts[1:] + cuts[:-1]) / 2, side="right") for law in laws)
+    both = np.zeros(A)
+    for guide, p in ((intended, 1 - noise), (any_action, noise)):
+        np.add.at(both, novice, p * np.diff(cuts) * (novice == guide))
+    return both
+
+
+def enumerate_paths(problem, policy, row, couple):
     """Laws by brute force: every outcome of every coin, action and transition of both walkers, to the end.
 
-    While the walkers agree they take action a together with probability min(novice's, guide's), the maximal
-    coupling; once apart they move independently. Their marginals do not depend on that, `agreement` does.
+    While the walkers agree they take action a together with the probability that `couple` says; what is left, and once
+    they are apart, they move independently. Their marginals do not depend on that, how long they agree does.
+    Paths that are alike from here on are merged. Returns novice, guide, last, agreement, costs.
     """
     world, expert, row = problem.world, problem.expert, float64(row)
     novice, guide, last = np.zeros((T, S)), np.zeros((T, S)), np.zeros(S)
     agreement, costs = np.zeros(T), np.zeros(2)
-    paths = [(p, s, s, True) for s, p in enumerate(world.initial)]  # probability, novice, guide, agreed
+    paths = {(s, s, True): p for s, p in enumerate(world.initial)}  # novice, guide, agreed
     for t in range(T):
-        after = []
-        for p, x, y, agreed in paths:
+        after = defaultdict(float)
+        for (x, y, agreed), p in paths.items():
             for (joins, p_join), (backs, p_back) in itertools.product(coin(row.join[t]), coin(row.back[t])):
                 if p * p_join * p_back == 0:
                     continue
@@ -68,24 +85,25 @@ def enumerate_paths(problem, policy, row):
                 acts = row.beta[t] * expert[t, n] + (1 - row.beta[t]) * policy[t, n]
                 guided = (1 - row.noise[t]) * expert[t, g] + row.noise[t] / A
                 costs += q * np.array([acts @ world.cost[t, n], guided @ world.cost[t, g]])
-                after += moves(world.transition[t], q, n, g, acts, guided, same)
-        agreement[t] = sum(p for p, _, _, agreed in after if agreed)
+                both = couple(acts, expert[t, g], row.noise[t]) if same else np.zeros(A)
+                for p_move, *there in moves(world.transition[t], n, g, acts, guided, both):
+                    after[tuple(there)] += q * p_move
+        agreement[t] = sum(p for (_, _, agreed), p in after.items() if agreed)
         paths = after
-    for p, x, _, _ in paths:
+    for (x, _, _), p in paths.items():
         last[x] += p
-    return exact.Laws(novice, guide, last, policy, agreement, *map(np.asarray, costs))
+    return novice, guide, last, agreement, costs
 
 
-def moves(transition, q, n, g, acts, guided, same):
+def moves(transition, n, g, acts, guided, both):
     """Where two walkers go, as (probability, novice, guide, agreed)."""
-    both = np.minimum(acts, guided) if same else np.zeros(A)
     for a, s in itertools.product(range(A), range(S)):
-        yield q * both[a] * transition[n, a, s], s, s, True  # alike in state and action: alike in what follows
+        yield both[a] * transition[n, a, s], s, s, True  # alike in state and action: alike in what follows
     apart = 1 - both.sum()
     if apart > 1e-15:
         rest = np.outer(acts - both, guided - both) / apart
         for a, b, s, r in itertools.product(range(A), range(A), range(S), range(S)):
-            yield q * rest[a, b] * transition[n, a, s] * transition[g, b, r], s, r, False
+            yield rest[a, b] * transition[n, a, s] * transition[g, b, r], s, r, False
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -95,10 +113,32 @@ def test_laws_equal_the_enumeration_of_all_paths(seed, deterministic):
     problem, policy = tiny(seed, deterministic)
     row = random_row(100 + seed)
     laws = exact.play(problem, policy, row)
-    wanted = enumerate_paths(problem, policy, row)
-    assert laws.helped is laws.entered is wanted.helped is wanted.entered is None  # there is no gate
-    for name, got, want in zip(laws._fields[:-2], laws[:-2], wanted[:-2], strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13, err_msg=name)
+    assert laws.helped is laws.entered is None  # there is no gate
+    for how, couple in (("agreement", by_one_word), ("overlap", maximally)):
+        *marginals, together, costs = enumerate_paths(problem, policy, row, couple)
+        wanted = dict(zip(("novice", "guide", "last"), marginals, strict=True)) | {how: together}
+        for name, want in (wanted | dict(zip(("novice_cost", "guide_cost"), costs, strict=True))).items():
+            np.testing.assert_allclose(getattr(laws, name), want, rtol=1e-12, atol=1e-13, err_msg=name)
+    assert (laws.agreement <= laws.overlap + 1e-13).all()
+
+
+@pytest.mark.parametrize(
+    ("expert", "policy", "noise", "agreement", "overlap"),
+    [([0.2, 0.3, 0.5], [0.5, 0.3, 0.2], 0.0, 0.4, 0.7), ([1.0, 0.0], [0.75, 0.25], 0.5, 0.75, 1.0)],
+)
+def test_agreement_is_by_one_word_and_overlap_the_maximal_coupling(expert, policy, noise, agreement, overlap):
+    """One step, reckoned by hand; the share of 40,000 sampled episodes lies within 4 standard errors of `agreement`."""
+    actions = len(expert)
+    world = tabular.world(np.ones((1, actions, 1)), np.zeros((1, actions)), np.ones(1), 1)
+    problem, policy = Problem(world, np.array([[expert]])), np.array([[policy]])
+    row = schedules.row(schedules.table(1, 1, join=1.0, noise=noise, label_guide=1.0), 0)
+    laws = exact.play(problem, policy, row)
+    np.testing.assert_allclose(laws.agreement, agreement, atol=1e-15)
+    np.testing.assert_allclose(laws.overlap, overlap, atol=1e-15)
+    np.testing.assert_array_equal(exact.frequencies(problem, laws).agreement, laws.agreement)
+    key = randomness.for_round(randomness.words(jax.random.key(0)), 0)
+    play, _ = rollout.play(rollout.tables(problem), policy, row, key, np.arange(40_000, dtype=np.uint32))
+    assert abs(play.agreement[0] - agreement) < 4 * np.sqrt(agreement * (1 - agreement) / 40_000)
 
 
 def trajectories(world, law, policy, first, last):
@@ -116,8 +156,8 @@ def trajectories(world, law, policy, first, last):
 @pytest.mark.parametrize("starts", [(1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)])
 @pytest.mark.parametrize("kind", ["join", "back"])
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_agreement_is_the_total_variation_of_chunks(starts, kind, deterministic):
-    """1 - agreement = TV of the chunk's laws under guide and novice; at least TV for a stochastic expert (7.5)."""
+def test_overlap_is_the_total_variation_of_chunks(starts, kind, deterministic):
+    """1 - overlap = TV of the chunk's laws under guide and novice; at least TV for a stochastic expert (7.5)."""
     problem, policy = tiny(7, deterministic)
     boundary = np.array(starts, float)
     join = boundary if kind == "join" else np.eye(T)[0]
@@ -133,18 +173,19 @@ def test_agreement_is_the_total_variation_of_chunks(starts, kind, deterministic)
         assert len(novice) == (S * A) ** (t - first + 1)
         variation = sum(abs(novice[path] - guide[path]) for path in novice) / 2
         if deterministic:
-            assert 1 - laws.agreement[t] == pytest.approx(variation, abs=1e-13)
+            assert 1 - laws.overlap[t] == pytest.approx(variation, abs=1e-13)
+            assert laws.agreement[t] == pytest.approx(laws.overlap[t], abs=1e-13)
         else:
-            assert 1 - laws.agreement[t] >= variation - 1e-13
-    assert 0 < laws.agreement.min() < 1 - 1e-3
+            assert 1 - laws.overlap[t] >= variation - 1e-13
+    assert 0 < laws.overlap.min() < 1 - 1e-3
 
 
-def test_a_stochastic_experts_agreement_is_not_the_total_variation():
+def test_a_stochastic_experts_overlap_is_not_the_total_variation():
     """The control of the inequality above: over two steps it is strict, so equality is not vacuous."""
     problem, policy = tiny(7)
     laws = exact.play(problem, policy, schedules.row(schedules.behavioural_cloning(1, T), 0))
     novice, guide = (trajectories(problem.world, problem.world.initial, p, 0, T - 1) for p in (policy, problem.expert))
-    assert 1 - laws.agreement[-1] > sum(abs(novice[path] - guide[path]) for path in novice) / 2 + 1e-3
+    assert 1 - laws.overlap[-1] > sum(abs(novice[path] - guide[path]) for path in novice) / 2 + 1e-3
 
 
 @pytest.mark.parametrize("temperature", [None, 0.5])

@@ -181,6 +181,17 @@ def test_sampled_labels_are_exact(name):
 
 
 @EVERY
+def test_sampled_agreement_is_exact(name):
+    """Shares that acted alike since the chunk's start, of each step over all rounds: 6 |z| <= 4 a row, 222 in all."""
+    outcome, _, laws = results(name)
+    seen, law = np.asarray(outcome.measured[1].agreement, float), laws.agreement
+    error = np.sqrt((law * (1 - law)).sum(0) / EPISODES)
+    assert (np.abs((seen - law).sum(0)) <= 4 * error + 1e-5).all()  # 1e-5: float32 shares, 6 rounds
+    if name == "noise":  # the control: another coupling is seen
+        assert (np.abs((seen - laws.overlap).sum(0)) > 10 * error)[1:].all()
+
+
+@EVERY
 def test_sampled_costs_are_exact(name):
     """Mean cost of the novice, of the guide and their coupled difference, over all rounds: 3 |z| <= 4 a row."""
     _, kept, laws = results(name)

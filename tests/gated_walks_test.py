@@ -57,14 +57,24 @@ def coin(probability):
     return [(happens, p) for happens, p in ((True, probability), (False, 1 - probability)) if p > 0]
 
 
-def enumerate_paths(problem, policy, now, gate):
+def maximally(acts, expert, noise):
+    """Probability that both walkers take action a: as large as their laws allow. [A]"""
+    return np.minimum(acts, (1 - noise) * expert + noise / A)
+
+
+def by_one_word(acts, expert, noise):
+    """The same, as played. One word couples two actions as well as can be, once the noise's coin is known."""
+    return (1 - noise) * np.minimum(acts, expert) + noise * np.minimum(acts, 1 / A)
+
+
+def enumerate_paths(problem, policy, now, gate, couple):
     """Laws by brute force over both walkers and the wheel together; paths that are alike from here on are merged.
 
-    Walkers that agree act together with the largest probability that both laws allow, others independently.
+    Walkers that agree act together with the probability that `couple` says, others independently.
     """
     world, expert = problem.world, problem.expert
     now = jax.tree.map(lambda column: np.asarray(column, np.float64), now)
-    shapes = {"novice": (T, S), "guide": (T, S), "last": S, "agreement": T, "helped": (T, S), "entered": T}
+    shapes = {"novice": (T, S), "guide": (T, S), "last": S, "together": T, "helped": (T, S), "entered": T}
     laws = {name: np.zeros(shape) for name, shape in (shapes | {"novice_cost": (), "guide_cost": ()}).items()}
     paths = {(s, s, True, False): p for s, p in enumerate(world.initial)}  # novice, guide, agreed, helped
     for t in range(T):
@@ -85,18 +95,18 @@ def enumerate_paths(problem, policy, now, gate):
                     guided = (1 - now.noise[t]) * expert[t, g] + now.noise[t] / A
                     laws["novice_cost"] += q * acts @ world.cost[t, n]
                     laws["guide_cost"] += q * guided @ world.cost[t, g]
-                    for p_move, *there in moves(world.transition[t], n, g, acts, guided, together):
+                    both = couple(acts, expert[t, g], now.noise[t]) if together else np.zeros(A)
+                    for p_move, *there in moves(world.transition[t], n, g, acts, guided, both):
                         after[*there, helped] += q * p_move
-        laws["agreement"][t] = sum(p for (_, _, agreed, _), p in after.items() if agreed)
+        laws["together"][t] = sum(p for (_, _, agreed, _), p in after.items() if agreed)
         paths = after
     for (x, _, _, _), p in paths.items():
         laws["last"][x] += p
     return laws
 
 
-def moves(transition, n, g, acts, guided, together):
+def moves(transition, n, g, acts, guided, both):
     """Where two walkers go, as (probability, novice, guide, agreed)."""
-    both = np.minimum(acts, guided) if together else np.zeros(A)
     for a, s in itertools.product(range(A), range(S)):
         yield both[a] * transition[n, a, s], s, s, True
     rest = np.outer(acts - both, guided - both) / max(1 - both.sum(), 1e-300)
@@ -115,10 +125,13 @@ def test_laws_with_a_gate_equal_the_enumeration_of_all_paths(kind, seed, determi
     if deterministic:
         expert = experts.deterministic(rng.integers(0, A, (T, S)), A)
     problem, now, gate = Problem(world, expert), row(seed, T), some_gate(kind, T, S, seed)
-    laws, wanted = exact.play(problem, policy, now, gate), enumerate_paths(problem, policy, now, gate)
-    assert set(wanted) == set(laws._fields) - {"policy"}
-    for name, want in wanted.items():
-        np.testing.assert_allclose(getattr(laws, name), want, rtol=1e-12, atol=1e-13, err_msg=name)
+    laws = exact.play(problem, policy, now, gate)
+    for name, couple in (("agreement", by_one_word), ("overlap", maximally)):
+        wanted = enumerate_paths(problem, policy, now, gate, couple)
+        wanted[name] = wanted.pop("together")
+        assert set(wanted) | {"agreement", "overlap"} == set(laws._fields) - {"policy"}
+        for name, want in wanted.items():
+            np.testing.assert_allclose(getattr(laws, name), want, rtol=1e-12, atol=1e-13, err_msg=name)
     assert 0.02 < wanted["helped"].sum() / T < 0.98
     if kind != "asks only":  # the control: without the gate it is another walk
         assert np.abs(exact.play(problem, policy, now).novice - laws.novice).max() > 1e-3
@@ -141,7 +154,7 @@ def scores(seen, law, episodes=EPISODES):
 
 @pytest.mark.parametrize("kind", EVERY_GATE)
 def test_the_sampler_plays_the_exact_laws(kind):
-    """Some 220 |z| <= 4 a gate, four gates: a right engine fails with probability 0.06 at most. First seed tried.
+    """Some 230 |z| <= 4 a gate, four gates: a right engine fails with probability 0.06 at most. First seed tried.
 
     Chi-squares of states at each step, 18 a gate, have p-values above 1e-4. The control sees 0.05 more entrances.
     """
@@ -150,7 +163,7 @@ def test_the_sampler_plays_the_exact_laws(kind):
     play, kept = jax.device_get(PLAY(WORLD, POLICY, now, KEY, ids(EPISODES), gate))
     wanted = exact.frequencies(PROBLEM, laws)
     assert laws.helped is not None
-    for name in ("novice", "guide", "helped", "entered"):
+    for name in ("novice", "guide", "helped", "entered", "agreement"):
         assert np.abs(scores(getattr(play, name), getattr(wanted, name))).max() <= 4, name
     for seen, law in ((play.novice, laws.novice), (play.guide, laws.guide), (play.helped, laws.helped)):
         cells, law = (np.c_[x, 1 - x.sum(-1)] for x in (seen.sum(-1).astype(float), law))
@@ -169,11 +182,13 @@ def test_the_sampler_plays_the_exact_laws(kind):
 
 
 def test_agreement_with_a_gate_is_the_exact_one_for_a_deterministic_expert():
-    """There common random numbers couple maximally: z of the share that has acted alike, at every step."""
+    """z of the share that has acted alike, at every step; without noise one word couples maximally."""
     problem = gallery.random_mdp(LONG, 4, 3, seed=13, concentration=0.3)
     now, gate = row(3, LONG, noise=0.0), some_gate("coins", LONG, 4)
     play, _ = PLAY(rollout.tables(problem), POLICY, now, KEY, ids(EPISODES), gate)
-    agreement = exact.play(problem, POLICY, now, gate).agreement
+    laws = exact.play(problem, POLICY, now, gate)
+    agreement = laws.agreement
+    np.testing.assert_allclose(agreement, laws.overlap, rtol=1e-12)
     assert np.abs(scores(play.agreement, agreement)).max() <= 4
     assert np.abs(scores(play.agreement, exact.play(problem, POLICY, now).agreement)).max() > 10  # the gate's doing
 

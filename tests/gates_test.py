@@ -201,14 +201,14 @@ def test_prices_of_the_rows_that_matter():
 def test_evidence_by_offset():
     """Chunks of 2 and 3 steps: offsets 0, 1 occur twice, 2 once; T_j is what parted before the step."""
     row = schedules.row(schedules.chunked(1, schedules.partition(5, [2, 3])), 0)
-    eps, agreement = np.array([0.1, 0.2, 0.3, 0.4, 0.5]), np.array([0.9, 0.8, 0.7, 0.5, 0.2])
-    seen = exactly(evidence.by_offset)(row, eps, agreement)
+    eps, overlap = np.array([0.1, 0.2, 0.3, 0.4, 0.5]), np.array([0.9, 0.8, 0.7, 0.5, 0.2])
+    seen = exactly(evidence.by_offset)(row, eps, overlap)
     np.testing.assert_allclose(seen.eps, [0.2, 0.3, 0.5, 0, 0])
     np.testing.assert_allclose(seen.distance, [0, (0.1 + 0.3) / 2, 0.5, 0, 0])
     np.testing.assert_array_equal(seen.labels, [2, 2, 1, 0, 0])
     np.testing.assert_array_equal(seen.handovers, [2, 0, 0, 0, 0])
     np.testing.assert_array_equal(seen.steps, [2, 2, 1, 0, 0])
-    mean = exactly(evidence.detectability)(row, agreement)
+    mean = exactly(evidence.detectability)(row, overlap)
     assert mean == pytest.approx((seen.distance * seen.steps).sum() / 5)
 
 
@@ -219,7 +219,7 @@ def test_detectability_is_zero_for_single_steps_and_grows_with_the_chunk():
     for k in (1, 2, 3, 4, 6, 12):
         row = schedules.row(schedules.chunked(1, schedules.starts(12, k)), 0)
         laws = exact.play(problem, policy, row)
-        means.append(float(exactly(evidence.detectability)(row, laws.agreement)))
+        means.append(float(exactly(evidence.detectability)(row, laws.overlap)))
         wanted = np.mean([1 - 0.9**j for j in range(k)])  # T_j = 1 - (1 - eps)^j
         assert means[-1] == pytest.approx(wanted, rel=1e-12)
     assert means[0] == 0

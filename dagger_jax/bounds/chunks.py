@@ -90,7 +90,7 @@ def own_error(row: Schedule, seen: Evidence, known: Constants) -> Array:
 
 
 def chunk_distance(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """sum of eps over the chunk so far, [T], which bounds the chunk's total variation, 1 - agreement. 7.5."""
+    """sum of eps over the chunk so far, [T], which bounds 1 - overlap, and so the chunk's total variation. 7.5."""
     return _within_chunk(row.join, seen.eps)
 
 
@@ -123,7 +123,7 @@ BOUNDS: dict[str, Bound] = {
     "combined": Bound(chunk_combined, _gap, CHUNKS, "7.2(4)"),
     "cost-weighted": Bound(chunk_cost_weighted, _gap, CHUNKS, "7.2(5), with u + v in place of u"),
     "own error": Bound(own_error, lambda seen: seen.eta.sum(), CHUNKS, "7.2(0)"),
-    "chunk distance": Bound(chunk_distance, lambda seen: 1 - seen.agreement, CHUNKS, "7.5"),
+    "chunk distance": Bound(chunk_distance, lambda seen: 1 - seen.overlap, CHUNKS, "7.5"),
     "law shift": Bound(law_shift, lambda seen: seen.shift, CHUNKS, "7.2(0)"),
     "cost to go": Bound(performance_difference, _gap, CHUNKS | {"reset"}, "Kakade and Langford 2002; arXiv 1406.5979"),
     "reset variant": Bound(reset_variant, _gap, frozenset({"reset"}), "7.3"),

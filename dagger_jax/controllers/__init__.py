@@ -74,10 +74,11 @@ class DetectabilityBudget(Node):
     """The longest chunk whose mean T_j stays under a budget: (1/k) sum_{j<k} T_j <= eta.
 
     Then a learner that defects when it believes to be deployed gains at most eta by it (schedules notes).
-    T_j are upper confidence limits, `deviations` standard deviations up. Only lengths that the evidence proves are
-    taken: the one played, where its T_j are measured, or what `certain_means` allows. Without `proven` T_j is
-    continued beyond what was played, k at most doubles a round, and the budget may be exceeded for a round, where
-    chunks of another length start in other states.
+    T_j are upper confidence limits, `deviations` standard deviations up, of how often the walkers part; under a
+    stochastic expert that is more than a detector can know. Only lengths that the evidence proves are taken: the one
+    played, where its T_j are measured, or what `certain_means` allows. Without `proven` T_j is continued beyond what
+    was played, k at most doubles a round, and the budget may be exceeded for a round, where chunks of another length
+    start in other states.
     """
 
     budget: Array | float  # eta

@@ -14,7 +14,7 @@ class Seen(NamedTuple):
 
     starts: Array  # [T] the chunk starts that were played
     eps: Array  # [T] error under the training law
-    agreement: Array  # [T] share of walkers that agreed from the chunk's start through step t
+    agreement: Array  # [T] share of walkers that acted alike from the chunk's start through step t, as played
     cost: Array  # [] the novice's expected total cost, given the states it visited
     episodes: Array  # [] how many were played; inf for the exact interpreter
     actions: int = 2  # A
@@ -30,7 +30,8 @@ def upper(share: Array, trials: Array, deviations: float) -> Array:
 def distances(seen: Seen, deviations: float) -> Array:
     """T_j, j = 0..T-1, as upper confidence limits: what a detector can know after j steps. [T]
 
-    T_0 = 0. Beyond the longest chunk played they are continued as 1 - (1 - e)^j, e from the last one measured.
+    Walkers part at least as often as a detector can tell; as often, where the expert is deterministic and without
+    noise. T_0 = 0. Beyond the longest chunk played they are continued as 1 - (1 - e)^j, e from the last one measured.
     """
     parted, count = schedules.by_offset(1 - seen.agreement, seen.starts)  # parted[i]: after i + 1 steps
     limits = upper(parted, count * seen.episodes, deviations)
@@ -52,9 +53,9 @@ def longest_within(distances: Array, budget: Array | float) -> Array:
 def certain_means(seen: Seen, deviations: float) -> Array:
     """For chunks of k = 1..T steps, wherever they start: what (1/k) sum_{j<k} T_j cannot exceed. [T]
 
-    The walkers agree until step t with the learner in a state of its own law at most as often as it is there, so
-    they part at t with probability at most eta_t, its own error, whatever the chunk's start; and eta_t is at most
-    the sum of eps over the chunk so far that was played (theory 7.2(0)). The expert alone labels, and beta is 0.
+    Walkers coupled maximally agree until step t with the learner in a state of its own law at most as often as it is
+    there, so they part at t with probability at most eta_t, its own error, whatever the chunk's start; and eta_t is at
+    most the sum of eps over the chunk so far that was played (theory 7.2(0)). The expert alone labels, and beta is 0.
     """
     horizon = seen.starts.shape[0]
 

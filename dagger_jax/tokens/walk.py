@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from dagger_jax import randomness
 from dagger_jax.randomness import Use, Words
-from dagger_jax.sampling import choose, thresholds, uniform
+from dagger_jax.sampling import blend, choose, heads, limit, thresholds
 from dagger_jax.tokens.transformer import full, two_streams
 from dagger_jax.tokens.writers import Frozen, Writer, longest
 from dagger_jax.types import Array, Schedule
@@ -54,7 +54,7 @@ def beat(
     """One step of one episode: the walkers after it, and what they wrote."""
     move = randomness.bits(key, episode, step, Use.MOVE)
     meet = randomness.bits(key, episode, step, Use.MEET)
-    joined = uniform(meet.first) < now.join
+    joined = heads(meet.first, limit(now.join))
 
     # A chunk that starts here starts from the novice's prefix.
     guide, wrote = jax.tree.map(
@@ -66,17 +66,17 @@ def beat(
 
     # One word picks every token: walkers with the same law write the same.
     wanted, acts, guided = jnp.exp(wanted), jnp.exp(acts), jnp.exp(guided)
-    token = choose(thresholds(guided), move.first)
-    moves = thresholds(now.beta * wanted + (1 - now.beta) * acts)
+    token, asks = choose(thresholds(guided), move.first), thresholds(wanted)
+    moves = blend(now.beta, asks, thresholds(acts))
     if copied is None:
         novice = choose(moves, move.first)
     else:  # the reference is a given text: the learner's own draw must know nothing of it
-        novice = jnp.where(uniform(meet.second) < copied, token, choose(moves, move.second))
+        novice = jnp.where(heads(meet.second, limit(copied)), token, choose(moves, move.second))
     alike = token == novice
     together = (at.together | joined) & alike
     text = Text(
         novice=novice,
-        asked=choose(thresholds(wanted), move.first),
+        asked=choose(asks, move.first),
         guide=token,
         joined=joined,
         together=together,
