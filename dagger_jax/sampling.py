@@ -7,12 +7,21 @@ A threshold c counts words, from 0 to 2^32: one value more than a uint32 has. So
 and the threshold 2^32 - 1 is above every word: it stands for 2^32, and 2^32 - 2 for 2^32 - 1 as well.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax.types import Array
 
 NEVER = np.uint32(2**32 - 1)  # a threshold that no word reaches
+
+
+def shares(law: np.ndarray) -> np.ndarray:
+    """Words of each outcome, of 2^32: p 2^32 rounded down, and the rest for the likeliest. [..., A] int64"""
+    rows = np.asarray(law, np.float64)
+    words = np.floor(rows / rows.sum(-1, keepdims=True) * 2.0**32).astype(np.int64)
+    rest = (1 << 32) - words.sum(-1, keepdims=True)
+    return words + np.where(np.arange(rows.shape[-1]) == rows.argmax(-1)[..., None], rest, 0)
 
 
 def alias(law: np.ndarray) -> np.ndarray:
@@ -25,11 +34,10 @@ def alias(law: np.ndarray) -> np.ndarray:
     """
     width = max(1, (law.shape[-1] - 1).bit_length())
     entries, capacity = 1 << width, 1 << (32 - width)
-    rows = law.reshape(-1, law.shape[-1]).astype(np.float64)
-    share = np.zeros((len(rows), entries), np.int64)
-    share[:, : law.shape[-1]] = np.floor(rows / rows.sum(-1, keepdims=True) * 2.0**32)
+    rows = law.reshape(-1, law.shape[-1])
     lines = np.arange(len(rows))
-    share[lines, share.argmax(-1)] += (1 << 32) - share.sum(-1)
+    share = np.zeros((len(rows), entries), np.int64)
+    share[:, : law.shape[-1]] = shares(rows)
 
     # A sweep (Hübschle-Schneider and Sanders 2022): light outcomes first, then heavy ones, an entry a turn.
     order = np.argsort(share > capacity, axis=-1, kind="stable")
@@ -57,37 +65,23 @@ def alias(law: np.ndarray) -> np.ndarray:
 def exact_thresholds(law: np.ndarray) -> np.ndarray:
     """Cumulative probabilities of the first A - 1 actions in words, on the host in float64. [..., A] -> [..., A - 1]
 
-    An action has p 2^32 words up to one, and none where p = 0.
+    As in `alias` an action has p 2^32 words, rounded down, and the likeliest one the rest.
     """
-    cumulative = np.cumsum(np.asarray(law, np.float64), axis=-1)
-    below = np.rint(cumulative[..., :-1] / cumulative[..., -1:] * 2.0**32)
-    return np.where(below >= 2.0**32, NEVER, np.minimum(below, NEVER - 1)).astype(np.uint32)
+    below = np.cumsum(shares(law), axis=-1)[..., :-1]
+    return np.where(below >= 2**32, NEVER, np.minimum(below, NEVER - 1)).astype(np.uint32)
 
 
 def thresholds(policy: Array) -> Array:
     """The same under jit, for probabilities rounded to float32, which need not sum to 1. [..., A] -> [..., A - 1]"""
     law = jnp.asarray(policy, jnp.float32)
     law = law / jnp.maximum(law.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
-    # Words add up exactly. What they miss of 2^32 is shared out: in float32 but for 2^9, more than its rounding can
-    # take back; then in integers.
-    missing = -_words(law)[..., -1:].astype(jnp.int32)
-    law = law + law * ((missing - 2**9).astype(jnp.float32) * jnp.float32(2**-32))
-    below = _words(law)
-    total = below[..., -1:]
-    return jnp.where(below == total, NEVER, jnp.minimum(below + high(below, -total), NEVER - 1))[..., :-1]
-
-
-def _words(law: Array) -> Array:
-    """Cumulative words, modulo 2^32, of float32 probabilities; 1 counts 2^32 - 2^8. [..., A] uint32
-
-    Integers add up exactly and in any order; what is impossible adds nothing. Fractions of words add up as well.
-    """
-    scaled = jnp.minimum(law, 1 - 2**-24) * jnp.float32(2**32)  # exact: a power of two
-    whole = scaled.astype(jnp.uint32)
-    places = 32 - law.shape[-1].bit_length()
-    rest = ((scaled - whole.astype(jnp.float32)) * jnp.float32(2**places)).astype(jnp.uint32)
-    whole, rest = (jnp.cumsum(part, axis=-1, dtype=jnp.uint32) for part in (whole, rest))
-    return whole + (rest >> places)
+    # Exact: a power of two. Integers add up exactly, in any order and on any device, and wrap around at 2^32.
+    share = (jnp.minimum(law, 1 - 2**-24) * jnp.float32(2**32)).astype(jnp.uint32)
+    likeliest = jnp.arange(law.shape[-1]) == law.argmax(-1, keepdims=True)
+    below = jnp.cumsum(jnp.where(likeliest, share - share.sum(-1, keepdims=True, dtype=jnp.uint32), share), -1)
+    taken = (share > 0) | likeliest
+    later = jax.lax.cumsum(taken.astype(jnp.int32), axis=taken.ndim - 1, reverse=True)[..., 1:] > 0
+    return jnp.where(later, jnp.minimum(below[..., :-1], NEVER - 1), NEVER)
 
 
 def blend(share: Array, first: Array, second: Array) -> Array:
