@@ -12,6 +12,7 @@ from dagger_jax.controllers import Controller, Seen
 from dagger_jax.gates import Gate
 from dagger_jax.labels import Label, fits, imitate
 from dagger_jax.learners import Learner
+from dagger_jax.precision import single
 from dagger_jax.schedules import training_weights, validate
 from dagger_jax.types import Array, Play, Problem, Schedule, Takeover
 
@@ -46,16 +47,29 @@ def exactly(problem: Problem) -> Interpreter:
     return lambda policy, row, round, *gated: exact.frequencies(problem, exact.play(problem, policy, row, *gated))
 
 
+class Sampling(NamedTuple):
+    """Labels of sampled episodes, the same indices in each round, under a key of the round's own. See `by_sampling`."""
+
+    world: rollout.Tables
+    key: randomness.Words
+    episodes: Array  # [B] uint32
+    alone: bool
+    block: int | None
+
+    def __call__(self, policy: Array, row: Schedule, round: Array, *gated: Takeover) -> Play:
+        key = randomness.for_round(self.key, round)
+        walks = {"alone": self.alone, "block": self.block}
+        return rollout.play(self.world, policy, row, key, self.episodes, *gated, **walks)[0]
+
+
 def by_sampling(
-    world: rollout.Tables, key: randomness.Words, episodes: Array, alone: bool = False, block: int = rollout.BLOCK
+    world: rollout.Tables, key: randomness.Words, episodes: Array, alone: bool = False, block: int | None = None
 ) -> Interpreter:
-    """Labels of sampled episodes, the same indices [B] in each round, under a key of the round's own."""
+    """Labels of sampled episodes, the same indices [B] in each round, under a key of the round's own.
 
-    def interpret(policy: Array, row: Schedule, round: Array, *gated: Takeover) -> Play:
-        round_key = randomness.for_round(key, round)
-        return rollout.play(world, policy, row, round_key, episodes, *gated, alone=alone, block=block)[0]
-
-    return interpret
+    Runs that are interpreted so compute in float32, whatever JAX_ENABLE_X64 says.
+    """
+    return Sampling(world, key, episodes, alone, block)
 
 
 def run(
@@ -91,6 +105,24 @@ def run(
       ValueError: a concrete schedule that makes no sense, see `schedules.validate`, or of another horizon; a controller
         and a gate at once; a learner or a gate that cannot read the labels, see `labels.fits`.
     """
+    options = {"label": label, "measure": measure, "controller": controller, "gate": gate}
+    every = single(_run) if isinstance(interpreter, Sampling) else _run
+    return every(problem, schedule, learner, interpreter, **options, episodes=episodes, key=key)
+
+
+def _run(
+    problem: Problem,
+    schedule: Schedule,
+    learner: Learner,
+    interpreter: Interpreter,
+    *,
+    label: Label,
+    measure: Callable[[Moment], Any],
+    controller: Controller | None,
+    gate: Gate | None,
+    episodes: Array | float,
+    key: Array | None,
+) -> Outcome:
     if controller is not None and gate is not None:
         raise ValueError("a controller reads the learner's own walk, a gate interrupts it: give one of them")
     fits(label, learner, gate)

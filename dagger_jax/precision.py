@@ -42,3 +42,27 @@ def exact(function: Callable[P, R], static: Sequence[str] = ()) -> Callable[P, R
 def _double(leaf: object) -> object:
     array = np.asarray(leaf) if isinstance(leaf, jax.Array | np.ndarray | np.generic | float) else None
     return leaf if array is None or not np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
+
+
+def single(function: Callable[P, R]) -> Callable[P, R]:
+    """Runs `function` in float32 and int32, also where somebody has set JAX_ENABLE_X64: what is sampled is the same.
+
+    Inside another transformation, too: what it is given is rounded on the way in.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if jnp.result_type(float) == jnp.float32:
+            return function(*args, **kwargs)
+        with jax.enable_x64(False):
+            args, kwargs = jax.tree.map(_single, (args, kwargs))
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _single(leaf: object) -> object:
+    if not isinstance(leaf, jax.Array):
+        return leaf
+    narrow = {"float64": jnp.float32, "int64": jnp.int32, "uint64": jnp.uint32}.get(str(leaf.dtype))
+    return leaf if narrow is None else jax.lax.convert_element_type(leaf, narrow)

@@ -18,6 +18,7 @@ import numpy as np
 from flax import struct
 
 from dagger_jax import randomness
+from dagger_jax.precision import single
 from dagger_jax.randomness import Use, Words
 from dagger_jax.sampling import (
     alias,
@@ -191,6 +192,7 @@ def walk(
     return jax.lax.scan(advance, walkers, steps)
 
 
+@single
 def play(
     world: Tables,
     policy: Array,
@@ -251,6 +253,7 @@ def play(
     return jax.tree.map(lambda total: (total / jnp.float32(count)).reshape(shape[total.ndim]), totals), kept
 
 
+@single
 def trace(
     world: Tables, policy: Array, row: Schedule, key: Words, episodes: Array, takeover: Takeover | None = None
 ) -> Trace:
