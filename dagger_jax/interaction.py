@@ -47,7 +47,7 @@ def exactly(problem: Problem) -> Interpreter:
 
 
 def by_sampling(
-    world: rollout.Tables, key: randomness.Words, episodes: Array, alone: bool = False, block: int = rollout.BLOCK
+    world: rollout.Tables, key: randomness.Words, episodes: Array, alone: bool = False, block: int | None = None
 ) -> Interpreter:
     """Labels of sampled episodes, the same indices [B] in each round, under a key of the round's own."""
 
