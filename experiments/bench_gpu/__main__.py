@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "gpu.json"
-    found = conduct(given.parts.split(","), given.small, 60 * given.minutes, path)
+    found = conduct({name: PARTS[name] for name in given.parts.split(",")}, given.small, 60 * given.minutes, path)
     print(f"\n{table(found)}\n\nwritten to {path}")
     return 3 if any("error" in part for part in found.values()) else 0
 

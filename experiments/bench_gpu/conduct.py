@@ -11,32 +11,33 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dagger_jax.runtime import files
-from experiments.bench_gpu.parts import PARTS
+from experiments.bench_gpu.parts import Part
 
 GRACE = 2.0  # a part that takes so many times its share of the time hangs, and is killed
 CONTEXT = multiprocessing.get_context("spawn")  # JAX's threads do not survive a fork
-LEAST = 20.0  # seconds that every part may take: a first compilation
+IMPORTS = 120.0  # seconds within which a new process must begin
 
 
-def conduct(names: Sequence[str], small: bool, seconds: float, path: Path) -> dict[str, Any]:
-    """Runs parts by name and writes `path` anew whenever one of them says something.
+def conduct(parts: Mapping[str, Part], small: bool, seconds: float, path: Path, least: float = 20.0) -> dict[str, Any]:
+    """Runs the parts and writes `path` anew whenever one of them says something.
 
     Args:
-      names: parts, in order.
+      parts: by name, in order; functions of modules, which another process can import.
       small: small sizes.
       seconds: for all of them. What a part leaves over goes to the later ones.
+      least: seconds that every part may take: a first compilation.
       path: the JSON file, {part: what it found}; `error` in a part that failed.
 
     Returns:
       What the file holds.
     """
     found: dict[str, Any] = {}
-    ends, left, weight = time.monotonic() + seconds, list(names), {name: PARTS[name].weight for name in names}
+    ends, left = time.monotonic() + seconds, list(parts)
 
     def note(name: str, value: dict[str, Any]) -> None:
         found[name] = found.get(name, {}) | value
@@ -44,7 +45,9 @@ def conduct(names: Sequence[str], small: bool, seconds: float, path: Path) -> di
 
     while left:
         said = CONTEXT.Queue()
-        child = CONTEXT.Process(target=_work, args=(left, weight, small, ends, said), daemon=True)
+        child = CONTEXT.Process(
+            target=_work, args=({name: parts[name] for name in left}, small, ends, said), daemon=True
+        )
         child.start()
         try:
             left = _listen(child, said, left, note)
@@ -56,7 +59,7 @@ def conduct(names: Sequence[str], small: bool, seconds: float, path: Path) -> di
 
 def _listen(child: Any, said: Any, left: list[str], note: Callable[[str, dict[str, Any]], None]) -> list[str]:
     """Notes what the child says until it has said all, died or hung. Returns the parts that are left."""
-    limit = time.monotonic() + GRACE * 3 * LEAST  # to import, and to begin
+    limit = time.monotonic() + IMPORTS
     while left:
         try:
             kind, value = said.get(timeout=0.5)
@@ -77,20 +80,20 @@ def _listen(child: Any, said: Any, left: list[str], note: Callable[[str, dict[st
     return left
 
 
-def _share(left: Sequence[str], weight: dict[str, float], ends: float) -> float:
-    """Seconds of the next part."""
-    return max(LEAST, (ends - time.monotonic()) * weight[left[0]] / sum(weight[name] for name in left))
+def _share(left: Sequence[Part], ends: float, least: float) -> float:
+    """Seconds of the first part."""
+    return max(least, (ends - time.monotonic()) * left[0].weight / sum(part.weight for part in left))
 
 
-def _work(names: list[str], weight: dict[str, float], small: bool, ends: float, said: Any) -> None:
+def _work(parts: Mapping[str, Part], small: bool, ends: float, least: float, said: Any) -> None:
     """In the child: runs the parts, and tells the parent when each begins, what it finds and when it ends."""
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
-    for place, name in enumerate(names):
-        begun, share = time.monotonic(), _share(names[place:], weight, ends)
+    for place, part in enumerate(parts.values()):
+        begun, share = time.monotonic(), _share(list(parts.values())[place:], ends, least)
         said.put(("begin", share))
         last: dict[str, Any] = {}
         try:
-            for value in PARTS[name].measure(small):
+            for value in part.measure(small):
                 said.put(("some", value))
                 if time.monotonic() > begun + share:
                     last = {"stopped": f"its {share:.0f} s were over: what would follow is left out"}

@@ -50,8 +50,8 @@ def ceilings(small: bool) -> Iterator[dict[str, Any]]:
 def shares(steps: float, small: bool) -> dict[str, float]:
     """How much of each ceiling so many walker-steps per second are.
 
-    A lone walker needs one call of Threefry a step, two walkers share two. On a CPU, whose caches hold the walkers, they
-    may move more bytes than a copy does.
+    A lone walker needs one call of Threefry a step, two walkers share two. On a CPU, whose caches hold the walkers,
+    they may move more bytes than a copy does.
     """
     limit = _measured(small)
     return {
