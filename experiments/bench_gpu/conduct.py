@@ -45,9 +45,8 @@ def conduct(parts: Mapping[str, Part], small: bool, seconds: float, path: Path, 
 
     while left:
         said = CONTEXT.Queue()
-        child = CONTEXT.Process(
-            target=_work, args=({name: parts[name] for name in left}, small, ends, said), daemon=True
-        )
+        work = {name: parts[name] for name in left}
+        child = CONTEXT.Process(target=_work, args=(work, small, ends, least, said), daemon=True)
         child.start()
         try:
             left = _listen(child, said, left, note)
