@@ -61,7 +61,7 @@ def shares(steps: float, small: bool) -> dict[str, float]:
 
 
 def steps(small: bool) -> Iterator[dict[str, Any]]:
-    """One walker, costs only: every batch, by blocks of every size and by the one that the library picks."""
+    """One walker, costs only: every batch, whole, in smaller blocks, and in the blocks that the library picks."""
     yield from _speeds(small, walkers=1, visits=False)
 
 
@@ -89,8 +89,12 @@ def _speeds(small: bool, walkers: int, visits: bool) -> Iterator[dict[str, Any]]
     measured: list[dict[str, Any]] = []
     picked = rollout.block_size()
     for batch in sizes:
-        for block in dict.fromkeys((min(picked, batch), *(b for b in (batch, 1 << 16, 1 << 12) if b <= batch))):
-            compiling, running = timed(play, tables, jnp.arange(batch, dtype=jnp.uint32), block, repeats=REPEATS)
+        # Blocks follow each other: more than 16 of them say no more than 16.
+        for block in dict.fromkeys(
+            (min(picked, batch), batch, *(b for b in (1 << 12, 1 << 16) if 1 < batch // b <= 16))
+        ):
+            repeats = REPEATS if batch < 1 << 22 else 1
+            compiling, running = timed(play, tables, jnp.arange(batch, dtype=jnp.uint32), block, repeats=repeats)
             speed = walkers * batch * horizon / running
             line = {"batch": batch, "block": block, "picked": block == min(picked, batch), "steps_per_second": speed}
             measured.append(line | shares(speed, small) | {"compile_seconds": compiling})
