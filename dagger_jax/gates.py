@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from dagger_jax.checks import known, require
 from dagger_jax.environments.tabular import backward
+from dagger_jax.precision import product
 from dagger_jax.types import Array, Node, Play, Problem, Takeover
 
 
@@ -235,7 +236,7 @@ def interventions(problem: Problem, policy: Array, play: Play, takeover: Takeove
     if play.helped is None:
         raise ValueError("interventions are a gate's: this round was played without one")
     alone = (play.novice - play.helped).sum(-1)  # the learner has the wheel, and keeps it
-    arrives = jnp.einsum("...sa,...sap->...p", alone[..., None] * policy, problem.world.transition)
+    arrives = product("...sa,...sap->...p", alone[..., None] * policy, problem.world.transition)
     return jnp.concatenate([jnp.asarray(problem.world.initial)[None], arrives[:-1]]) * takeover.enter
 
 

@@ -9,6 +9,7 @@ from flax import struct
 
 from dagger_jax.checks import require
 from dagger_jax.environments.tabular import backward
+from dagger_jax.precision import product
 from dagger_jax.types import Array, Batch, Node, Play, Problem, Schedule
 
 Label = Callable[[Problem, Play, Schedule, Array], Batch]
@@ -99,7 +100,7 @@ class RollOut(Node):
         to_go, value = backward(problem.world, problem.expert)
         for _ in range(self.steps):
             value = jnp.concatenate([(policy * to_go).sum(-1), value[-1:]])
-            to_go = problem.world.cost + jnp.einsum("...sap,...p->...sa", problem.world.transition, value[1:])
+            to_go = problem.world.cost + product("...sap,...p->...sa", problem.world.transition, value[1:])
         return _regrets(problem, imitate(problem, play, row, policy).weight, to_go)
 
 

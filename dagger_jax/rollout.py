@@ -34,7 +34,22 @@ from dagger_jax.sampling import (
 )
 from dagger_jax.types import Array, Node, Play, Problem, Schedule, Takeover, Trace
 
-BLOCK = 4096  # episodes walked at once: their walkers stay in a core's cache
+CPU_BLOCK = 4096  # episodes walked at once on a CPU: their walkers stay in a core's cache
+BYTES = 256  # of a device's memory for an episode of two walkers: what is carried, and the temporaries of a step
+
+
+def block_size() -> int:
+    """How many episodes are walked at once on the default device, unless told otherwise.
+
+    On a CPU as many as fit its cache. Elsewhere a step is a few kernels, which only a large batch fills: as many as
+    fit into a quarter of the device's memory, a power of two, up to 2^24.
+    """
+    with jax.ensure_compile_time_eval():
+        (device,) = jnp.zeros(()).devices()
+    if device.platform == "cpu":
+        return CPU_BLOCK
+    memory = int((device.memory_stats() or {}).get("bytes_limit", 1 << 30))
+    return min(1 << 24, 1 << ((memory // 4 // BYTES).bit_length() - 1))
 
 
 class Tables(Node):
@@ -202,7 +217,7 @@ def play(
     takeover: Takeover | None = None,
     *,
     alone: bool = False,
-    block: int = BLOCK,
+    block: int | None = None,
 ) -> tuple[Play, Episodes]:
     """One round of episodes.
 
@@ -214,18 +229,18 @@ def play(
       episodes: [B] uint32, global indices of the episodes to play.
       takeover: where a gate lets the expert take the novice's wheel; None: nowhere, at no price.
       alone: the novice walks alone, at half the price; `row.back` is not read, and `Play.guide` is None.
-      block: how many episodes walk at once; of no influence on the result.
+      block: how many episodes walk at once, of no influence on the result; None: as the device likes it.
 
     Returns:
       Frequencies over the episodes, and what is kept of each.
     """
     learner = ready(world, policy, row, takeover)
     states, actions = world.cost.shape[-2:]
-    count, size = episodes.shape[0], min(block, episodes.shape[0])
-    order = jnp.arange(-(-count // size) * size, dtype=jnp.int32).reshape(
-        -1, size
-    )  # the last block is filled with repeats,
-    ids, counted = jnp.asarray(episodes)[order % count], order < count  # which do not count
+    count = episodes.shape[0]
+    size = min(block or block_size(), count)
+    # The last block is filled with repeats, which do not count.
+    order = jnp.arange(-(-count // size) * size, dtype=jnp.int32).reshape(-1, size)
+    ids, counted = jnp.asarray(episodes)[order % count], order < count
 
     def one_block(totals: Any, xs: tuple[Array, Array]) -> tuple[Any, Episodes]:
         ids, counted = xs

@@ -69,13 +69,12 @@ def sampler(batches: list[int], limit: int, repeats: int) -> list[dict[str, Any]
     policy = np.random.default_rng(0).dirichlet(np.ones(ACTIONS), (1, STATES))
     row = schedules.row(schedules.chunked(1, schedules.starts(HORIZON, 10)), 0)
     key = randomness.for_round(randomness.words(jax.random.key(0)), 0)
-    block = rollout.BLOCK if jax.default_backend() == "cpu" else 1 << 20
     measured = []
     for batch in batches:
         ids = jnp.arange(batch, dtype=jnp.uint32)
 
         def play(ids: Array, alone: bool, visits: bool) -> Any:
-            seen, episodes = rollout.play(tables, policy, row, key, ids, alone=alone, block=block)
+            seen, episodes = rollout.play(tables, policy, row, key, ids, alone=alone)
             return (seen, episodes) if visits else episodes.novice_cost
 
         programs: dict[str, tuple[int, Callable[..., Any], Any]] = {

@@ -59,12 +59,12 @@ def achieved(flops: float, seconds: float) -> dict[str, float | None]:
     return {"flops_per_second": speed, "utilisation": None if peak is None else speed / peak}
 
 
-def generation(batches: list[int], repeats: int) -> list[dict[str, Any]]:
+def generation(batches: list[int], repeats: int, config: transformer.Config | None = None) -> list[dict[str, Any]]:
     """Tokens per second that a transformer writes under `walk.play`: cached decode, a Markov expert as the guide.
 
     Counted are the novice's tokens alone, and of their FLOPs those that the model needs.
     """
-    config, expert = decoder(), writers.random_markov(VOCABULARY, 1)
+    config, expert = config or decoder(), writers.random_markov(VOCABULARY, 1)
     learner = writers.Frozen(config, transformer.init(config, jax.random.key(0)))
     row = schedules.row(schedules.chunked(1, schedules.starts(LENGTH, 4)), 0)
     key = randomness.for_round(randomness.words(jax.random.key(0)), 0)
@@ -105,9 +105,9 @@ def reading(batches: list[int], repeats: int) -> list[dict[str, Any]]:
     return measured
 
 
-def learning(repeats: int, batch: int | None = None) -> list[dict[str, Any]]:
+def learning(repeats: int, batch: int | None = None, config: transformer.Config | None = None) -> list[dict[str, Any]]:
     """Tokens per second that are trained on, T labels a text, k = 4: a gradient step, and rounds that write too."""
-    config, expert = decoder(), writers.random_markov(VOCABULARY, 1)
+    config, expert = config or decoder(), writers.random_markov(VOCABULARY, 1)
     batch = batch or (16 if jax.default_backend() == "cpu" else 256)
     recipe = training.Recipe(config, optax.adam(1e-3))
     schedule = schedules.chunked(1, schedules.starts(LENGTH, 4))

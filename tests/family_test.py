@@ -12,9 +12,8 @@ import pytest
 from scipy import stats
 
 from dagger_jax import exact, gallery, interaction, learners, randomness, rollout, schedules
-from dagger_jax.algorithms import ALGORITHMS
+from dagger_jax.family import family
 from dagger_jax.precision import exact as exactly
-from tests.distinct import distinct
 
 N = T = 6
 EPISODES = 8192  # a round: 1.8 million over the family
@@ -22,35 +21,7 @@ PROBLEM = gallery.random_mdp(T, 4, 3, seed=13, temperature=0.15, concentration=0
 WORLD = rollout.tables(PROBLEM)
 LEARNER = learners.tabular(PROBLEM.world, learners.LogLoss(1.0), shared=False)
 KEY = jax.random.key(2011)
-RNG = np.random.default_rng(0)
-FIRST = np.eye(T)[0]
-
-FAMILY = distinct({name: row.build(N, T, 3) for name, row in ALGORITHMS.items()}) | {
-    "dagger, geometric beta": schedules.dagger(N, T, schedules.beta_geometric(N, 0.7)),
-    "dagger, linear beta": schedules.dagger(N, T, schedules.beta_linear(N, 4)),
-    "dagger, constant beta": schedules.dagger(N, T, schedules.beta_constant(N, 0.3)),
-    "dagger, any beta": schedules.dagger(N, T, RNG.random(N)),
-    "dagger, beta 0": schedules.dagger(N, T, np.zeros(N)),
-    "chunks of 1": schedules.chunked(N, schedules.starts(T, 1)),
-    "chunks of T": schedules.chunked(N, schedules.starts(T, T)),
-    "chunks of geometric length": schedules.chunked(N, schedules.geometric(T, 2.5)),
-    "chunks of other lengths": schedules.chunked(N, schedules.partition(T, [1, 3, 2])),
-    "chunks of their own every round": schedules.chunked(N, np.maximum(RNG.random((N, T)) < 0.4, FIRST)),
-    "resets by coin": schedules.reset(N, schedules.geometric(T, 2.0)),
-    "noise": schedules.table(N, T, join=FIRST, noise=0.4, label_guide=1.0),
-    "everything": schedules.table(
-        N,
-        T,
-        join=np.maximum([0, 0.3, 0, 0.6, 0, 0], FIRST),
-        back=np.array([0, 0, 0.5, 0, 0, 0.7]),
-        beta=RNG.random((N, T)),
-        noise=RNG.random((N, T)),
-        label_guide=RNG.random((N, T)),
-        label_novice=2 * RNG.random((N, T)),
-        rate=RNG.random(N),
-        keep=0.5 + RNG.random(N) / 2,
-    ),
-}
+FAMILY = family(N, T)
 EVERY = pytest.mark.parametrize("name", FAMILY)
 traces = []
 

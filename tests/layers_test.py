@@ -42,7 +42,7 @@ ORDER = [
     ["controllers"],
     ["interaction"],
     ["algorithms", "evidence"],
-    ["bounds.chunks", "bounds.rounds", "growth", "strategies", "planning", "detect.ratio", "detect.samples"],
+    ["family", "bounds.chunks", "bounds.rounds", "growth", "strategies", "planning", "detect.ratio", "detect.samples"],
     ["bounds.costs", "bounds.mixtures", "bounds.statistics", "known_dynamics"],
     ["bounds"],
     ["detect.learned"],

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax.precision import exact
+from dagger_jax.precision import exact, product
 from dagger_jax.types import Array, World
 
 ROW_TOLERANCE = 1e-6  # how far a row of probabilities may be from summing to 1
@@ -131,7 +131,7 @@ def backward(world: World, policy: Array | None = None) -> tuple[Array, Array]:
     """
 
     def earlier(later: Array, step: Array) -> tuple[Array, tuple[Array, Array]]:
-        q = at(world.cost, step) + at(world.transition, step) @ later
+        q = at(world.cost, step) + product("sap,p->sa", at(world.transition, step), later)
         v = q.min(-1) if policy is None else (at(policy, step) * q).sum(-1)
         return v, (q, v)
 
@@ -145,7 +145,7 @@ def reachable(world: World) -> Array:
     """Which states some policy reaches. [T, S] bool"""
 
     def later(here: Array, step: Array) -> tuple[Array, Array]:
-        there = jnp.einsum("s,sap->p", here, at(world.transition, step))
+        there = product("s,sap->p", here, at(world.transition, step))
         return (there > 0).astype(here.dtype), here > 0
 
     return jax.lax.scan(later, (world.initial > 0).astype(float), jnp.arange(world.horizon))[1]

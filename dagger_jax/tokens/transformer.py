@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dagger_jax.precision import FULL, product
 from dagger_jax.types import Array, Node
 
 BARRED = -1e9  # added to the score of a key that may not be seen
@@ -79,14 +80,14 @@ def attend(query: Array, known: Sequence[Pair], sees: Masks) -> Array:
       sees: for each, [S, K] bool; every query sees something.
     """
     scores = [
-        jnp.einsum("hqd,hkd->hqk", query, keys).astype(jnp.float32) * query.shape[-1] ** -0.5
+        product("hqd,hkd->hqk", query, keys).astype(jnp.float32) * query.shape[-1] ** -0.5
         + jnp.where(mask, 0.0, BARRED)
         for (keys, _), mask in zip(known, sees, strict=True)
     ]
     top = functools.reduce(jnp.maximum, (each.max(-1, keepdims=True) for each in scores))
     weights = [jnp.exp(each - jax.lax.stop_gradient(top)) for each in scores]
     seen = sum(
-        jnp.einsum("hqk,hkd->hqd", weight.astype(values.dtype), values)
+        product("hqk,hkd->hqd", weight.astype(values.dtype), values)
         for weight, (_, values) in zip(weights, known, strict=True)
     )
     return jnp.asarray(seen / sum(weight.sum(-1, keepdims=True) for weight in weights), query.dtype)
@@ -99,7 +100,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, positions: Array, sees: Masks, cached: tuple[Pair, ...]) -> tuple[Array, Pair]:
-        config, dense = self.config, nn.DenseGeneral
+        config, dense = self.config, functools.partial(nn.DenseGeneral, precision=FULL)
         heads = (config.heads, config.head_size)
         y = nn.LayerNorm(dtype=config.dtype, use_bias=False)(x)
         query, key, value = (dense(heads, use_bias=False, dtype=config.dtype, name=name)(y) for name in "qkv")
@@ -113,8 +114,8 @@ class Block(nn.Module):
         seen = jnp.swapaxes(seen, 0, 1)
         x = x + dense(config.width, axis=(-2, -1), use_bias=False, dtype=config.dtype, name="out")(seen)
         y = nn.LayerNorm(dtype=config.dtype, use_bias=False)(x)
-        y = nn.Dense(4 * config.width, dtype=config.dtype, name="up")(y)
-        return x + nn.Dense(config.width, dtype=config.dtype, name="down")(nn.gelu(y)), (key, value)
+        y = nn.Dense(4 * config.width, dtype=config.dtype, precision=FULL, name="up")(y)
+        return x + nn.Dense(config.width, dtype=config.dtype, precision=FULL, name="down")(nn.gelu(y)), (key, value)
 
 
 class Decoder(nn.Module):
@@ -137,7 +138,7 @@ class Decoder(nn.Module):
             cached = () if cache is None else ((cache.keys[layer], cache.values[layer]),)
             x, kept = Block(config, name=f"block_{layer}")(x, positions, sees, cached)
             own.append(kept)
-        logits = nn.Dense(config.vocabulary, dtype=config.dtype, name="logits")(
+        logits = nn.Dense(config.vocabulary, dtype=config.dtype, precision=FULL, name="logits")(
             nn.LayerNorm(dtype=config.dtype, use_bias=False)(x)
         )
         return logits.astype(jnp.float32), Cache(*zip(*own, strict=True))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dagger_jax.precision import product
 from dagger_jax.tokens import transformer
 from dagger_jax.types import Array, Node
 
@@ -77,9 +78,10 @@ class Hidden(Node):
         joint = state * emission[:, jnp.minimum(token, self.vocabulary - 1)]
         total = joint.sum()
         # A prefix that cannot be written leaves the filter where it was.
-        filtered = jnp.where(total > 0, joint / jnp.where(total > 0, total, 1.0), state) @ jnp.asarray(self.transition)
-        state = jnp.where(token == self.vocabulary, state, filtered)
-        return state, logarithm(state @ emission)
+        known = jnp.where(total > 0, joint / jnp.where(total > 0, total, 1.0), state)
+        moved = product("h,hg->g", known, jnp.asarray(self.transition))
+        state = jnp.where(token == self.vocabulary, state, moved)
+        return state, logarithm(product("h,hv->v", state, emission))
 
 
 class Stack(NamedTuple):

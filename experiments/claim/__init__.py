@@ -22,7 +22,7 @@ from experiments.claim.contract import (
 )
 from experiments.claim.flags import integers, names, numbers
 from experiments.claim.options import resolve
-from experiments.claim.running import run
+from experiments.claim.running import execute, run
 
 __all__ = [
     "COLUMNS",
@@ -38,6 +38,7 @@ __all__ = [
     "Settings",
     "State",
     "compared",
+    "execute",
     "integers",
     "names",
     "numbers",
