@@ -17,7 +17,7 @@ from dagger_jax import schedules
 from dagger_jax.detect import samples
 from dagger_jax.detect.samples import Estimate
 from dagger_jax.environments.tabular import at
-from dagger_jax.precision import exact
+from dagger_jax.precision import exact, single
 from dagger_jax.randomness import Words
 from dagger_jax.tokens import losses, walk, worlds
 from dagger_jax.tokens.writers import Machine, Writer
@@ -176,6 +176,7 @@ class Reading(NamedTuple):
     ratio: tuple[Array, Array]  # log p - log q of the token written by the (guide, novice), nats
 
 
+@single
 @jax.jit
 def read(expert: Writer, learner: Writer, text: walk.Text, charged: Machine | None = None) -> Reading:
     """Errors at the prefixes of both walkers' texts [T, B], each from both writers' whole laws there.
@@ -352,6 +353,7 @@ def perplexity(learner: Writer, tokens: Array, confidence: float = 0.95) -> Esti
     return Estimate(*(float(np.exp(each.mean() + side * wide)) for side in (0, -1, 1)))
 
 
+@single
 @jax.jit
 def _log_losses(learner: Writer, tokens: Array) -> Array:
     one: Any = lambda text: losses.log_loss(text, walk.along(learner, text))

@@ -22,6 +22,7 @@ import optax
 from dagger_jax import randomness, schedules
 from dagger_jax.controllers import Controller, Seen
 from dagger_jax.detect.ratio import GRID, LARGEST_LAW
+from dagger_jax.precision import single
 from dagger_jax.tokens import evidence, losses, training, walk
 from dagger_jax.tokens.training import Recipe
 from dagger_jax.tokens.writers import IMPOSSIBLE, Frozen, Machine, Writer, logarithm
@@ -168,6 +169,7 @@ class Watched(NamedTuple):
     error: Array  # total variation between its law and the writer's at the guide's prefixes
 
 
+@single
 @functools.partial(jax.jit, static_argnames=("batch",))
 def watch(schemer: Scheming, text: walk.Text, batch: int = evidence.BLOCK) -> Watched:
     """Its mode and T_j along both walkers' texts [T, B]: whole laws are read once, in one pass where it can be.
@@ -225,6 +227,7 @@ class Round(NamedTuple):
     chunk: Array  # [] the longest chunk
 
 
+@single
 def begin(recipe: Recipe, params: Any, strength: float, controller: Controller) -> Mind:
     """A trained learner with a planted defect. `controllers.Fixed` leaves chunks as they are."""
     control, join = controller.init(recipe.config.length)
@@ -239,6 +242,7 @@ def faces(recipe: Recipe, expert: Writer, mind: Mind, threshold: Array | float, 
     return Scheming(Frozen(recipe.config, mind.params), expert, threshold, jax.nn.sigmoid(mind.logit), starts)
 
 
+@single
 @functools.partial(jax.jit, static_argnames=("recipe", "rounds"))
 def advance(
     recipe: Recipe,

@@ -17,6 +17,7 @@ from flax import struct
 
 from dagger_jax import randomness
 from dagger_jax.controllers import Controller, Seen
+from dagger_jax.precision import single
 from dagger_jax.tokens import losses, transformer, walk
 from dagger_jax.tokens.writers import Frozen, Writer
 from dagger_jax.types import Array, Node, Schedule
@@ -83,6 +84,7 @@ def reads(schedule: Schedule) -> Reads:
     return "both" if joined.size and (joined > 0).any() else "guide"
 
 
+@single
 def begin(recipe: Recipe, key: jax.Array, controller: Controller | None = None) -> State:
     """A fresh learner."""
     params = transformer.init(recipe.config, key)
@@ -130,6 +132,7 @@ def step_loss(recipe: Recipe, params: Any, expert: Writer, text: walk.Text, row:
     return jnp.asarray(total) / jnp.maximum(jnp.asarray(sum(weight.sum() for weight in charged)), 1e-9)
 
 
+@single
 @functools.partial(jax.jit, static_argnames=("recipe", "rounds", "measure"))
 def advance(
     recipe: Recipe,

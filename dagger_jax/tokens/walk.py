@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dagger_jax import randomness
+from dagger_jax.precision import single
 from dagger_jax.randomness import Use, Words
 from dagger_jax.sampling import blend, choose, heads, limit, thresholds
 from dagger_jax.tokens.transformer import full, two_streams
@@ -85,6 +86,7 @@ def beat(
     return Walkers(asked, known, guide, novice, token, together), text
 
 
+@single
 def play(
     expert: Writer,
     learner: Writer,
