@@ -210,6 +210,6 @@ def _verdict(aic: dict[str, float], low: float, high: float, distance: float) ->
     best, power, verdict = (linear, 1, "linear") if linear < quadratic else (quadratic, 2, "quadratic")
     elsewhere = all(high < c - distance or low > c + distance for c in (1, 2))
     if neither <= best - _DECISIVE or elsewhere:
-        return "between" if 1 < low and high < 2 else "neither"
+        return "between" if low > 1 and high < 2 else "neither"
     within = power - distance <= low and high <= power + distance
     return verdict if within and abs(linear - quadratic) >= _DECISIVE else "undecided"

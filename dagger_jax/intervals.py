@@ -64,9 +64,17 @@ def of_means(of: Callable[..., Any], *samples: ArrayLike, confidence: float = 0.
 
 
 def of_positive(of: Callable[..., Any], *samples: ArrayLike, confidence: float = 0.95) -> Interval:
-    """As `of_means`, of a function that is above 0 and in which relative errors count: that of its logarithm."""
-    value, half = _around(lambda *means: np.log(of(*means)), samples, confidence)
-    return Interval(*(np.exp(end) for end in (value, value - half, value + half)))
+    """As `of_means`, of a function that is above 0 and in which relative errors count: that of its logarithm.
+
+    Where it is not above 0, or would not be without one replica, the data do not tell it: the interval is [0, inf].
+    But where it is 0 without any replica too it is 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, half = _around(lambda *means: np.log(of(*means)), samples, confidence)
+        low, high = np.exp(value - half), np.exp(value + half)
+    if len(np.asarray(samples[0])) > 1:
+        low, high = np.where(np.isnan(low), 0.0, low)[()], np.where(np.isnan(high), np.inf, high)[()]
+    return Interval(np.exp(value), low, high)
 
 
 def _around(of: Callable[..., Any], samples: tuple[ArrayLike, ...], confidence: float) -> tuple[Any, Any]:
@@ -76,7 +84,9 @@ def _around(of: Callable[..., Any], samples: tuple[ArrayLike, ...], confidence: 
     value = np.asarray(of(*(sample.mean(0) for sample in rows)))[()]
     if len(rows[0]) == 1:
         return value, value * np.nan
-    return value, spread(np.asarray(of(*map(without_one, rows))), len(rows), confidence)[1]
+    without = np.asarray(of(*map(without_one, rows)))
+    half = spread(without, len(rows), confidence)[1]
+    return value, np.where((without == value).all(0), 0.0, half)[()]  # also where all are infinite
 
 
 def mean(values: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -85,18 +95,11 @@ def mean(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
 
 def ratio(values: ArrayLike, reference: ArrayLike, *, nothing: float = 0.0, confidence: float = 0.95) -> Interval:
-    """The mean of `values` over that of `reference`, [R] each, paired.
+    """The mean of `values` over that of `reference`, [R] each, paired; see `of_positive`.
 
-    Values up to `nothing` from 0 are 0: a sample of them alone makes the ratio 0, infinite, or 1 if both are such.
-    Where a mean is not above `nothing`, or would not be without one replica, the data do not tell the ratio: the
-    interval is then infinite, from 0 on if no value is negative.
+    Values that are at most `nothing` from 0 are 0. Two samples of zeros are equal: their ratio is 1.
     """
-    both = np.asarray(values, float), np.asarray(reference, float)
-    zero = [bool((np.abs(each) <= nothing).all()) for each in both]
-    if any(zero):
-        value = 1.0 if all(zero) else 0.0 if zero[0] else np.inf
-        return Interval(value, value, value)
-    if all(len(each) == 1 or without_one(each).min() > nothing for each in both):
-        return of_positive(np.divide, *both, confidence=confidence)
-    lowest = min(each.min() for each in both)
-    return Interval(np.divide(both[0].mean(), both[1].mean() or np.nan), 0.0 if lowest >= -nothing else -np.inf, np.inf)
+    both = [np.where(np.abs(each) <= nothing, 0.0, each) for each in (values, reference)]
+    if not any(each.any() for each in both):
+        return Interval(1.0, 1.0, 1.0)
+    return Interval(*map(float, of_positive(np.divide, *both, confidence=confidence)))

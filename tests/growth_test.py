@@ -48,8 +48,7 @@ def replicas(law, horizons, count, noise, seed):
 
 def verdicts(law, horizons, count, noise, seeds, **options):
     return Counter(
-        growth.fit(horizons, replicas(law, horizons, count, noise, seed), **options).verdict
-        for seed in range(seeds)
+        growth.fit(horizons, replicas(law, horizons, count, noise, seed), **options).verdict for seed in range(seeds)
     )
 
 
@@ -111,7 +110,7 @@ FOUR = 2.0 ** np.arange(3, 7)  # 8, 16, 32, 64
 def test_a_power_is_named_only_within_a_distance_of_its_interval(law, verdict, count, noise):
     # A law whose exponent is 0.2 or more away is named where its 95 % interval lies too near by accident, at most
     # 2.5 % of the time and, as replicas are few and skewed, a little more: 8 of 100 is three standard deviations
-    # above 3.5 %. Where errors are small laws have their verdict, but for 5 % that a free value per horizon fits better.
+    # above 3.5 %. Where errors are small laws have their verdict, but for 5 % that a value per horizon fits better.
     fits = [growth.fit(FOUR, replicas(law, FOUR, count, noise, seed)) for seed in range(100)]
     powers = {"linear": 1, "quadratic": 2}
     named = [fitted for fitted in fits if fitted.verdict in powers]

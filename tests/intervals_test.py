@@ -24,7 +24,7 @@ def test_ratios_cover(law, count):
     rng = np.random.default_rng(count)
     found = [intervals.ratio(*LAWS[law](rng, count)) for _ in range(TRIED)]
     covered = np.mean([low <= 1 <= high for _, low, high in found])
-    # 0.93 is the claim: 0.918 is 2.5 standard errors below it. The measured coverages are 0.931 to 0.965.
+    # 0.93 is the claim: 0.918 is 2.5 standard errors below it. The measured coverages are 0.934 to 0.970.
     assert 0.918 <= covered <= 0.985
 
 
@@ -62,8 +62,8 @@ SOME, RARE, ZERO = np.array([0.5, 1.0, 2.0]), np.array([0.0, 0.0, 3.0]), np.zero
         (1e-17 * SOME, -1e-17 * SOME, (1, 1, 1)),  # rounding
         (RARE, SOME, (6 / 7, 0, np.inf)),  # a single replica tells
         (SOME, RARE, (7 / 6, 0, np.inf)),
-        (-SOME, SOME, (-1, -np.inf, np.inf)),
-        (SOME, [1, -1, 0], (np.nan, -np.inf, np.inf)),
+        (-SOME, SOME, (np.nan, 0, np.inf)),
+        (SOME, np.array([1.0, 1, -1]), (3.5, 0, np.inf)),
         (SOME[:1], SOME[:1], (1, np.nan, np.nan)),  # one replica
     ],
 )
