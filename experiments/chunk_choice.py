@@ -13,7 +13,7 @@ import optax
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from dagger_jax import controllers, labels, rollout, schedules
+from dagger_jax import controllers, intervals, labels, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.strategies import STRATEGIES, inverse_sigmoid, over_rounds
 from dagger_jax.types import Problem, Schedule
@@ -23,7 +23,7 @@ from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings, se
 ETA = 0.05  # the detectability budget
 PER_QUERY, PER_STEP = 4.0, 1.0  # price of a hand-over and of a label
 COMPARED_AT = 0.01  # price of a hand-over at which controllers are compared with the best partition
-NOTHING = 1e-12  # added to gaps before one is divided by another: two gaps of 0 are equal
+NOTHING = 1e-12  # gaps up to here are 0, and two of them equal
 HANDOVER_COSTS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)  # of the best partition, in units of the world's cost
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
@@ -231,13 +231,9 @@ def best_fixed(found: dict[str, AtBudget]) -> str:
     return min((name for name in found if found[name].kind == "fixed"), key=lambda name: found[name].gap.mean())
 
 
-def ratio(values: np.ndarray, reference: np.ndarray, resamples: int = 2000) -> tuple[float, float, float]:
-    """Ratio of mean gaps with a 95% bootstrap interval; runs are paired."""
-    values, reference = values + NOTHING, reference + NOTHING
-    draws = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
-    ratios = values[draws].mean(1) / reference[draws].mean(1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(values.mean() / reference.mean()), float(low), float(high)
+def ratio(values: np.ndarray, reference: np.ndarray) -> intervals.Interval:
+    """Ratio of mean gaps with its 95% interval; runs are paired."""
+    return intervals.ratio(values, reference, nothing=NOTHING)
 
 
 def verdict(settings: Settings, table: pa.Table) -> list[Finding]:

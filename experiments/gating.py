@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from dagger_jax import gates, rollout
+from dagger_jax import gates, intervals, rollout
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.types import Array, Node, Problem, Takeover
 from experiments import chunk_choice, claim, gating_figures, gating_trust, study, zoo_training
@@ -252,13 +252,14 @@ def trusted(table: pa.Table) -> list[Finding]:
     findings = []
     for world, values in differences.items():
         if len(values) > 1:
-            mean, half = float(np.mean(values)), float(1.96 * np.std(values, ddof=1) / np.sqrt(len(values)))
+            around = intervals.mean(values)
             text = f"{name}: mean risk of the states where its doubt is above tau, less where it is not"
             text += f" ({len(values)} runs have both)"
             judged = world == RESET
-            interval, source = (mean, mean - half, mean + half), "Kelly et al. 2019, arXiv 1810.02890"
-            expected, holds = "above 0" if judged else None, mean > half or not judged
-            findings.append(Finding(text, source, world, expected, *interval, settled(holds)))
+            expected, holds = "above 0" if judged else None, bool(around.low > 0 or not judged)
+            findings.append(
+                Finding(text, "Kelly et al. 2019, arXiv 1810.02890", world, expected, *around, settled(holds))
+            )
     return findings
 
 

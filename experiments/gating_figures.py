@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dagger_jax import report
+from dagger_jax import intervals, report
 
 GREY = "#777777"
 
@@ -41,14 +40,13 @@ def curves(
             style = ":" if curve.asks else "-"
             label = f"{names[curve.kind]}{', asks only' if curve.asks else ''}" if gate else name
             marker = "" if gate else {fixed[0]: "o", fixed[-1]: "s"}.get(name, "^")
-            x, y = getattr(curve, column).mean(0), curve.gap.mean(0)
-            half = 1.96 * curve.gap.std(0, ddof=1) / np.sqrt(len(curve.gap))
+            x, (y, low, _) = getattr(curve, column).mean(0), intervals.mean(curve.gap)
             every = max(1, len(x) // 6)
             ax.plot(
                 x, y, style, color=colour, marker=marker, markevery=every, label=label, linewidth=1.6,
                 zorder=2 if gate else 3,
             )  # fmt: skip
-            ax.errorbar(x[-1:], y[-1:], half[-1:], color=colour, capsize=3, linewidth=1.2, zorder=4)
+            ax.errorbar(x[-1:], y[-1:], (y - low)[-1:], color=colour, capsize=3, linewidth=1.2, zorder=4)
         lowest = min(curve.gap.mean(0).min() for curve in methods.values())
         ax.set_xscale("log")
         ax.set_yscale("log")

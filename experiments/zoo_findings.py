@@ -4,9 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from scipy import stats
 
-from dagger_jax import growth
+from dagger_jax import growth, intervals
 from experiments import chunk_choice, zoo_theorems
 from experiments.claim import Finding, Settings, settled
 
@@ -48,16 +47,15 @@ def summary(settings: Settings, table: pa.Table) -> dict[tuple[str, str], Cell]:
         reference = (
             np.array([row["gap"] for row in cloning[horizons[-1]]]) if cloning else np.full(settings.runs, np.nan)
         )
-        mean, error = gaps[horizons[-1]].mean(), stats.sem(gaps[horizons[-1]])
-        width = stats.t.ppf(0.975, settings.runs - 1) * error
+        _, low, high = intervals.mean(gaps[horizons[-1]])
         every = [row for own in by_horizon.values() for row in own]
         found[world, algorithm] = Cell(
             world,
             algorithm,
             horizons[-1],
             gaps[horizons[-1]],
-            mean - width,
-            mean + width,
+            low,
+            high,
             _versus(gaps[horizons[-1]], reference),
             _growth(horizons, np.stack([gaps[h] for h in horizons], axis=1)),
             *(float(np.mean([row[name] for row in last])) for name in (*PRICES, "rollouts")),
