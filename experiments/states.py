@@ -83,7 +83,9 @@ def below(values: ArrayLike, errors: ArrayLike, limits: ArrayLike, replicas: Arr
     Refuted where one is above by more than `allowance`. It holds where the upper end of each one's 95% interval is
     at most the limit: all of them must be shown, so no interval is widened for their number.
     """
-    values, errors, limits = np.broadcast_arrays(*(np.atleast_1d(np.asarray(e, float)) for e in (values, errors, limits)))
+    values, errors, limits = np.broadcast_arrays(
+        *(np.atleast_1d(np.asarray(e, float)) for e in (values, errors, limits))
+    )
     above, wide = values - limits, stats.t.ppf(SHOWN, np.maximum(np.asarray(replicas, float) - 1, 1))
     if (above > allowance(replicas) * errors).any():
         return REFUTED
