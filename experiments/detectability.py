@@ -20,7 +20,7 @@ from experiments.study import Rows
 FOUND = 0.1  # share of the total variation that a classifier must find where there is much of it
 SCARCE = 0.2  # coverage that a test must be able to tell from 95%
 NEYMAN = "Neyman and Pearson 1933"
-TRADE = "derived here: an event's probabilities differ by the total variation at most, and by all of it for the likelihood ratio"
+TRADE = "derived here: no event differs in probability by more than the total variation"
 NEAR = 0.1  # how far an exponent may be from its law: sqrt(k) holds for many steps and small distances
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
