@@ -77,8 +77,8 @@ def _nothing(settings: Settings, world: str, rows: Rows) -> list[Finding]:
     ]
     text = (
         "for information: at k = 1 training sees all that deployment shows, by construction: defection in training "
-        f"at k = 1 and in deployment beside chunks of {longest}, the learner seeing the text alone (largest difference of "
-        f"{len(apart)})"
+        f"at k = 1 and in deployment beside chunks of {longest}, the learner seeing the text alone (largest difference "
+        f"of {len(apart)})"
     )
     return [Finding(text, SOURCE, world, None, max(apart), None, None, state=INFORMATION)]
 
@@ -90,8 +90,8 @@ def _met(world: str, rows: Rows) -> list[Finding]:
         return []
     most = max(row["bound"] - row["excess"] for row in own)
     text = (
-        "for information: told where chunks start, the learner meets its bound at threshold 0, by construction (largest "
-        "distance)"
+        "for information: told where chunks start, the learner meets its bound at threshold 0, by construction "
+        "(largest distance)"
     )
     return [Finding(text, SOURCE, world, None, most, None, None, state=INFORMATION)]
 
