@@ -59,7 +59,7 @@ def _laws(own: Rows, eps: float) -> Iterable[Finding]:
         text = (
             f"independent lengths, {name}, mean {means[-1]}: mean gap / (T ε) is E[K(K+1)]/(2E[K]) = {limit:.4g} less "
             f"the cut at T = {horizon} (largest distance at any mean, in standard errors: {distance}; "
-            f"{tested.limit:.3g} are allowed, a deviation of {tested.seen:.1%} would be seen)"
+            f"{tested.limit:.3g} are allowed, {tested.power()})"
         )
         ends = (seen[-1] - half, seen[-1] + half) if np.isfinite(half) else (None, None)
         source = "derived here, by the inspection paradox (Feller 1971)"

@@ -296,7 +296,7 @@ def _in_expectation(group: list[Series], rows: Rows) -> Finding:
     tested = states.equal(values.mean(1) - theory, errors, theory, replicas=runs)
     text = (
         f"behavioural cloning's mean gap over {runs} runs equals the closed form (largest distance in standard errors; "
-        f"a deviation of {tested.seen:.0%} would be seen)"
+        f"{tested.power()})"
     )
     _, source, world = _place(group)
     return Finding(text, source, world, f"at most {tested.limit:.3g}", tested.value, None, None, state=tested.state)
@@ -325,10 +325,7 @@ def _sampler(world: str, rows: Rows) -> Finding | None:
     gaps = [exactly[key(row)] for row in known]
     errors = [max(row["gap_stderr"], 1e-6 * row["horizon"]) for row in known]
     tested = states.equal([row["gap"] - gap for row, gap in zip(known, gaps, strict=True)], errors, gaps, sigmas=4.5)
-    text = (
-        f"sampled gaps equal exact ones (largest distance in standard errors, {len(known)} points; a deviation of "
-        f"{tested.seen:.0%} would be seen)"
-    )
+    text = f"sampled gaps equal exact ones (largest distance in standard errors, {len(known)} points; {tested.power()})"
     return Finding(
         text,
         "two interpreters of one table",

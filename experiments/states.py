@@ -48,6 +48,14 @@ class Outcome(NamedTuple):
     limit: float  # how large it may be, or how small
     seen: float  # the deviation that would have been seen; infinite where no standard error is known
 
+    def power(self) -> str:
+        """What a test of equality would have seen, in words."""
+        return (
+            f"a deviation of {self.seen:.2g} of it would be seen"
+            if self.seen < np.inf
+            else "no standard error is known"
+        )
+
 
 def equal(
     differences: ArrayLike,
@@ -70,7 +78,7 @@ def equal(
     limits = np.broadcast_to(allowance(replicas, sigmas), errors.shape)
     known = (errors > 0) & np.isfinite(differences)
     if not known.any():
-        return Outcome(NOT_SHOWN, None, float(np.max(limits, initial=sigmas)), np.inf)
+        return Outcome(NOT_SHOWN, None, sigmas, np.inf)
     scores, limits = np.abs(differences[known] / errors[known]), limits[known]
     seen = limits * errors[known] / np.maximum(np.abs(sizes[known]), 1e-300)
     state = REFUTED if (scores > limits).any() else NOT_SHOWN if seen.min() > RESOLUTION else HOLDS
