@@ -81,14 +81,25 @@ def first_order(text: str, source: str, rows: Rows, tolerance: np.ndarray, unit:
 
 
 def _power(
-    text: str, source: str, world: str, expected: float, law: growth.Growth | None, slack: float, sampled: bool = False
+    text: str,
+    source: str,
+    world: str,
+    expected: float,
+    law: growth.Growth | None,
+    slack: float,
+    drawn: int | None = None,
 ) -> Finding | None:
-    """An exponent, to `slack`: itself where gaps are exact (it has a range of local slopes then), else its interval."""
+    """An exponent, to `slack`: itself where gaps are exact (its ends are the local slopes then), else its interval.
+
+    `drawn`: how many runs the gaps are of, where they are drawn at random.
+    """
     if law is None:
         return None
-    low, high = (law.low, law.high) if sampled else (law.exponent, law.exponent)
-    state = compared(low, high, least=expected - slack, most=expected + slack)
-    return Finding(f"{text}: exponent", source, world, expected, law.exponent, law.low, law.high, state=state)
+    ends = law.low, law.high
+    if drawn is not None:
+        ends = ends if drawn > 1 else (None, None)  # of one draw no error is known
+    state = compared(*(ends if drawn else 2 * (law.exponent,)), least=expected - slack, most=expected + slack)
+    return Finding(f"{text}: exponent", source, world, expected, law.exponent, *ends, state=state)
 
 
 # ---- chunk_reset ------------------------------------------------------------------------------------------------
@@ -221,7 +232,7 @@ def _fitted(settings: Settings, rows: Rows) -> Finding | None:
     gaps = np.stack([column(select(rows, chunk=chunk), "gap") for chunk in sorted(settings.chunks)], 1)
     law = fit(np.array(sorted(settings.chunks)) + 1, gaps)
     text = f"learners fitted to sampled labels, {len(gaps)} runs: the gap is proportional to k + 1, to a tenth"
-    return _power(text, FITTED, "recoverable_reset_cliff", 1, law, 0.1, sampled=True)
+    return _power(text, FITTED, "recoverable_reset_cliff", 1, law, 0.1, drawn=len(gaps))
 
 
 def _bound(world: str, rows: Rows) -> Finding:

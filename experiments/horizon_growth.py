@@ -258,7 +258,8 @@ def _growth(group: list[Series], rows: Rows) -> Finding:
             "or no positive gap"
         )
         return Finding(text, source, world, exponent, None, None, None, INFORMATION if exponent is None else NOT_SHOWN)
-    numbers = law.exponent, law.low, law.high
+    alone = group[0].learner != "oracle" and len(study.gaps(rows)[1]) < 2  # one draw, of which no error is known
+    numbers = (law.exponent, None, None) if alone else (law.exponent, law.low, law.high)
     if exponent is None:
         text = f"{name}: growth of the gap, for information; verdict: {law.verdict}"
         return Finding(text, source, world, None, *numbers, state=INFORMATION)
@@ -268,7 +269,7 @@ def _growth(group: list[Series], rows: Rows) -> Finding:
     if exponent == 2 and any(series.world == "recoverable_reset_cliff" for series in group):
         words += ", the action where nothing was seen being a wrong one"
     text = f"{name}: the gap grows {words}; verdict: {law.verdict} (theory's curve on these horizons: {here:.4g})"
-    return Finding(text, source, world, exponent, *numbers, state=states.law(law, exponent))
+    return Finding(text, source, world, exponent, *numbers, state=NOT_SHOWN if alone else states.law(law, exponent))
 
 
 def _stated(rows: Rows) -> dict[int, float]:
@@ -295,7 +296,7 @@ def _in_expectation(group: list[Series], rows: Rows) -> Finding:
     errors = stats.sem(values, axis=1) if runs > 1 else np.full(len(values), np.nan)
     tested = states.equal(values.mean(1) - theory, errors, theory, replicas=runs)
     text = (
-        f"behavioural cloning's mean gap over {runs} runs equals the closed form (largest distance in standard errors; "
+        f"behavioural cloning's mean gap ({runs} runs) equals the closed form (largest distance in standard errors; "
         f"{tested.power()})"
     )
     _, source, world = _place(group)

@@ -276,7 +276,7 @@ def _theorems(world: str, found: Mapping[str, np.ndarray]) -> list[Finding]:
         for bounded, which in (("best_own", "best of N policies"), ("mixture", "their uniform mixture (footnote 3)"))
         for name, bound, source in (
             ("Theorem 4.1", "bound", f"{no_regret_figures.PAPER}, Theorem 4.1"),
-            ("4.1 with our shift term", "sharp", no_regret_figures.SHARP),
+            ("Theorem 4.1 with our shift term", "sharp", no_regret_figures.SHARP),
         )
     ]
 
@@ -317,7 +317,7 @@ def _loose(settings: Settings, world: str, found: Mapping[str, np.ndarray]) -> l
     findings, lhs = [], found["best_own"][..., -1]
     if lhs.min() <= TOLERANCE:
         return []  # the expert is in the class and was learnt: nothing to divide by
-    for name, bound in (("Theorem 4.1", "bound"), ("4.1 with our shift term", "sharp")):
+    for name, bound in (("Theorem 4.1", "bound"), ("Theorem 4.1 with our shift term", "sharp")):
         useful = (found[bound] < 1).mean()
         text = f"{name}: bound over what it bounds after {settings.rounds} rounds; below the trivial 1 in {useful:.0%}"
         ratio = found[bound][..., -1] / lhs

@@ -22,7 +22,7 @@ SHARP = f"derived here, after {PAPER}, Theorems 4.1 and 4.2, and Hoeffding 1963"
 STATEMENTS = (
     ("Theorem 4.2, best policy", "best_own", "shift", 1.0, f"{PAPER}, Theorem 4.2"),
     ("Theorem 4.2, uniform mixture", "mixture", "shift", 1.0, f"{PAPER}, footnote 3"),
-    ("4.2 with our shift term and half the last term, mixture", "mixture", "sharp_shift", 0.5, SHARP),
+    ("Theorem 4.2 with our shift term and half the last term, mixture", "mixture", "sharp_shift", 0.5, SHARP),
 )
 COLOURS = (*report.PALETTE[:6], PURPLE)  # black is theory's
 
@@ -99,7 +99,7 @@ def rounds(cube: Cube, betas: Sequence[str], world: str, learner: str) -> Figure
         own = {name: values[place] for name, values in cube.items()}
         _band(ax, n, own["mixture"], GREEN, "mixture's own loss")
         _band(ax, n, own["best_own"], BLUE, "best own loss (bounded)")
-        _band(ax, n, own["sharp"], ORANGE, "4.1 with our shift term")
+        _band(ax, n, own["sharp"], ORANGE, "Theorem 4.1 with our shift term")
         ax.plot(n, (own["hindsight"] + own["regret"]).mean(0), ":", color="#444444", label="ε_N + γ_N, no shift term")
         ax.plot(n, own["bound"].mean(0), "--", color="black", label="Theorem 4.1", zorder=5)
         ax.axhline(1.0, color=GREY, linewidth=0.8)

@@ -157,7 +157,9 @@ def test_a_false_point_is_found_out(small):
 
     last = [exact[-1]]
     assert spoiled(last, lambda p: {"bound": p["best_own"] - 1e-6}).startswith("Theorem 4.1, best of N")
-    assert spoiled(last, lambda p: {"sharp": p["best_own"] - 1e-6}).startswith("4.1 with our shift term, best of N")
+    assert spoiled(last, lambda p: {"sharp": p["best_own"] - 1e-6}).startswith(
+        "Theorem 4.1 with our shift term, best of N"
+    )
     assert "uniform mixture" in spoiled(last, lambda p: {"mixture": p["sharp"] + 1e-6})
     assert "without a shift term" in spoiled(exact, lambda p: {"best_own": 0.0})
     assert "Theorem 4.2, best policy" in spoiled(sampled, lambda p: {"best_own": p["bound"] + 3})
