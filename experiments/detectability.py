@@ -11,7 +11,7 @@ import pyarrow as pa
 from scipy import stats
 
 from experiments import claim, states
-from experiments.claim import INFORMATION, NOT_SHOWN, REFUTED, BadFlag, Claim, Finding, Settings, compared, settled
+from experiments.claim import HOLDS, INFORMATION, NOT_SHOWN, REFUTED, BadFlag, Claim, Finding, Settings, compared
 from experiments.detectability_figures import figures
 from experiments.detectability_points import BATCHES, measure
 from experiments.detectability_worlds import ABOUT, REPLICATED, STOCHASTIC
@@ -105,7 +105,7 @@ def _covered(worlds: str, rows: Rows) -> Finding:
         return Finding(f"{text}: no exact value is known", source, worlds, "at least 0.95", None, None, None, NOT_SHOWN)
     share, blocks = float(np.mean([each[-1] for each in held])), len({each[:-1] for each in held})
     wide = 3 * np.sqrt(0.95 * 0.05 / (blocks * BATCHES))  # lengths and statistics share their episodes
-    state = REFUTED if share < 0.95 - wide else settled(True) if wide <= SCARCE else NOT_SHOWN
+    state = REFUTED if share < 0.95 - wide else HOLDS if wide <= SCARCE else NOT_SHOWN
     text += f"; three standard errors below 0.95 are allowed, {wide:.2g}"
     return Finding(text, source, worlds, f"at least {0.95 - wide:.3g}", share, None, None, state=state)
 
@@ -140,7 +140,7 @@ def _never_above(world: str, rows: Rows) -> Finding:
         f"no classifier passes the best possible accuracy (1+TV)/2 or AUC (least chance of {len(tested)} that the "
         f"best detector does so well, times their number; {seen:.2g} above would be seen at each)"
     )
-    state = REFUTED if least < states.CHANCE else settled(True) if seen <= states.EXCESS else NOT_SHOWN
+    state = REFUTED if least < states.CHANCE else HOLDS if seen <= states.EXCESS else NOT_SHOWN
     return Finding(text, NEYMAN, world, f"at least {states.CHANCE:g}", least, None, None, state=state)
 
 
