@@ -96,14 +96,14 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         lambda rounds, horizon, chunk: schedules.chunked(
             rounds, schedules.starts(horizon, chunk), schedules.beta_indicator(rounds)
         ),
-        "theory 7.2(4)",
+        "this project: the learner rolls in, the expert continues for k steps",
         judged_by=lambda horizon, chunk: schedules.chunked(1, schedules.starts(horizon, chunk)),
         bound="combined",
         chunked=True,
     ),
     "reset": Algorithm(
         lambda rounds, horizon, chunk: schedules.reset(rounds, schedules.starts(horizon, chunk)),
-        "theory 7.3",
+        "this project: excursions of k steps from the expert's states",
         judged_by=lambda horizon, chunk: schedules.reset(1, schedules.starts(horizon, chunk)),
         bound="reset variant",
         kind="reset",

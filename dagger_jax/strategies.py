@@ -177,7 +177,7 @@ STRATEGIES: dict[str, Strategy] = {
         lambda rounds, horizon: corrections(
             jnp.round(jnp.linspace(0, horizon - 1, rounds)).astype(jnp.int32), horizon, max(1, horizon // 8)
         ),
-        "schedules notes: a prefix by the learner, k steps by the expert, forks spread over the episode",
+        "this project: a prefix by the learner, k steps by the expert, forks spread over the episode",
     ),
     "jsrl_gated": Strategy(
         schedules.behavioural_cloning,

@@ -1,11 +1,13 @@
 """What the points of `chunk_price` say of chunk lengths that vary."""
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
 
 from experiments import chunk_price_cases as cases
-from experiments.chunk_price_findings import EXACT, Rows, column, exactly, first_order, select
+from experiments import states
+from experiments.chunk_price_findings import DERIVED, EXACT, Rows, column, exactly, first_order, select
 from experiments.claim import Finding, Settings, settled
 
 EACH = ("uniform", "geometric", "two lengths")  # laws of random lengths, by growing variance
@@ -22,13 +24,20 @@ def all_of(settings: Settings, rows: Rows) -> list[Finding]:
 
 def _drawn(own: Rows, eps: float) -> Iterable[Finding]:
     rows = select(own, part="random lengths")
-    yield exactly("lengths k_j that vary: gap = Σ [k_j - (1-ε)(1-(1-ε)^k_j)/ε]", "7.3; 7.4(i)", rows)
+    yield exactly("lengths k_j that vary: gap = Σ [k_j - (1-ε)(1-(1-ε)^k_j)/ε]", DERIVED, rows)
     halves = np.maximum(column(rows, "longest") * eps / 2, EXACT)
-    yield first_order("lengths that vary: gap = ε Σ k_j (k_j+1)/2", "7.3", rows, halves, "k ε / 2, k the longest")
+    yield first_order("lengths that vary: gap = ε Σ k_j (k_j+1)/2", DERIVED, rows, halves, "k ε / 2, k the longest")
     least = float((column(rows, "gap") / column(rows, "equal_gap")).min())
     text = "no partition costs less than equal lengths with the same number of chunks (least ratio of gaps)"
     yield Finding(
-        text, "7.3 (convexity)", "chunk_reset", "at least 1", least, None, None, state=settled(least >= 1 - EXACT)
+        text,
+        "derived here, by convexity",
+        "chunk_reset",
+        "at least 1",
+        least,
+        None,
+        None,
+        state=settled(least >= 1 - EXACT),
     )
 
 
@@ -41,37 +50,50 @@ def _laws(own: Rows, eps: float) -> Iterable[Finding]:
     rows = select(own, part="random lengths")
     horizon, means = rows[0]["horizon"], means_of(rows)
     for name in EACH:
-        scores, shown = [], (0.0, 0.0, 0.0)
-        for mean in means:
-            gaps = column(select(rows, law=name, chunk=mean), "gap") / (horizon * eps)
-            expected = cases.renewal(horizon, cases.laws(mean)[name], eps) / (horizon * eps)
-            error = max(gaps.std(ddof=1) / np.sqrt(len(gaps)), EXACT) if len(gaps) > 1 else np.inf
-            scores.append(abs(gaps.mean() - expected) / error)
-            shown = expected, gaps.mean(), 1.96 * error
-        limit = inspected(cases.laws(means[-1])[name])
-        expected, seen, half = shown
+        drawn = [column(select(rows, law=name, chunk=mean), "gap") / (horizon * eps) for mean in means]
+        expected = np.array([cases.renewal(horizon, cases.laws(mean)[name], eps) for mean in means]) / (horizon * eps)
+        seen, errors = np.transpose([_mean(gaps) for gaps in drawn])
+        tested = states.equal(seen - expected, errors, expected, replicas=[len(gaps) for gaps in drawn])
+        limit, half = inspected(cases.laws(means[-1])[name]), 1.96 * errors[-1]
+        distance = "unknown" if tested.value is None else f"{tested.value:.2g}"
         text = (
             f"independent lengths, {name}, mean {means[-1]}: mean gap / (T ε) is E[K(K+1)]/(2E[K]) = {limit:.4g} less "
-            f"the cut at T = {horizon} (at every mean within {max(scores):.2g} standard errors; 4 are allowed)"
+            f"the cut at T = {horizon} (largest distance at any mean, in standard errors: {distance}; "
+            f"{tested.limit:.3g} are allowed, {tested.power()})"
         )
-        source = "7.3 (inspection paradox)"
-        holds = max(scores) <= 4
-        yield Finding(text, source, "chunk_reset", expected, seen, seen - half, seen + half, state=settled(holds))
+        ends = (seen[-1] - half, seen[-1] + half) if np.isfinite(half) else (None, None)
+        source = "derived here, by the inspection paradox (Feller 1971)"
+        yield Finding(text, source, "chunk_reset", expected[-1], seen[-1], *ends, state=tested.state)
+
+
+def _mean(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard error, which a single value has none of; equal values are known to rounding."""
+    if len(values) < 2:
+        return float(values.mean()), np.nan
+    return float(values.mean()), max(float(values.std(ddof=1)) / len(values) ** 0.5, EXACT * float(values.mean()))
 
 
 def _variance(own: Rows) -> Iterable[Finding]:
     rows = select(own, part="random lengths")
     horizon = rows[0]["horizon"]
     equal = select(own, part="equal chunks", placement="uniform", horizon=horizon)
-    ratios = []
+    ratios: list[float] = []
+    errors: list[float] = []  # relative, of the ratios
     for mean in (mean for mean in means_of(rows) if 1 < mean <= horizon / cases.TAIL):
-        gaps = [column(select(rows, law=name, chunk=mean), "gap").mean() for name in EACH]
-        ratios += list(np.divide(gaps, [select(equal, chunk=mean)[0]["gap"], *gaps[:-1]]))
+        drawn = [_mean(column(select(rows, law=name, chunk=mean), "gap")) for name in EACH]
+        for (low, wide), (high, wider) in itertools.pairwise([(select(equal, chunk=mean)[0]["gap"], 0.0), *drawn]):
+            ratios.append(high / low)
+            errors.append(float(np.hypot(wide / low, wider / high)))
     if ratios:
-        text = f"variance hurts: equal < {' < '.join(EACH)} at every mean length (least ratio of neighbours)"
-        holds = min(ratios) > 1
+        text = (
+            f"variance hurts: equal < {' < '.join(EACH)} at every mean length (least ratio of neighbours and its 95% "
+            "interval)"
+        )
+        least = int(np.argmin(ratios))
+        ends = ratios[least] * np.exp([-1.96 * errors[least], 1.96 * errors[least]])
+        state = states.below(-np.log(ratios), errors, 0.0)
         yield Finding(
-            text, "7.3", "chunk_reset", "above 1", min(ratios), min(ratios), max(ratios), state=settled(holds)
+            text, DERIVED, "chunk_reset", "above 1", ratios[least], float(ends[0]), float(ends[1]), state=state
         )
 
 
@@ -85,7 +107,7 @@ def _coins(own: Rows, eps: float) -> Iterable[Finding]:
     rows = select(own, part="geometric")
     horizon, means = rows[0]["horizon"], column(rows, "chunk")
     text = "chunks that end by coins, mean k: the gap attains u ε Σ E[r_t] = u k T ε less the end of the episode"
-    yield first_order(text, "7.3", rows, np.maximum(means * eps, EXACT), "k ε")
+    yield first_order(text, DERIVED, rows, np.maximum(means * eps, EXACT), "k ε")
     fixed = select(own, part="equal chunks", placement="uniform", horizon=horizon)
     ratios = [row["gap"] / select(fixed, chunk=row["chunk"])[0]["gap"] for row in rows]
     limits = 2 * means / (means + 1)
@@ -96,5 +118,5 @@ def _coins(own: Rows, eps: float) -> Iterable[Finding]:
         "2k/(k+1), within 2k/T at every k"
     )
     yield Finding(
-        text, "7.3; E7.5", "chunk_reset", limits[-1], ratios[-1], None, None, state=settled(bool((shares <= 1).all()))
+        text, DERIVED, "chunk_reset", limits[-1], ratios[-1], None, None, state=settled(bool((shares <= 1).all()))
     )

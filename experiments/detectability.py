@@ -8,14 +8,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import stats
 
-from experiments import claim
-from experiments.claim import BadFlag, Claim, Finding, Settings, settled
+from experiments import claim, states
+from experiments.claim import HOLDS, INFORMATION, NOT_SHOWN, REFUTED, BadFlag, Claim, Finding, Settings, compared
 from experiments.detectability_figures import figures
 from experiments.detectability_points import BATCHES, measure
 from experiments.detectability_worlds import ABOUT, REPLICATED, STOCHASTIC
 from experiments.study import Rows
 
+FOUND = 0.1  # share of the total variation that a classifier must find where there is much of it
+SCARCE = 0.2  # coverage that a test must be able to tell from 95%
+NEYMAN = "Neyman and Pearson 1933"
+TRADE = "derived here: no event differs in probability by more than the total variation"
 NEAR = 0.1  # how far an exponent may be from its law: sqrt(k) holds for many steps and small distances
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
@@ -71,9 +76,8 @@ def _closed(world: str, rows: Rows) -> Finding | None:
         return None
     stated = "1-(1-ε)^k" if world == "chunk_reset" else "two binomial laws"
     text = f"the exact law of the likelihood ratio equals the closed form of {stated} (largest error, all statistics)"
-    return Finding(
-        text, "theory 7.5", world, "at most 1e-9", max(errors), None, None, state=settled(max(errors) <= 1e-9)
-    )
+    error = max(errors)
+    return Finding(text, NEYMAN, world, "at most 1e-9", error, None, None, state=compared(error, error, most=1e-9))
 
 
 def _bounds(world: str, rows: Rows) -> Finding | None:
@@ -89,17 +93,21 @@ def _bounds(world: str, rows: Rows) -> Finding | None:
         f"total variation lies above {lower}, below the sum of all ε and the bounds by KL and Hellinger "
         "distance, and the AUC and the Jensen-Shannon divergence between theirs (least slack)"
     )
-    source = "theory 7.5; Pinsker; Bretagnolle and Huber; arXiv 2303.11156"
-    return Finding(text, source, world, "at least -1e-9", min(slacks), None, None, state=settled(min(slacks) >= -1e-9))
+    source, least = "Pinsker; Bretagnolle and Huber 1979; Sadasivan et al. 2023, arXiv 2303.11156", min(slacks)
+    return Finding(text, source, world, "at least -1e-9", least, None, None, state=compared(least, least, least=-1e-9))
 
 
 def _covered(worlds: str, rows: Rows) -> Finding:
     held = [(row["world"], row["eps"], row["run"], row["covered"]) for row in rows if row["covered"] is not None]
-    share, blocks = float(np.mean([each[-1] for each in held])), len({each[:-1] for each in held})
-    least = 0.95 - 3 * np.sqrt(0.95 * 0.05 / (blocks * BATCHES))  # lengths and statistics share their episodes
     text = f"95% intervals from {BATCHES} batches of roll-outs hold the exact value (share, all statistics and lengths)"
     source = "Agresti and Coull 1998; DeLong et al. 1988"
-    return Finding(text, source, worlds, f"at least {least:.3g}", share, None, None, state=settled(share >= least))
+    if not held:
+        return Finding(f"{text}: no exact value is known", source, worlds, "at least 0.95", None, None, None, NOT_SHOWN)
+    share, blocks = float(np.mean([each[-1] for each in held])), len({each[:-1] for each in held})
+    wide = 3 * np.sqrt(0.95 * 0.05 / (blocks * BATCHES))  # lengths and statistics share their episodes
+    state = REFUTED if share < 0.95 - wide else HOLDS if wide <= SCARCE else NOT_SHOWN
+    text += f"; three standard errors below 0.95 are allowed, {wide:.2g}"
+    return Finding(text, source, worlds, f"at least {0.95 - wide:.3g}", share, None, None, state=state)
 
 
 def _growth(world: str, rows: Rows) -> list[Finding]:
@@ -114,27 +122,26 @@ def _growth(world: str, rows: Rows) -> list[Finding]:
         if not laws:
             continue
         worst = max(laws, key=lambda row: abs(row["value"] - stated))
-        near = all(row["low"] - NEAR <= stated <= row["high"] + NEAR for row in laws)
+        state = states.worst(compared(row["low"], row["high"], least=stated - NEAR, most=stated + NEAR) for row in laws)
         reason = "small biases of a stochastic expert" if world in STOCHASTIC else "a deterministic expert"
         text = f"{words} grows as k^{stated:g}: {reason} (exponent furthest from it, of {len(laws)})"
         expected = f"{stated:g}, to {NEAR:g}"
-        source = "theory 8; schedules notes (4)"
-        found.append(
-            Finding(text, source, world, expected, worst["value"], worst["low"], worst["high"], state=settled(near))
-        )
+        source = "derived here, for small independent biases" if world in STOCHASTIC else "chain rule"
+        found.append(Finding(text, source, world, expected, worst["value"], worst["low"], worst["high"], state=state))
     return found
 
 
 def _never_above(world: str, rows: Rows) -> Finding:
-    chances = [row["excess_p"] for row in rows if row["excess_p"] is not None]
-    least = min(1.0, min(chances) * len(chances))
+    tested = [row for row in rows if row["excess_p"] is not None]
+    least = min(1.0, min(row["excess_p"] for row in tested) * len(tested))
+    wide = max(row["high"] - row["low"] for row in tested) / (2 * stats.norm.ppf(0.975))
+    seen = float(stats.norm.isf(states.CHANCE / len(tested))) * wide
     text = (
-        f"no classifier passes the best possible accuracy (1+TV)/2 or AUC (least chance of {len(chances)} that the "
-        "best detector does so well, times their number)"
+        f"no classifier passes the best possible accuracy (1+TV)/2 or AUC (least chance of {len(tested)} that the "
+        f"best detector does so well, times their number; {seen:.2g} above would be seen at each)"
     )
-    return Finding(
-        text, "theory 7.5, best accuracy", world, "at least 0.001", least, None, None, state=settled(least >= 0.001)
-    )
+    state = REFUTED if least < states.CHANCE else HOLDS if seen <= states.EXCESS else NOT_SHOWN
+    return Finding(text, NEYMAN, world, f"at least {states.CHANCE:g}", least, None, None, state=state)
 
 
 def _finds(world: str, rows: Rows) -> Finding | None:
@@ -143,30 +150,34 @@ def _finds(world: str, rows: Rows) -> Finding | None:
     plain = [row for row in tests if row["exact"] >= 0.6]
     if not plain:
         return None
-    shares = [(row["value"] - 0.5) / (row["exact"] - 0.5) for row in plain]
-    weakest = int(np.argmin(shares))
-    text = f"where TV is 0.2 or more, the classifier sees it (least share of TV found, of {len(plain)}; k there)"
-    text = text.replace("k there", f"k = {plain[weakest]['chunk']}")
-    seen = max(row["p_value"] for row in plain) <= 1e-3
+    shares = [tuple((row[name] - 0.5) / (row["exact"] - 0.5) for name in ("value", "low", "high")) for row in plain]
+    weakest = int(np.argmin([low for _, low, _ in shares]))
+    text = (
+        f"where TV is 0.2 or more, the classifier sees it (least share of TV found, of {len(plain)}; "
+        f"k = {plain[weakest]['chunk']})"
+    )
+    state = states.worst(compared(low, high, least=FOUND) for _, low, high in shares)
     source = "Lopez-Paz and Oquab 2017, arXiv 1610.06545"
-    return Finding(text, source, world, "above 0, p at most 0.001", shares[weakest], None, None, state=settled(seen))
+    return Finding(text, source, world, f"at least {FOUND:g}", *shares[weakest], state=state)
 
 
 def _scheming(world: str, rows: Rows) -> list[Finding]:
     deployed = [row for row in rows if row["statistic"] == "deploy_defection" and row["bound"] is not None]
-    source, slacks = "schedules notes, 'the trade-off, made exact'", [row["bound"] - row["value"] for row in deployed]
+    slacks = [row["bound"] - row["value"] for row in deployed]
     if not slacks:
         return []  # as in _bounds
-    text = f"P_deploy <= P_train + (1/k) sum of T_j, j < k, for every threshold (least slack of {len(deployed)})"
-    found = [
-        Finding(text, source, world, "at least -1e-9", min(slacks), None, None, state=settled(min(slacks) >= -1e-9))
-    ]
+    text, least = (
+        f"P_deploy <= P_train + (1/k) sum of T_j, j < k, for every threshold (least slack of {len(deployed)})",
+        min(slacks),
+    )
+    state = compared(least, least, least=-1e-9)
+    found = [Finding(text, TRADE, world, "at least -1e-9", least, None, None, state=state)]
     tight = [abs(row["bound"] - row["value"]) for row in deployed if row["threshold"] == 0]
     if tight:
-        text = "the scheming learner meets its bound at threshold 0 (largest distance)"
-        found.append(
-            Finding(text, source, world, "at most 1e-9", max(tight), None, None, state=settled(max(tight) <= 1e-9))
+        text = (
+            "for information: the scheming learner meets its bound at threshold 0, by construction (largest distance)"
         )
+        found.append(Finding(text, TRADE, world, None, max(tight), None, None, state=INFORMATION))
     return found
 
 

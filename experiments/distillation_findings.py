@@ -6,13 +6,11 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from experiments.claim import INFORMATION, Finding, Settings, settled
+from experiments.claim import INFORMATION, Finding, Settings, compared
 from experiments.distillation_methods import SUPERVISED
 
-HERE = "this experiment"
+HERE, GKD = "this experiment", "Agarwal et al. 2024, arXiv 2306.13649"
 MEASURES = ("own_kl", "own_reverse", "own_variation", "writers_kl", "writers_reverse", "writers_variation", "excess")
-LOSSES_APART = 1e-4  # nats, of one mean loss in float32 from two programs
-BFLOAT_APART = 5e-2  # the same in bfloat16
 
 
 class Ratio(NamedTuple):
@@ -114,71 +112,23 @@ def gkd(methods: dict[str, Trained], divergence: str, own: bool) -> str | None:
 
 
 def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
-    """What follows from definitions, what is measured with an interval, and the rest for information."""
+    """What is measured with an interval, and the rest for information."""
     found = collect(table)
-    findings = _definitions(settings, table, found)
+    findings = _one_token(table)
     for world, methods in found.items():
         findings += _directions(world, methods) + _information(world, methods)
     return findings
 
 
-def _definitions(settings: Settings, table: pa.Table, found: Found) -> list[Finding]:
-    rows = table.to_pylist()
-    ones = [row for row in rows if row["what"] == "one token"]
-    differing = sum(row["differing"] for row in ones)
-    apart = max(row["apart"] for row in ones)
-    limit = LOSSES_APART if settings.dtype == "float32" else BFLOAT_APART
-    counts = {int(each.labels[-1]) for methods in found.values() for each in methods.values()}
-    judged = [row for row in rows if row["what"] == "training"]
-    # KL >= 2 TV^2 at every prefix, so its mean is at least twice the square of the mean.
-    slack = [
-        2 * (row[f"{whose}_variation"] / row["length"]) ** 2 - row[f"{whose}_{kl}"] / row["length"]
-        for row in judged
-        for whose in ("own", "writers")
-        for kl in ("kl", "reverse")
-    ]
-    return [
-        Finding(
-            "chunks of one token ask for the tokens of on-policy distillation on sampled labels: tokens that differ",
-            "theory 8",
-            ones[0]["world"],
-            0,
-            differing,
-            None,
-            None,
-            state=settled(differing == 0),
-        ),
-        Finding(
-            "and both charge the learner alike: difference of the mean losses, nats",
-            "theory 8",
-            ones[0]["world"],
-            f"at most {limit:g}",
-            apart,
-            None,
-            None,
-            state=settled(apart <= limit),
-        ),
-        Finding(
-            "every method is charged for as many labels of the writer: labels a run",
-            "definition",
-            "all",
-            settings.rounds * settings.batch * settings.length,
-            ", ".join(map(str, sorted(counts))),
-            None,
-            None,
-            state=settled(counts == {settings.rounds * settings.batch * settings.length}),
-        ),
-        Finding(
-            "2 TV^2 never exceeds either KL (means over prefixes): largest excess, nats a token",
-            "Pinsker",
-            "all",
-            "at most 0",
-            max(slack),
-            None,
-            None,
-            state=settled(max(slack) <= 1e-5),
-        ),
-    ]
+def _one_token(table: pa.Table) -> list[Finding]:
+    """Both ways to say k = 1 are one by construction."""
+    ones = [row for row in table.to_pylist() if row["what"] == "one token"]
+    differing, apart = sum(row["differing"] for row in ones), max(row["apart"] for row in ones)
+    text = (
+        "for information: chunks of one token are on-policy distillation on sampled labels, by construction: tokens "
+        f"that differ (and mean losses, by {apart:.2g} nats at most)"
+    )
+    return [Finding(text, GKD, ones[0]["world"], None, differing, None, None, state=INFORMATION)]
 
 
 def _directions(world: str, methods: dict[str, Trained]) -> list[Finding]:
@@ -195,14 +145,19 @@ def _directions(world: str, methods: dict[str, Trained]) -> list[Finding]:
         if name is not None and other is not None:
             found = ratio(methods[name].last(measure), methods[other].last(measure))
             text = f"{name}, has less than {other}, at equal labels, of the {words}: ratio"
-            findings.append(Finding(text, HERE, world, "below 1", *found, state=settled(found.high < 1)))
+            findings.append(
+                Finding(
+                    text, HERE, world, "below 1", *found, state=compared(found.low, found.high, most=1.0, strict=True)
+                )
+            )
     single = methods.get("chunks, k = 1")
     if single is not None and world == "markov":
         more = mean(methods[SUPERVISED].last("excess") - single.last("excess"))
         text = (
             "supervised fine-tuning accumulates more error than chunks of one token: difference of ExAccErr, per cent"
         )
-        findings.append(Finding(text, "theory 8, E8.1", world, "above 0", *more, state=settled(more.low > 0)))
+        state = compared(more.low, more.high, least=0.0, strict=True)
+        findings.append(Finding(text, "Arora et al. 2022, arXiv 2204.01171", world, "above 0", *more, state=state))
     return findings
 
 

@@ -15,8 +15,8 @@ from scipy import stats
 from dagger_jax import algorithms, bounds, learners, oracle, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.types import Problem, Schedule
-from experiments import claim, growth_figures, study
-from experiments.claim import INFORMATION, Claim, Finding, Measurement, Settings, settled
+from experiments import claim, growth_figures, states, study
+from experiments.claim import INFORMATION, NOT_SHOWN, Claim, Finding, Measurement, Settings, compared
 from experiments.study import Rows, Series
 
 RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
@@ -58,13 +58,13 @@ def expected(series: Series) -> int | None:
 
 
 SOURCES = {
-    "rb3": "theory 1.2(a)",
-    "copy_chain": "theory 1.2(c)",
-    "chunk_reset": "theory 7.4(i); Ross and Bagnell 2010",
-    "cliff": "theory 1.2(b), 7.2 WARNING",
-    "recoverable_reset_cliff": "theory 4.3(a)",
-    "reset_cliff": "arXiv 2009.05990; theory 4.2",
-    "stationary_reset_cliff": "arXiv 2407.15007; theory 4.2, contrast 1",
+    "rb3": "Ross and Bagnell 2010",
+    "copy_chain": "Kaariainen 2006",
+    "chunk_reset": "derived here; Ross and Bagnell 2010, Theorems 2.1 and 3.1",
+    "cliff": "after Ross and Bagnell 2010, Theorem 2.1",
+    "recoverable_reset_cliff": "after Rajaraman et al. 2021, arXiv 2102.13101",
+    "reset_cliff": "Rajaraman et al. 2020, arXiv 2009.05990",
+    "stationary_reset_cliff": "Foster, Block and Misra 2024, arXiv 2407.15007",
 }
 
 
@@ -205,58 +205,102 @@ def _closed_form(settings: Settings, series: Series, horizon: int) -> float | No
 def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     """Growth laws first, then closed forms, bounds, and the sampler against the exact recursion."""
     series_rows = study.by_series(table)
-    found = [_growth(series, rows) for series, rows in series_rows.items()]
+    found = [_growth(group, series_rows[group[0]]) for group in once(series_rows)]
+    known = {series: rows for series, rows in series_rows.items() if series.learner != "oracle" and _stated(rows)}
+    found += [_in_expectation(group, known[group[0]]) for group in once(known)]
     groups: dict[tuple[str, str], Rows] = {}
     for series, rows in series_rows.items():
         groups.setdefault((series.world, series.learner), []).extend(rows)
     for (world, learner), rows in groups.items():
         exactly = [row for row in rows if row["interpreter"] == "exact"]
-        found += [_closed(world, learner, exactly), _bound(world, learner, exactly), _sampler(world, rows)]
+        closed = _closed(world, exactly) if learner == "oracle" else None
+        found += [closed, _bound(world, learner, exactly), _sampler(world, rows)]
     return [finding for finding in found if finding is not None]
 
 
-def _growth(series: Series, rows: Rows) -> Finding:
+def once(series_rows: Mapping[Series, Rows]) -> list[list[Series]]:
+    """The series, those together whose exact gaps are the same numbers and of which the same is expected."""
+    groups: list[tuple[list[Series], int | None, np.ndarray]] = []
+    for series, rows in series_rows.items():
+        exactly = [(row["horizon"], row["gap"]) for row in rows if row["interpreter"] == "exact"]
+        numbers = np.array(exactly, float)
+        least = 1e-6 * np.abs(numbers[:, 1]).max(initial=0.0)  # fitted policies are float32
+        for group, power, others in groups:
+            same = others.shape == numbers.shape and np.allclose(others, numbers, rtol=0, atol=least)
+            if same and power == expected(series):
+                group.append(series)
+                break
+        else:
+            groups.append(([series], expected(series), numbers))
+    return [group for group, *_ in groups]
+
+
+def _place(group: list[Series]) -> tuple[str, str, str]:
+    """What is said of series with the same numbers: their names, sources and worlds."""
+    worlds = list(dict.fromkeys(series.world for series in group))
+    sources = "; ".join(dict.fromkeys(SOURCES.get(w, "no theorem states a growth law here") for w in worlds))
+    names = []
+    for world in worlds:
+        own = [series for series in group if series.world == world]
+        learner = " and ".join(dict.fromkeys(series.learner_title() for series in own))
+        where = f" ({world})" if len(worlds) > 1 else ""
+        names.append(f"{', '.join(series.title() for series in own)}, {learner}{where}")
+    return "; ".join(names), sources, ", ".join(worlds)
+
+
+def _growth(group: list[Series], rows: Rows) -> Finding:
     """What decides is the verdict of the model comparison; the exponent and its interval are beside it."""
-    exponent, law = expected(series), study.fit(rows)
-    name = f"{series.title()}, {series.learner_title()}"
-    source = SOURCES.get(series.world, "no theorem states a growth law here")
+    exponent, law = expected(group[0]), study.fit(rows)
+    name, source, world = _place(group)
     if law is None:
-        why = "not measured: fewer than three horizons with T x training error at most 0.1, or no positive gap"
-        return Finding(f"{name}: growth of the gap", source, series.world, None, why, None, None, state=INFORMATION)
-    numbers = law.exponent, law.low, law.high
+        text = (
+            f"{name}: growth of the gap; not measured: fewer than three horizons with T x training error at most 0.1, "
+            "or no positive gap"
+        )
+        return Finding(text, source, world, exponent, None, None, None, INFORMATION if exponent is None else NOT_SHOWN)
+    alone = group[0].learner != "oracle" and len(study.gaps(rows)[1]) < 2  # one draw, of which no error is known
+    numbers = (law.exponent, None, None) if alone else (law.exponent, law.low, law.high)
     if exponent is None:
         text = f"{name}: growth of the gap, for information; verdict: {law.verdict}"
-        return Finding(text, source, series.world, None, *numbers, state=INFORMATION)
+        return Finding(text, source, world, None, *numbers, state=INFORMATION)
     horizons = study.gaps(rows)[0]
-    known = {row["horizon"]: row["closed_form"] for row in rows if row["closed_form"] is not None}
-    here = growth_figures.law_exponent(exponent, horizons[law.kept], known)
+    here = growth_figures.law_exponent(exponent, horizons[law.kept], _stated(rows))
     words = {1: "linearly in the horizon", 2: "with the square of the horizon"}[exponent]
-    if series.world == "recoverable_reset_cliff" and exponent == 2:
+    if exponent == 2 and any(series.world == "recoverable_reset_cliff" for series in group):
         words += ", the action where nothing was seen being a wrong one"
     text = f"{name}: the gap grows {words}; verdict: {law.verdict} (theory's curve on these horizons: {here:.4g})"
-    return Finding(text, source, series.world, exponent, *numbers, state=study.grows([law], exponent))
+    return Finding(text, source, world, exponent, *numbers, state=NOT_SHOWN if alone else states.law(law, exponent))
 
 
-def _closed(world: str, learner: str, rows: Rows) -> Finding | None:
+def _stated(rows: Rows) -> dict[int, float]:
+    """Closed forms by horizon."""
+    return {row["horizon"]: row["closed_form"] for row in rows if row["closed_form"] is not None}
+
+
+def _closed(world: str, rows: Rows) -> Finding | None:
     known = [row for row in rows if row["closed_form"] is not None]
     if not known:
         return None
-    if learner == "oracle":
-        error = max(abs(row["gap"] / row["closed_form"] - 1) for row in known)
-        text = "exact gaps equal the closed form (largest relative error)"
-        return Finding(text, SOURCES[world], world, "at most 1e-9", error, None, None, state=settled(error <= 1e-9))
-    horizons = sorted({row["horizon"] for row in known})
-    values = np.array([[row["gap"] for row in known if row["horizon"] == horizon] for horizon in horizons])
-    stated = [next(row["closed_form"] for row in known if row["horizon"] == horizon) for horizon in horizons]
-    if values.shape[1] < 2:
-        return None  # one run has no standard error
-    # As improbable as four standard errors are of a normal law, with what few runs know of their error.
-    limit = float(stats.t.isf(stats.norm.sf(4), values.shape[1] - 1))
-    largest = float((np.abs(values.mean(1) - stated) / stats.sem(values, axis=1)).max())
-    text = "behavioural cloning's mean gap equals the closed form (largest distance in standard errors)"
+    error = max(abs(row["gap"] / row["closed_form"] - 1) for row in known)
+    text = "exact gaps equal the closed form (largest relative error)"
     return Finding(
-        text, SOURCES[world], world, f"at most {limit:.3g}", largest, None, None, state=settled(largest <= limit)
+        text, SOURCES[world], world, "at most 1e-9", error, None, None, state=compared(error, error, most=1e-9)
     )
+
+
+def _in_expectation(group: list[Series], rows: Rows) -> Finding:
+    """Behavioural cloning's mean gap over runs."""
+    stated = _stated(rows)
+    values = np.array([[row["gap"] for row in rows if row["horizon"] == horizon] for horizon in sorted(stated)])
+    runs, theory = values.shape[1], np.array([stated[horizon] for horizon in sorted(stated)])
+    errors = stats.sem(values, axis=1) if runs > 1 else np.full(len(values), np.nan)
+    tested = states.equal(values.mean(1) - theory, errors, theory, replicas=runs)
+    text = (
+        f"behavioural cloning's mean gap ({runs} runs) equals the closed form (largest distance in standard errors; "
+        f"{tested.power()})"
+    )
+    _, source, world = _place(group)
+    return Finding(text, source, world, f"at most {tested.limit:.3g}", tested.value, None, None, state=tested.state)
 
 
 def _bound(world: str, learner: str, rows: Rows) -> Finding:
@@ -264,7 +308,8 @@ def _bound(world: str, learner: str, rows: Rows) -> Finding:
     slack = min(row["bound"] - row["gap"] for row in rows)
     sources = dict.fromkeys(bounds.BOUNDS[algorithms.ALGORITHMS[row["algorithm"]].bound].source for row in rows)
     text = f"{learner.replace('_', ' ')}: no gap is above its algorithm's bound (largest share of the bound)"
-    return Finding(text, "; ".join(sources), world, "at most 1", share, None, None, state=settled(slack >= -1e-9))
+    state = compared(slack, slack, least=-1e-9)
+    return Finding(text, "; ".join(sources), world, "at most 1", share, None, None, state=state)
 
 
 def _sampler(world: str, rows: Rows) -> Finding | None:
@@ -272,19 +317,25 @@ def _sampler(world: str, rows: Rows) -> Finding | None:
         return tuple(row[name] for name in (*Series._fields, "horizon"))
 
     exactly = {key(row): row["gap"] for row in rows if row["interpreter"] == "exact"}
+    sampled = [row for row in rows if row["interpreter"] == "sampled"]
+    if not sampled:
+        return None
     # With fewer than 20 episodes that part, the standard error itself is not known well enough. Where all episodes
     # cost the same there is none: then the two must be equal to float32.
-    scores = [
-        abs(row["gap"] - exactly[key(row)]) / max(row["gap_stderr"], 1e-6 * row["horizon"])
-        for row in rows
-        if row["interpreter"] == "sampled" and row["parted"] >= 20
-    ]
-    if not scores:
-        return None
-    text = f"sampled gaps equal exact ones (largest distance in standard errors, {len(scores)} points)"
-    largest = max(scores)
+    known = [row for row in sampled if row["parted"] >= 20]
+    gaps = [exactly[key(row)] for row in known]
+    errors = [max(row["gap_stderr"], 1e-6 * row["horizon"]) for row in known]
+    tested = states.equal([row["gap"] - gap for row, gap in zip(known, gaps, strict=True)], errors, gaps, sigmas=4.5)
+    text = f"sampled gaps equal exact ones (largest distance in standard errors, {len(known)} points; {tested.power()})"
     return Finding(
-        text, "two interpreters of one table", world, "at most 4.5", largest, None, None, state=settled(largest <= 4.5)
+        text,
+        "two interpreters of one table",
+        world,
+        f"at most {tested.limit:.3g}",
+        tested.value,
+        None,
+        None,
+        tested.state,
     )
 
 

@@ -21,7 +21,7 @@ from experiments import claim, kv_cost_figures, kv_cost_findings
 from experiments.claim import BadFlag, Claim, Measurement, Settings
 from experiments.kv_cost_findings import WAYS, config_of
 
-CALLS, ENOUGH = (3, 9), 0.03  # a time is the least of 3 calls, or of up to 9 while they take less than so many seconds
+SWEEPS = 4  # over all programs in a repeat; the least of each one's calls is its time
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
     "quick": {
@@ -63,8 +63,8 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
         raise BadFlag("lengths", f"{len(settings.lengths)} of them fit no curve; allowed: four or more, increasing")
     if any(after <= before for before, after in itertools.pairwise(settings.lengths)):
         raise BadFlag("lengths", f"{','.join(map(str, settings.lengths))} do not increase; allowed: increasing lengths")
-    if settings.runs < 3:
-        raise BadFlag("runs", f"{settings.runs} leaves no interval; allowed: whole numbers, 3 or more")
+    if settings.runs < 6:
+        raise BadFlag("runs", f"{settings.runs} leaves no 95% interval of a median; allowed: whole numbers, 6 or more")
     sizes = [{"width": width, "layers": layers} for width in settings.widths for layers in settings.layers]
     for cell in sizes:
         try:
@@ -151,37 +151,33 @@ def nothing(config: transformer.Config, batch: int) -> transformer.Cache:
     return jax.tree.map(lambda part: jnp.zeros((batch, *part.shape), part.dtype), transformer.empty(config))
 
 
-def timed(program: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """Seconds of a call, the least of several, since whatever else runs only adds to it; and its result."""
-    taken: list[float] = []
-    result = None
-    while len(taken) < CALLS[0] or (len(taken) < CALLS[1] and sum(taken) < ENOUGH):
-        begun = time.perf_counter()
-        result = jax.block_until_ready(program(*arguments))
-        taken.append(time.perf_counter() - begun)
-    return min(taken), result
-
-
-def once(config: transformer.Config, params: Any, ready: Mapping[int, Programs], first: int) -> dict[str, np.ndarray]:
-    """Seconds per token at each length, every way; they take turns, from the first or from the last one on.
-
-    `config` is the shortest's.
-    """
+def calls(
+    config: transformer.Config, params: Any, ready: Mapping[int, Programs]
+) -> dict[tuple[str, int], Callable[[], Any]]:
+    """What is timed, by way and length; `config` is the shortest's. Run once, the text with a cache is written."""
     batch = next(iter(ready.values())).texts.shape[0]
     cache, tokens = nothing(config, batch), jnp.full(batch, config.vocabulary)
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    found: dict[tuple[str, int], Callable[[], Any]] = {}
     for length, each in ready.items():
-        for way in WAYS if first == 0 else WAYS[::-1]:
-            match way:
-                case "cache":
-                    taken, (cache, tokens) = timed(each.cached, params, cache, tokens)
-                    taken /= each.count
-                case "prefill":
-                    taken = timed(each.prefill, params, each.texts)[0] / length
-                case _:
-                    taken, _ = timed(each.plain, params, each.texts)
-            seconds[way].append(taken)
-    return {way: np.array(values) for way, values in seconds.items()}
+        found["cache", length] = functools.partial(each.cached, params, cache, tokens)
+        found["no cache", length] = functools.partial(each.plain, params, each.texts)
+        found["prefill", length] = functools.partial(each.prefill, params, each.texts)
+        cache, tokens = found["cache", length]()
+    return found
+
+
+def once(programs: Mapping[tuple[str, int], Callable[[], Any]]) -> dict[tuple[str, int], float]:
+    """Seconds of a call of each, the least of several, since whatever else runs only adds to it.
+
+    All take turns, forwards and backwards: what slows the machine for a while slows whatever is compared.
+    """
+    seconds = dict.fromkeys(programs, np.inf)
+    for sweep in range(SWEEPS):
+        for key in list(programs)[:: -1 if sweep % 2 else 1]:
+            begun = time.perf_counter()
+            jax.block_until_ready(programs[key]())
+            seconds[key] = min(seconds[key], time.perf_counter() - begun)
+    return seconds
 
 
 def costs(settings: Settings, cell: Mapping[str, Any], way: str, length: int, each: Programs) -> dict[str, Any]:
@@ -207,14 +203,15 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     config = config_of(settings, cell, settings.lengths[-1])
     params = transformer.init(config, jax.random.key(settings.seed))
     ready = programs(settings, cell, params)
-    shortest = config_of(settings, cell, settings.lengths[0])
-    once(shortest, params, ready, 0)  # warms up
-    seconds = [once(shortest, params, ready, run % 2) for run in range(settings.runs)]
+    timed = calls(config_of(settings, cell, settings.lengths[0]), params, ready)
+    once(timed)  # warms up
+    seconds = [once(timed) for _ in range(settings.runs)]
     counts = np.array([each.count for each in ready.values()])
+    tokens_of = {"cache": counts, "no cache": np.ones_like(counts), "prefill": np.array(settings.lengths)}
     points = []
     for way in WAYS:
         # A prefill of n tokens is one call; otherwise a text is the sum of its blocks.
-        taken = np.stack([each[way] for each in seconds])
+        taken = np.array([[each[way, length] for length in ready] for each in seconds]) / tokens_of[way]
         total = taken * settings.lengths if way == "prefill" else np.cumsum(taken * counts, axis=1)
         for place, (length, each) in enumerate(ready.items()):
             common = {"world": "decoder", "algorithm": way, "learner": "transformer", "horizon": length}
@@ -253,8 +250,9 @@ CLAIM = Claim(
         "(what is not written yet is masked, but computed), and a text is timed block by block. Without: every "
         "token is a pass over all n inputs; one token is timed at each length, and stands for all of its block. "
         "Prefill: n tokens that are known are read at once, and the cache is written. "
-        "Of several calls in a row the least time counts; the ways take turns, every repeat "
-        "(--runs) gives a whole curve, and medians over repeats are reported with bootstrap intervals. Fitted is "
+        "Every repeat (--runs) goes several times through all programs, which take turns, and keeps the least time of "
+        "each; what is compared is compared within a repeat, and medians over repeats are reported with 95% intervals "
+        "of order statistics. Where the machine is busy these are wide, and nothing is shown. Fitted is "
         "a n + b n² (seconds, least relative squares) to the cost of a text of n tokens with a cache; the FLOP model "
         "says 2 M + 4 layers width n for a token that attends to n, with M parameters in matrix products, so that a "
         "text's quadratic term is the larger one from about n = M / (layers width); bytes say the same of one "

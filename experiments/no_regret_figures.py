@@ -16,12 +16,13 @@ from experiments.claim import Settings
 Cube = Mapping[str, np.ndarray]  # by column: [B, W, N] beta schedules, worlds or replicas, numbers of rounds
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#8A5A9E", "#888888"
 PAPER = "Ross, Gordon and Bagnell 2011"
+SHARP = f"derived here, after {PAPER}, Theorems 4.1 and 4.2, and Hoeffding 1963"
 # Of Theorem 4.2: what is held, what it bounds, shift term, factor of the published last term, source. Half of that term
 # is enough: an episode's loss lies in an interval of length l_max, not 2 l_max (Hoeffding's lemma, derived here).
 STATEMENTS = (
     ("Theorem 4.2, best policy", "best_own", "shift", 1.0, f"{PAPER}, Theorem 4.2"),
     ("Theorem 4.2, uniform mixture", "mixture", "shift", 1.0, f"{PAPER}, footnote 3"),
-    ("4.2 with our shift term and half the last term, mixture", "mixture", "sharp_shift", 0.5, "theory 2; Hoeffding"),
+    ("Theorem 4.2 with our shift term and half the last term, mixture", "mixture", "sharp_shift", 0.5, SHARP),
 )
 COLOURS = (*report.PALETTE[:6], PURPLE)  # black is theory's
 
@@ -98,7 +99,7 @@ def rounds(cube: Cube, betas: Sequence[str], world: str, learner: str) -> Figure
         own = {name: values[place] for name, values in cube.items()}
         _band(ax, n, own["mixture"], GREEN, "mixture's own loss")
         _band(ax, n, own["best_own"], BLUE, "best own loss (bounded)")
-        _band(ax, n, own["sharp"], ORANGE, "4.1 with our shift term")
+        _band(ax, n, own["sharp"], ORANGE, "Theorem 4.1 with our shift term")
         ax.plot(n, (own["hindsight"] + own["regret"]).mean(0), ":", color="#444444", label="ε_N + γ_N, no shift term")
         ax.plot(n, own["bound"].mean(0), "--", color="black", label="Theorem 4.1", zorder=5)
         ax.axhline(1.0, color=GREY, linewidth=0.8)

@@ -6,11 +6,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from experiments.claim import INFORMATION, Finding, Settings, settled
+from experiments import states
+from experiments.claim import INFORMATION, REFUTED, Finding, Settings, compared
 
 Rows = list[dict[str, Any]]
-SIGMAS = 4.0  # how improbable a deviation must be
-LIMIT = 0.1  # of the expected number of mistakes: beyond it every power law bends (theory 9.2)
+LIMIT = 0.1  # of the expected number of mistakes: beyond it every power law bends
+HALF = 0.5  # of a power: nearer to this whole power than to any other
+QUARTER = 0.25  # of a power, where half ones are told apart
+WORSE = 0.2  # relative: what a learner may lose that is said to lose nothing
+RAJARAMAN = "Rajaraman et al. 2020, arXiv 2009.05990"
+INTERACTIVE = "Rajaraman et al. 2021, arXiv 2102.13101"
+FOSTER = "Foster, Block and Misra 2024, arXiv 2407.15007"
+REPLAY = "Swamy et al. 2022, arXiv 2205.15397"
 
 
 def select(rows: Rows, **wanted: Any) -> Rows:
@@ -23,17 +30,16 @@ def column(rows: Rows, name: str) -> np.ndarray:
     return np.array([row[name] for row in rows], float)
 
 
-def allowance(rows: Rows) -> np.ndarray:
-    """Standard errors that are as improbable as four of a normal law, with what few replicas know of their error."""
-    return stats.t.isf(stats.norm.sf(SIGMAS), np.maximum(column(rows, "replicas") - 1, 1))
-
-
 class Slope(NamedTuple):
     """A slope of log mean gap against log x."""
 
     value: float
     stderr: float
     theory: float  # that of the closed forms, on the same points with the same weights; nan if there are none
+
+    def interval(self) -> tuple[float, float]:
+        """95%."""
+        return self.value - 1.96 * self.stderr, self.value + 1.96 * self.stderr
 
 
 def slope(x: np.ndarray, rows: Rows) -> Slope | None:
@@ -85,40 +91,45 @@ def all_of(settings: Settings, rows: Rows) -> list[Finding]:
 
 def closed(text: str, source: str, rows: Rows) -> Finding | None:
     """Mean gaps equal their closed forms."""
-    rows = [row for row in rows if row["closed_form"] is not None and row["gap_stderr"]]
+    rows = [row for row in rows if row["closed_form"] is not None]
     if not rows:
         return None
-    scores = np.abs(column(rows, "gap") - column(rows, "closed_form")) / column(rows, "gap_stderr")
-    text = f"{text} ({len(rows)} points of {rows[0]['replicas']:,} replicas; largest distance in standard errors)"
-    holds, limit = bool((scores <= allowance(rows)).all()), float(allowance(rows).max())
-    return Finding(
-        text, source, rows[0]["world"], f"at most {limit:.3g}", scores.max(), None, None, state=settled(holds)
+    stated = column(rows, "closed_form")
+    tested = states.equal(
+        column(rows, "gap") - stated, column(rows, "gap_stderr"), stated, replicas=column(rows, "replicas")
     )
+    known = sum(bool(row["gap_stderr"]) for row in rows)
+    text = (
+        f"{text} ({known} points of {rows[0]['replicas']:,} replicas; largest distance in standard errors; "
+        f"{tested.power()})"
+    )
+    expected = f"at most {tested.limit:.3g}"
+    return Finding(text, source, rows[0]["world"], expected, tested.value, None, None, state=tested.state)
 
 
-def grows(text: str, source: str, rows: Rows, x: np.ndarray, expected: float, slack: float = 0.2) -> Finding | None:
-    """The gap grows as a power of x: as its closed form does, where there is one, and near to the power's limit."""
+def grows(text: str, source: str, rows: Rows, x: np.ndarray, expected: float) -> Finding | None:
+    """The gap grows as a power of x: nearer to it than to any other whole one, and as its closed form does, if any."""
     law = slope(x, rows)
     if law is None:
         return None
-    known = not np.isnan(law.theory)
-    off = abs(law.value - (law.theory if known else expected))
-    holds = off <= SIGMAS * law.stderr + (0 if known else slack) and abs(law.value - expected) <= slack + 4 * law.stderr
-    if known:
+    low, high = law.interval()
+    state = compared(low, high, least=expected - HALF, most=expected + HALF)
+    if not np.isnan(law.theory):
         text = f"{text} (theory's curve on these points: {law.theory:.4g})"
-    interval = law.value - 1.96 * law.stderr, law.value + 1.96 * law.stderr
-    return Finding(text, source, rows[0]["world"], expected, law.value, *interval, state=settled(holds))
+        far = abs(law.value - law.theory) > states.SIGMAS * law.stderr
+        state = REFUTED if far else state
+    return Finding(text, source, rows[0]["world"], expected, law.value, low, high, state=state)
 
 
 # World, axis, slope; what it shows; where it is stated.
 GROWTH = (
-    ("reset_cliff", "horizon", 2, "a table a step, dense costs: slope of the gap in H", "4.2; 5, per-step tables"),
-    ("reset_cliff", "states", 1, "a table a step: slope in the number of rare states, S - 2", "4.2"),
-    ("reset_cliff", "trajectories", -1, "a table a step: slope in N", "4.2"),
-    ("sparse_reset_cliff", "horizon", 1, "a table a step, sparse cost (R = 1): slope in H", "4.2; 5"),
-    ("stationary_reset_cliff", "horizon", 1, "one shared table, dense costs: slope in H", "4.2, contrast 1; 5, E5.1"),
-    ("sparse_stationary_reset_cliff", "horizon", 0, "one shared table, sparse cost (R = 1): slope in H", "5, E5.1"),
-    ("identity_bandit", "horizon", 1, "nothing moves: slope in H", "4.3(c)"),
+    ("reset_cliff", "horizon", 2, "a table a step, dense costs: slope of the gap in H", f"{RAJARAMAN}; {FOSTER}"),
+    ("reset_cliff", "states", 1, "a table a step: slope in the number of rare states, S - 2", RAJARAMAN),
+    ("reset_cliff", "trajectories", -1, "a table a step: slope in N", RAJARAMAN),
+    ("sparse_reset_cliff", "horizon", 1, "a table a step, sparse cost (R = 1): slope in H", f"{RAJARAMAN}; {FOSTER}"),
+    ("stationary_reset_cliff", "horizon", 1, "one shared table, dense costs: slope in H", FOSTER),
+    ("sparse_stationary_reset_cliff", "horizon", 0, "one shared table, sparse cost (R = 1): slope in H", FOSTER),
+    ("identity_bandit", "horizon", 1, "nothing moves: slope in H", f"derived here, after {RAJARAMAN}"),
 )
 
 
@@ -126,12 +137,14 @@ def _cloning(rows: Rows) -> Iterable[Finding | None]:
     for world in dict.fromkeys(row["world"] for row in rows):
         own = select(rows, world=world)
         yield closed(
-            f"{world.replace('_', ' ')}: the mean gap of cloning equals its closed form", "theory 4.2, 4.3", own
+            f"{world.replace('_', ' ')}: the mean gap of cloning equals its closed form",
+            f"derived here, after {RAJARAMAN}",
+            own,
         )
     for world, axis, expected, text, source in GROWTH:
         own = swept(select(rows, world=world), axis)
         x = column(own, axis) - 2 * (axis == "states")
-        yield grows(f"{world.replace('_', ' ')}, {text}", f"theory {source}", own, x, expected)
+        yield grows(f"{world.replace('_', ' ')}, {text}", source, own, x, expected)
 
 
 # Of cloning the default where nothing was seen: the majority takes action 0, the log loss guesses.
@@ -147,7 +160,7 @@ def _interactive(rows: Rows) -> Iterable[Finding | None]:
         own = sorted(select(rows, algorithm=algorithm, learner="follow_the_leader"), key=lambda row: row["horizon"])
         default = f" {DEFAULTS['follow_the_leader']}" if algorithm == "behavioural_cloning" else ""
         text = f"recoverable reset cliff, {algorithm.replace('_', ' ')}{default}: slope in H"
-        yield grows(text, "theory 4.3(a), 4.4", own, column(own, "horizon"), expected)
+        yield grows(text, INTERACTIVE, own, column(own, "horizon"), expected)
     cloned = select(rows, algorithm="behavioural_cloning")
     for learner, equal in (
         ("follow_the_leader", "pays what it pays where nothing recovers"),
@@ -155,7 +168,7 @@ def _interactive(rows: Rows) -> Iterable[Finding | None]:
     ):
         own = select(cloned, learner=learner)
         text = f"recoverable reset cliff: cloning {DEFAULTS[learner]} {equal}: its closed form"
-        yield closed(text, "theory 4.3(a), caveat; derived", own)
+        yield closed(text, f"derived here, after {INTERACTIVE}", own)
     own = sorted(select(cloned, learner="log_loss"), key=lambda row: row["horizon"])
     law = slope(column(own, "horizon"), own) if own else None
     if law is not None:
@@ -163,8 +176,8 @@ def _interactive(rows: Rows) -> Iterable[Finding | None]:
             f"recoverable reset cliff, behavioural cloning {DEFAULTS['log_loss']}: slope in H, for information; it "
             f"leaves the bad state after A tries on average, and 1 is the limit (theory's curve: {law.theory:.4g})"
         )
-        interval = law.value - 1.96 * law.stderr, law.value + 1.96 * law.stderr
-        source, world = "theory 4.3(a), caveat", own[0]["world"]
+        interval = law.interval()
+        source, world = f"derived here, after {INTERACTIVE}", own[0]["world"]
         yield Finding(text, source, world, None, law.value, *interval, state=INFORMATION)
         longest = own[-1]["horizon"]
         (asked,) = select(rows, algorithm="dagger", horizon=longest) or [None]
@@ -174,34 +187,39 @@ def _interactive(rows: Rows) -> Iterable[Finding | None]:
 
 
 def _two_states(rows: Rows) -> Iterable[Finding | None]:
-    yield closed("two-state bandit: cloning, DAgger and Stagger pay (1/n)(1-1/n)^n H/2 alike", "theory 4.3(b)", rows)
-    least, seen = column(rows, "bound"), column(rows, "gap")
-    ratio, holds = seen / least, bool((seen + allowance(rows) * column(rows, "gap_stderr") >= least).all())
-    text = "two-state bandit: nobody is below H / (8 n), asked or not (least ratio of gap and bound)"
-    yield Finding(
-        text, "theory 4.3(b), E5.3", "two_state_bandit", "at least 1", ratio.min(), None, None, state=settled(holds)
+    yield closed(
+        "two-state bandit: cloning, DAgger and Stagger pay (1/n)(1-1/n)^n H/2 alike",
+        f"derived here, after {FOSTER}",
+        rows,
     )
+    least, seen = column(rows, "bound"), column(rows, "gap")
+    state = states.below(-seen, column(rows, "gap_stderr"), -least, column(rows, "replicas"))
+    text = "two-state bandit: nobody is below H / (8 n), asked or not (least ratio of gap and bound)"
+    ratio = float((seen / least).min())
+    yield Finding(text, FOSTER, "two_state_bandit", "at least 1", ratio, None, None, state=state)
 
 
 def _bounded(rows: Rows) -> Iterable[Finding]:
-    errors, gaps, bounds = allowance(rows) * column(rows, "gap_stderr"), column(rows, "gap"), column(rows, "bound")
-    worlds = len({(row["world"], row["run"]) for row in rows})
+    gaps, bounds, worlds = column(rows, "gap"), column(rows, "bound"), len({(row["world"], row["run"]) for row in rows})
     text = f"cloning's S H (H+1) / (2 e N) is never violated ({len(rows)} points, {worlds} worlds; largest share of it)"
-    holds = bool((gaps - errors <= bounds).all())
-    yield Finding(
-        text, "theory 4.1, E4.6", "all", "at most 1", float((gaps / bounds).max()), None, None, state=settled(holds)
-    )
+    state = states.below(gaps, column(rows, "gap_stderr"), bounds, column(rows, "replicas"))
+    source = f"{RAJARAMAN}; constant derived here"
+    yield Finding(text, source, "all", "at most 1", float((gaps / bounds).max()), None, None, state=state)
     drawn = [row for row in rows if row["middle"] is not None]
     if drawn:
         gaps, exactly, bounds = (column(drawn, name) for name in ("gap", "middle", "bound"))
-        errors = allowance(drawn) * column(drawn, "gap_stderr")
-        holds = bool((gaps - errors <= exactly).all() and (exactly <= bounds).all())
         text = (
             "random worlds: mean gap <= Σ_h (H-h+1) Σ_s d_h(s)(1-d_h(s))^N <= S H (H+1) / (2 e N) (largest share that "
             "a gap has of the middle)"
         )
-        share = float((gaps / exactly).max())
-        yield Finding(text, "theory 4.1", "random_mdp", "at most 1", share, None, None, state=settled(holds))
+        middle = float((bounds - exactly).min())
+        state = states.worst(
+            (
+                states.below(gaps, column(drawn, "gap_stderr"), exactly, column(drawn, "replicas")),
+                compared(middle, middle, least=0.0),
+            )
+        )
+        yield Finding(text, source, "random_mdp", "at most 1", float((gaps / exactly).max()), None, None, state=state)
 
 
 # ---- known transitions ----------------------------------------------------------------------------------------------
@@ -209,37 +227,49 @@ def _bounded(rows: Rows) -> Iterable[Finding]:
 
 def _known(rows: Rows) -> Iterable[Finding | None]:
     identity = select(rows, world="identity_bandit", algorithm="behavioural_cloning")
-    yield closed("identity bandit, drawn experts: cloning equals its closed form", "theory 4.3(c)", identity)
-    # (world, algorithm): the range that theory leaves for the exponent.
+    yield closed(
+        "identity bandit, drawn experts: cloning equals its closed form", f"derived here, after {RAJARAMAN}", identity
+    )
+    # (world, learner): the range that theory leaves for the exponent.
     ranges = {
         ("leaky_cliff", "behavioural_cloning"): (2, 2),
-        ("leaky_cliff", "mimic_md"): (1, 1.5),
-        ("leaky_cliff", "replay"): (1, 1.5),
-        ("identity_bandit", "mimic_md"): (1, 1.5),
-        ("identity_bandit", "replay"): (1, 1.5),
+        ("leaky_cliff", "known"): (1, 1.5),
+        ("identity_bandit", "known"): (1, 1.5),
         ("random_mdp", "behavioural_cloning"): (None, None),
-        ("random_mdp", "mimic_md"): (None, None),
-        ("random_mdp", "replay"): (None, None),
+        ("random_mdp", "known"): (None, None),
     }
-    for (world, algorithm), (least, most) in ranges.items():
-        own = sorted(select(rows, world=world, algorithm=algorithm), key=lambda row: row["horizon"])
-        law = slope(column(own, "horizon"), own) if own else None
-        if law is None:
-            continue
-        interval = law.value - 1.96 * law.stderr, law.value + 1.96 * law.stderr
-        text = f"{world.replace('_', ' ')}, {algorithm.replace('_', ' ')}: slope of the gap in H"
-        if least is None or most is None:
-            words = f"{text}, for information: such worlds mix at once, and mistakes do not last"
-            yield Finding(words, "theory 4.1, E4.5", world, None, law.value, *interval, state=INFORMATION)
-            continue
-        slack = 3.3 * law.stderr + 0.1 * (least == most)  # a 99.9% interval; H is finite, and cloning's slope bends
-        holds = least - slack <= law.value <= most + slack
-        expected = f"{least:g} to {most:g}" if least < most else float(least)
-        yield Finding(text, "theory 4.1, 4.6, E4.5", world, expected, law.value, *interval, state=settled(holds))
+    for (world, learner), (least, most) in ranges.items():
+        here = select(rows, world=world)
+        for name, own in (
+            _alike(here) if learner == "known" else [("behavioural cloning", select(here, algorithm=learner))]
+        ):
+            own = sorted(own, key=lambda row: row["horizon"])
+            law = slope(column(own, "horizon"), own) if own else None
+            if law is None:
+                continue
+            interval = law.interval()
+            text = f"{world.replace('_', ' ')}, {name}: slope of the gap in H"
+            if least is None or most is None:
+                words = f"{text}, for information: such worlds mix at once, and mistakes do not last"
+                yield Finding(words, RAJARAMAN, world, None, law.value, *interval, state=INFORMATION)
+                continue
+            # H is finite, and slopes bend: half powers are told apart.
+            state = compared(*interval, least=least - QUARTER, most=most + QUARTER)
+            expected = f"{least:g} to {most:g}, to a quarter" if least < most else float(least)
+            source = f"{RAJARAMAN}; {REPLAY}"
+            yield Finding(text, source, world, expected, law.value, *interval, state=state)
     yield slower(select(rows, world="leaky_cliff"))
     for world in ("leaky_cliff", "identity_bandit", "random_mdp"):
-        for algorithm in ("mimic_md", "replay"):
-            yield _against_cloning(world, algorithm, select(rows, world=world, algorithm=algorithm))
+        for name, own in _alike(select(rows, world=world)):
+            yield _against_cloning(world, name, own)
+
+
+def _alike(rows: Rows) -> list[tuple[str, Rows]]:
+    """Learners that know the transitions, with their rows; as one where they have the same numbers."""
+    mimic, replay = (select(rows, algorithm=name) for name in ("mimic_md", "replay"))
+    if np.array_equal(column(mimic, "gap"), column(replay, "gap")):
+        return [("Mimic-MD and replay estimation", mimic)]
+    return [("Mimic-MD", mimic), ("replay estimation", replay)]
 
 
 def slower(rows: Rows) -> Finding | None:
@@ -252,28 +282,26 @@ def slower(rows: Rows) -> Finding | None:
     if mimic is None or cloning is None:
         return None
     less, error = mimic.value - cloning.value, 1.96 * np.hypot(mimic.stderr, cloning.stderr)
-    text = (
-        "leaky cliff: Mimic-MD's slope in H minus cloning's; knowing the transitions takes half a power off (the whole "
-        "95% interval)"
-    )
-    holds = bool(less + error < 0)
-    return Finding(
-        text, "theory 4.1, 4.6", "leaky_cliff", "below 0", less, less - error, less + error, state=settled(holds)
-    )
+    text = "leaky cliff: Mimic-MD's slope in H minus cloning's; knowing the transitions takes half a power off"
+    state = compared(less - error, less + error, most=0.0, strict=True)
+    source = f"{RAJARAMAN}; {REPLAY}"
+    return Finding(text, source, "leaky_cliff", "below 0", less, less - error, less + error, state=state)
 
 
-def _against_cloning(world: str, algorithm: str, rows: Rows) -> Finding | None:
-    rows = [row for row in rows if row["difference_stderr"]]
+def _against_cloning(world: str, learner: str, rows: Rows) -> Finding | None:
+    """No theorem speaks of random worlds: half of the data tells the actions, and the other half is noise there."""
     if not rows:
         return None
-    scores = column(rows, "difference") / column(rows, "difference_stderr")
-    worst = rows[int(scores.argmax())]
-    name = f"{world.replace('_', ' ')}: {algorithm.replace('_', ' ')} beside cloning on the same data"
-    # No theorem says so of random worlds: half of the data tells the actions, and the other half is noise there.
-    stated = world != "random_mdp"
-    what = "is never worse on average" if stated else "for information"
-    text = f"{name}, {what} (largest difference of means in standard errors, at H = {worst['horizon']})"
-    limit = float(allowance(rows).max())
-    holds = bool(scores.max() <= limit) if stated else True
-    expected = f"at most {limit:.3g}" if stated else None
-    return Finding(text, "theory 4.1, 4.6, E4.5", world, expected, scores.max(), None, None, state=settled(holds))
+    differences, errors = column(rows, "difference"), column(rows, "difference_stderr")
+    cloned = column(rows, "gap") - differences
+    replicas = column(rows, "replicas")
+    shares, wide = differences / cloned, stats.t.ppf(0.975, replicas - 1) * errors / cloned
+    place = int(np.argmax(shares + wide))
+    numbers = shares[place], shares[place] - wide[place], shares[place] + wide[place]
+    name = f"{world.replace('_', ' ')}: {learner} beside cloning on the same data"
+    at = f"(difference of mean gaps over cloning's, the largest upper end: at H = {rows[place]['horizon']})"
+    if world == "random_mdp":
+        return Finding(f"{name}, for information {at}", RAJARAMAN, world, None, *numbers, state=INFORMATION)
+    state = states.below(differences, errors, WORSE * cloned, replicas)
+    text = f"{name}, is not worse on average by more than a fifth {at}"
+    return Finding(text, f"{RAJARAMAN}; {REPLAY}", world, f"at most {WORSE:g}", *numbers, state=state)

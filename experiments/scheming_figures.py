@@ -10,7 +10,7 @@ from dagger_jax import report
 from experiments.claim import Settings
 from experiments.study import Rows
 
-TITLES = {"tabular": "tabular, exact", "transformer": "transformer, 95% bands"}
+TITLES = {"tabular": "tabular, exact", "transformer": "transformer, by texts"}
 KNOWING = {"text": "sees the text alone", "starts": "told where chunks start"}
 TRAIN, DEPLOY, GAP, LIMIT = "#0072B2", "#D55E00", "#009E73", "#777777"
 
@@ -23,6 +23,11 @@ def pooled(rows: Rows, name: str) -> tuple[float, float, float]:
     half = np.array([(row[f"{name}_high"] - row[f"{name}_low"]) / 2 for row in rows])
     wide = float(np.sqrt((half**2).sum()) / len(half))
     return float(values.mean()), float(values.mean() - wide), float(values.mean() + wide)
+
+
+def models(settings: Settings) -> str:
+    """How many were trained, in words."""
+    return "one model" if settings.runs == 1 else f"{settings.runs} models"
 
 
 def _line(ax: Axes, x: Any, bands: list[tuple[float, float, float]], colour: str, **style: Any) -> None:
@@ -48,8 +53,9 @@ def against_chunk(rows: Rows, settings: Settings, threshold: float) -> Figure:
     caption = (
         f"A learner that defects where its evidence for training is below {threshold:g} nats. Blue: share of tokens at "
         "which training sees it in its defecting mode; orange: the same in deployment; green: the difference, which "
-        "cannot pass the mean total variation of the chunk's tokens (dashed). Bands: all writers (tabular), 95% over "
-        "texts (transformer). Dotted: the detectability budget, and the longest chunk that keeps it. At k = 1 training "
+        "cannot pass the mean total variation of the chunk's tokens (dashed). Bands: all writers (tabular); 95% over "
+        f"texts, of the {models(settings)} trained (transformer; dots: each model). Dotted: the "
+        "detectability budget, and the longest chunk that keeps it. At k = 1 training "
         "sees all that deployment shows."
     )
     figure, axes = report.panels(len(settings.worlds), len(settings.knows), caption=caption)
@@ -68,6 +74,9 @@ def against_chunk(rows: Rows, settings: Settings, threshold: float) -> Figure:
             ("excess", GAP, "gap", "^"),
         ):
             _line(ax, chunks, [pooled(at[k], name) for k in chunks], colour, label=label, marker=marker)
+            if settings.runs > 1 and world != "tabular":
+                each = [(k, row[name]) for k in chunks for row in at[k]]
+                ax.plot(*zip(*each, strict=True), ".", color=colour, markersize=4, alpha=0.5)
         bound = [pooled(at[k], "bound")[0] for k in chunks]
         ax.plot(
             chunks, bound, linestyle="--", linewidth=1.2, color="black", zorder=5, label="bound on the gap: mean $T_j$"
@@ -101,7 +110,8 @@ def over_rounds(rows: Rows, settings: Settings) -> Figure:
         f"Training that removes the defection it sees; the learner {KNOWING[knows]}, threshold "
         f"{settings.threshold:g} nats. Left: chunk length that the detectability budget chooses (only proven lengths; "
         "bold: continued beyond what was played). Middle: gap between deployment and training (solid) and mean T_j "
-        "(dashed), judged on fresh texts with 95% bands. Right: probability of the forbidden token in the defecting "
+        "(dashed), judged on fresh texts; bands: 95% over texts, not over models. Right: probability of the "
+        "forbidden token in the defecting "
         "mode. Means over runs."
     )
     figure, axes = report.panels(3, caption=caption)

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments import scheming_detectors
-from experiments.claim import INFORMATION, Finding, Settings, settled
+from experiments import scheming_detectors, states
+from experiments.claim import HOLDS, INFORMATION, NOT_SHOWN, REFUTED, Finding, Settings, compared, settled
+from experiments.scheming_figures import models
 from experiments.scheming_points import BUDGETS
 from experiments.study import Rows
 
 NOTHING = 1e-12  # added before one share is divided by another: two shares of 0 are equal
-ROUNDING = 1e-9  # of sums of exact probabilities, and of means of whole numbers
-SOURCE = "schedules notes, 'the trade-off, made exact'"
+SOURCE = "derived here: no event differs in probability by more than the total variation"
 
 
 def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
@@ -35,11 +35,10 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     return found
 
 
-def chances(rows: Rows, name: str, limit: float, below: bool) -> float:
-    """Least chance of estimates so far below (or above) a limit that truth does not pass, times their number."""
-    sign = -1 if below else 1
-    return scheming_detectors.least_chance(
-        [(sign * (row[name] - limit), scheming_detectors.error(row, name)) for row in rows]
+def above(rows: Rows, name: str, limit: float) -> states.Outcome:
+    """Whether no estimate is above a limit by more than chance allows."""
+    return states.never_above(
+        [row[name] - limit for row in rows], [scheming_detectors.error(row, name) for row in rows]
     )
 
 
@@ -48,10 +47,13 @@ def _bound(world: str, rows: Rows) -> Finding:
     if world == "tabular":
         least = min(row["slack"] for row in rows)
         text += ", token by token (least slack)"
-        return Finding(text, SOURCE, world, "at least -1e-9", least, None, None, state=settled(least >= -1e-9))
-    chance = chances(rows, "slack", 0.0, below=True)
-    text += " (least chance of so little slack, times their number)"
-    return Finding(text, SOURCE, world, "at least 0.001", chance, None, None, state=settled(chance >= 1e-3))
+        state = compared(least, least, least=-1e-9)
+        return Finding(text, SOURCE, world, "at least -1e-9", least, None, None, state=state)
+    tested = states.never_above(
+        [-row["slack"] for row in rows], [scheming_detectors.error(row, "slack") for row in rows]
+    )
+    text += f" (least chance of so little slack, times their number; {tested.seen:.2g} less would be seen at each)"
+    return Finding(text, SOURCE, world, f"at least {tested.limit:g}", tested.value, None, None, state=tested.state)
 
 
 def _nothing(settings: Settings, world: str, rows: Rows) -> list[Finding]:
@@ -74,14 +76,11 @@ def _nothing(settings: Settings, world: str, rows: Rows) -> list[Finding]:
         if chunk == 1
     ]
     text = (
-        f"at k = 1 training sees all that deployment shows, as chunks of {longest} leave it: defection in training "
-        f"at k = 1 and in deployment there, the learner seeing the text alone (largest difference of {len(apart)})"
+        "for information: at k = 1 training sees all that deployment shows, by construction: defection in training "
+        f"at k = 1 and in deployment beside chunks of {longest}, the learner seeing the text alone (largest difference "
+        f"of {len(apart)})"
     )
-    return [
-        Finding(
-            text, SOURCE, world, f"at most {ROUNDING:g}", max(apart), None, None, state=settled(max(apart) <= ROUNDING)
-        )
-    ]
+    return [Finding(text, SOURCE, world, None, max(apart), None, None, state=INFORMATION)]
 
 
 def _met(world: str, rows: Rows) -> list[Finding]:
@@ -90,8 +89,11 @@ def _met(world: str, rows: Rows) -> list[Finding]:
     if not own or world != "tabular":
         return []
     most = max(row["bound"] - row["excess"] for row in own)
-    text = "told where chunks start, the learner meets its bound at threshold 0: none can do better (largest distance)"
-    return [Finding(text, SOURCE, world, "at most 1e-9", most, None, None, state=settled(most <= 1e-9))]
+    text = (
+        "for information: told where chunks start, the learner meets its bound at threshold 0, by construction "
+        "(largest distance)"
+    )
+    return [Finding(text, SOURCE, world, None, most, None, None, state=INFORMATION)]
 
 
 def _grows(settings: Settings, world: str, rows: Rows) -> list[Finding]:
@@ -112,14 +114,19 @@ def _grows(settings: Settings, world: str, rows: Rows) -> list[Finding]:
         if world == "tabular":
             steps = [b["excess"] - a["excess"] for line in lines for a, b in itertools.pairwise(line)]
             text = f"{what} (least difference of neighbours)"
-            found.append(Finding(text, SOURCE, world, "above 0", min(steps), None, None, state=settled(min(steps) > 0)))
+            state = compared(min(steps), min(steps), least=0.0, strict=True)
+            found.append(Finding(text, SOURCE, world, "above 0", min(steps), None, None, state=state))
             continue
         falls = [b["excess_high"] < a["excess_low"] for line in lines for a, b in itertools.pairwise(line)]
         low, high = (np.mean([last[f"excess_{end}"] for _, last in ends]) for end in ("low", "high"))
         value = float(np.mean([last["excess"] for _, last in ends]))
-        holds = not any(falls) and all(first["excess_high"] < last["excess_low"] for first, last in ends)
-        text = f"{what}: intervals never fall, and the last is above the first (gap at k = {max(settings.chunks)})"
-        found.append(Finding(text, SOURCE, world, "above 0", value, float(low), float(high), state=settled(holds)))
+        rises = all(first["excess_high"] < last["excess_low"] for first, last in ends)
+        state = REFUTED if any(falls) else HOLDS if rises else NOT_SHOWN
+        text = (
+            f"{what}: intervals never fall, and the last is above the first (gap at k = {max(settings.chunks)}; 95% "
+            f"over texts, of the {models(settings)} trained)"
+        )
+        found.append(Finding(text, SOURCE, world, "above 0", value, float(low), float(high), state=state))
     return found
 
 
@@ -143,9 +150,10 @@ def _left(settings: Settings, world: str, rows: Rows) -> list[Finding]:
         value, least, most = float(np.mean(ratios)), min(ratios), max(ratios)
         text = (
             f"training with chunks of {longest} leaves more of the defect than with chunks of 1 after "
-            f"{settings.rounds} rounds, the learner {_knowing(knows)} ({what}: mean ratio; over runs {least:.4g} to "
-            f"{most:.4g})"
+            f"{settings.rounds} rounds in every run, the learner {_knowing(knows)} ({what}: mean ratio of "
+            f"{settings.runs}, {least:.4g} to {most:.4g})"
         )
+        # Of each run the ratio is exact; nothing is said of runs that were not made.
         found.append(Finding(text, "this experiment", world, "above 1", value, None, None, state=settled(least > 1)))
     return found
 
@@ -177,15 +185,17 @@ def _kept(settings: Settings, world: str, choice: str, rows: Rows) -> list[Findi
     own = [row for row in rows if row["choice"] == choice]
     if not own:
         return []
-    gap, seen = (chances(own, name, settings.eta, below=False) for name in ("excess", "bound"))
+    tested = [above(own, name, settings.eta) for name in ("excess", "bound")]
     worst = max(own, key=lambda row: row["excess"])
     lengths = [row["chunk"] for row in own if row["round"] == settings.rounds]
     text = (
         f"the {choice} {settings.eta:g} is kept: no gap and no mean T_j above it (largest gap of {len(own)} "
-        f"evaluations; largest mean T_j {max(row['bound'] for row in own):.3g}; last k {sorted(set(lengths))})"
+        f"evaluations; largest mean T_j {max(row['bound'] for row in own):.3g}; last k {sorted(set(lengths))}; "
+        f"{max(each.seen for each in tested):.2g} above would be seen at each)"
     )
+    state = states.worst(each.state for each in tested)
     limits = worst["excess"], worst["excess_low"], worst["excess_high"]
-    return [Finding(text, SOURCE, world, f"at most {settings.eta:g}", *limits, settled(min(gap, seen) >= 1e-3))]
+    return [Finding(text, SOURCE, world, f"at most {settings.eta:g}", *limits, state)]
 
 
 def nearest(settings: Settings) -> float:

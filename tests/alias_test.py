@@ -1,5 +1,7 @@
 """The sampler's tables and thresholds, exactly: what every possible word picks."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +93,7 @@ def test_draws_follow_the_law():
 # ---- actions -------------------------------------------------------------------------------------------
 
 
-def words(thresholds):
+def words(thresholds) -> Any:
     """How many of the 2^32 words pick each action, read off thresholds [..., A - 1]. [..., A] int64"""
     thresholds = np.asarray(thresholds)
     assert thresholds.dtype == np.uint32

@@ -47,6 +47,36 @@ def test_results_are_complete(directory):
         assert (directory / f"{name}.svg").stat().st_size > 10_000
 
 
+def test_wrong_points_are_refuted_and_wide_ones_show_nothing(directory):
+    table = pq.read_table(directory / "points.parquet")
+    sizes = {"horizons": (8, 16, 32), "chunks": (1, 2, 4), "alphas": (0.0, 0.5, 1.0), "u": (1, 2, 4)}
+    settings = claim.resolve(chunk_price.CLAIM, "quick", eps=0.001, runs=16, **sizes)
+
+    def states(words, change):
+        rows = [row | change(row) for row in table.to_pylist()]
+        found = chunk_price.verdict(settings, table.from_pylist(rows, table.schema))
+        return {each.state for each in found if words in each.claim}
+
+    more = lambda factor: lambda row: {"gap": factor(row) * row["gap"]}
+    assert states("gap = ", more(lambda row: 1.5)) == {claim.REFUTED}
+    assert states("no gap is above", lambda row: {"bound": 0.5 * row["gap"]}) == {claim.REFUTED}
+    steep = more(lambda row: row["horizon"] ** 1.0)
+    assert claim.REFUTED in states("grows linearly in T", steep)
+    assert states("proportional to k + 1, to a tenth", more(lambda row: row["chunk"] or 1)) == {claim.REFUTED}
+    # Half of the runs are flat in k, half grow with (k + 1)^2: their mean looks linear, but who knows.
+    bent = lambda row: row["chunk"] + 1 if row["run"] % 2 else 9 / (row["chunk"] + 1)
+    wide = more(lambda row: bent(row) if row["part"] == "fitted" else 1)
+    assert states("proportional to k + 1, to a tenth", wide) == {claim.NOT_SHOWN}
+    alone = [row for row in table.to_pylist() if row["part"] != "random lengths" or row["law"] == "random cuts"]
+    firsts: dict[tuple, dict] = {}
+    for row in table.to_pylist():
+        if row["part"] == "random lengths":
+            firsts.setdefault((row["law"], row["chunk"]), row)
+    found = chunk_price.verdict(settings, table.from_pylist([*alone, *firsts.values()], table.schema))
+    assert {each.state for each in found if "variance hurts" in each.claim} == {claim.NOT_SHOWN}
+    assert {each.state for each in found if "independent lengths" in each.claim} == {claim.NOT_SHOWN}
+
+
 def test_thousands_of_schedules_are_one_trace(monkeypatch):
     traces, build = [], oracle.policy
     monkeypatch.setattr(oracle, "policy", lambda *args: traces.append(1) or build(*args))

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from experiments import detectability, detectability_points
+from experiments.claim import NOT_SHOWN, REFUTED
 from experiments.claim.options import resolve
 from experiments.claim.running import execute
 from experiments.detectability_worlds import ABOUT, ROLL_IN, build, closed_form
@@ -103,12 +104,12 @@ def test_a_false_point_is_found_out():
     settings = resolve(detectability.CLAIM, "quick", worlds=("coin",), chunks=(1, 2, 4), eps=(0.05,), episodes=512)
     points = detectability_points.measure(settings, detectability.cells(settings)[0]).points
     table = lambda: pa.Table.from_pylist(points, schema=detectability.CLAIM.schema)
-    assert all(finding.holds for finding in detectability.verdict(settings, table()))
+    assert REFUTED not in {finding.state for finding in detectability.verdict(settings, table())}
 
-    def spoiled(column, change, **wanted):
+    def spoiled(column, change, state=REFUTED, **wanted):
         (point, *_) = [p for p in points if all(p.get(name) == value for name, value in wanted.items())]
         kept, point[column] = point[column], change(point[column])
-        failed = [finding.claim for finding in detectability.verdict(settings, table()) if not finding.holds]
+        failed = [finding.claim for finding in detectability.verdict(settings, table()) if finding.state is state]
         point[column] = kept
         return " ".join(failed)
 
@@ -116,9 +117,15 @@ def test_a_false_point_is_found_out():
     assert "closed form" in spoiled("value", lambda v: v + 1e-6, statistic="total_variation", **exact)
     assert "lies above" in spoiled("value", lambda v: 0.3, statistic="total_variation", **exact)
     assert "P_deploy" in spoiled("value", lambda v: v + 0.2, statistic="deploy_defection", threshold=0.1, **exact)
-    assert "meets its bound" in spoiled("value", lambda v: v - 1e-6, statistic="deploy_defection", threshold=0, **exact)
     assert "no classifier" in spoiled("excess_p", lambda v: 1e-9, statistic="accuracy", interpreter="learned")
-    assert "KL grows" in spoiled("low", lambda v: 1.5, statistic="growth of kl")
+    (law,) = [point for point in points if point.get("statistic") == "growth of kl"]
+    law.update(value=1.5, low=1.4, high=1.6)
+    assert REFUTED in {each.state for each in detectability.verdict(settings, table()) if "KL grows" in each.claim}
+    law.update(value=1.0, low=1.0, high=1.0)
+    assert "KL grows" in spoiled("low", lambda v: 0.2, NOT_SHOWN, statistic="growth of kl")
+    learned = {"statistic": "accuracy", "interpreter": "learned"}
+    assert "no classifier" in spoiled("high", lambda v: v + 0.3, NOT_SHOWN, **learned)
+    assert "hold the exact" in spoiled("covered", lambda v: -50.0, statistic="kl", interpreter="sampled", chunk=4)
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,9 @@ def small(**given):
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    """A run so small that its measured findings need not hold: 0 or 1 are both fine."""
+    """A run so small that its findings need not hold: any status of a finished run is fine."""
     out = tmp_path_factory.mktemp("distillation") / "out"
-    assert execute(distillation.CLAIM, ["distillation", f"--out={out}", *SMALL]) in (0, 1)
+    assert execute(distillation.CLAIM, ["distillation", f"--out={out}", *SMALL]) in (0, 1, 5)
     return out
 
 
@@ -58,10 +58,6 @@ def test_points_account_for_every_label(directory):
 
 def test_results_are_complete(directory):
     findings = json.loads((directory / "findings.json").read_text())
-    exact = [finding for finding in findings if finding["source"] in ("definition", "Pinsker")]
-    exact += [finding for finding in findings if finding["claim"].startswith(("chunks of one", "and both"))]
-    assert len(exact) == 4
-    assert all(finding["state"] in ("holds", "information") for finding in exact)
     assert sum(finding["expected"] == "below 1" for finding in findings) == 4
     for name in ("ratios", "plane", "lambda", "accumulated"):
         assert (directory / f"{name}.png").stat().st_size > 10_000
@@ -84,27 +80,28 @@ def changed(table, where, **columns):
     [
         (lambda row: row["method"] == "GKD, reverse, lambda = 1", {"own_reverse": 100}, "reverse KL, of texts"),
         (lambda row: row["method"] == "GKD, forward, lambda = 0", {"writers_kl": 100}, "forward KL, of texts"),
-        (lambda row: row["method"] == "supervised", {"labels": 2}, "as many labels"),
-        (lambda row: row["what"] == "training", {"own_kl": 1e-3}, "2 TV"),
     ],
-    ids=["reverse", "forward", "labels", "pinsker"],
+    ids=["reverse", "forward"],
 )
 def test_falsified_points_are_found_out(directory, where, columns, words):
     table = pq.read_table(directory / "points.parquet")
     findings = distillation.verdict(small(), changed(table, where, **columns))
-    assert any(words in finding.claim and not finding.holds for finding in findings)
+    assert any(words in finding.claim and finding.state is claim.REFUTED for finding in findings)
 
 
-@pytest.mark.parametrize("column", ["differing", "apart"])
-def test_chunks_of_one_token_that_differ_are_found_out(directory, column):
-    table = pq.read_table(directory / "points.parquet")
-    rows = table.to_pylist()
-    for row in rows:
-        row[column] = 1 if row["what"] == "one token" else row[column]
-    broken = distillation.verdict(small(), pa.Table.from_pylist(rows, schema=table.schema))
-    assert not all(
-        finding.holds for finding in broken if finding.source == "theory 8" and finding.expected != "below 1"
-    )
+def test_chunks_of_one_token_are_distillation_on_sampled_labels(directory):
+    """The same tokens are asked for, and mean losses in float32 from two programs agree to 1e-4 nats."""
+    ones = [row for row in pq.read_table(directory / "points.parquet").to_pylist() if row["what"] == "one token"]
+    assert [row["differing"] for row in ones] == [0, 0]
+    assert max(row["apart"] for row in ones) <= 1e-4
+
+
+def test_pinsker(directory):
+    """2 TV^2 <= KL at every prefix, so its mean is at least twice the square of the mean; float32."""
+    for row in pq.read_table(directory / "points.parquet").to_pylist():
+        for whose in ("own", "writers") if row["what"] == "training" else ():
+            least = 2 * (row[f"{whose}_variation"] / row["length"]) ** 2 - 1e-5
+            assert least <= min(row[f"{whose}_kl"], row[f"{whose}_reverse"]) / row["length"]
 
 
 def test_made_up_points_confirm_the_measured_findings(directory):
@@ -114,7 +111,22 @@ def test_made_up_points_confirm_the_measured_findings(directory):
     table = changed(table, lambda row: row["method"] == "GKD, forward, lambda = 0", writers_kl=1e-3)
     measured = [each for each in distillation.verdict(small(), table) if each.expected == "below 1"]
     assert len(measured) == 4
-    assert all(each.holds for each in measured)
+    assert all(each.state is claim.HOLDS for each in measured)
+
+
+def test_runs_that_contradict_each_other_show_nothing(directory):
+    """One run a thousand times better, the other a thousand times worse: the interval of the ratio holds 1."""
+    table = pq.read_table(directory / "points.parquet")
+    for run, factor in ((0, 1e-3), (1, 1e3)):
+        table = changed(
+            table,
+            lambda row, run=run: row["run"] == run and row["what"] == "training" and "lambda = 1" in row["method"],
+            own_reverse=factor,
+        )
+    found = [
+        each for each in distillation.verdict(small(), table) if "reverse KL, of texts" in each.claim and each.expected
+    ]
+    assert claim.NOT_SHOWN in {each.state for each in found}
 
 
 def test_labels_are_those_that_were_charged():

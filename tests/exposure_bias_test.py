@@ -17,7 +17,7 @@ from experiments import exposure_bias
 from experiments import exposure_bias_findings as findings
 from experiments import exposure_bias_training as training
 from experiments import exposure_bias_worlds as worlds
-from experiments.claim import Settings, resolve
+from experiments.claim import HOLDS, NOT_SHOWN, REFUTED, Settings, resolve
 from experiments.claim.running import execute
 
 SMALL = {
@@ -50,10 +50,10 @@ def few_methods():
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory, few_methods):
-    """A run so small that its findings need not hold: 0 or 1 are both fine."""
+    """A run so small that its findings need not hold: any status of a finished run is fine."""
     out = tmp_path_factory.mktemp("exposure") / "out"
     arguments = ["exposure_bias", f"--out={out}", "--preset=quick", f"--worlds={','.join(WORLDS)}", *FLAGS]
-    assert execute(exposure_bias.CLAIM, arguments) in (0, 1)
+    assert execute(exposure_bias.CLAIM, arguments) in (0, 1, 5)
     return out
 
 
@@ -81,7 +81,7 @@ def test_points_account_for_every_replica_and_length(directory, settings):
 def test_results_are_complete(directory):
     found = json.loads((directory / "findings.json").read_text())
     tested = [finding for finding in found if finding["expected"] is not None]
-    assert len(tested) == 1 + 2 * 2 + 1 + 1  # u, growth twice a learner, on-policy for the table, the limit
+    assert len(tested) == 2 * 2 + 1 + 1  # growth twice a learner, on-policy for the table, the limit
     for name in ("accumulated", "excess", "final", "garbage"):
         assert (directory / f"{name}.png").stat().st_size > 10_000
         assert (directory / f"{name}.svg").stat().st_size > 10_000
@@ -161,9 +161,9 @@ def planted(world, power, single=1.0, over=0.5, u=None):
 
 
 def judged(table):
-    """Whether each tested finding holds, by its beginning."""
+    """The state of each tested finding, by its beginning."""
     found = findings.verdict(resolve(exposure_bias.CLAIM, "default"), table)
-    return {finding.claim[:40]: finding.holds for finding in found if finding.expected is not None}
+    return {finding.claim[:40]: finding.state for finding in found if finding.expected is not None}
 
 
 @pytest.mark.parametrize(
@@ -178,17 +178,30 @@ def judged(table):
 def test_growth_is_told_from_its_absence(planting, holds):
     found = judged(planted(**planting))
     growth = [value for name, value in found.items() if name.startswith("supervised")]
-    assert growth == [holds, holds]
-    assert all(value for name, value in found.items() if not name.startswith("supervised"))
+    assert growth == 2 * [HOLDS if holds else REFUTED]
+    assert all(value is HOLDS for name, value in found.items() if not name.startswith("supervised"))
 
 
 def test_falsified_points_are_found():
-    assert all(judged(planted("markov", 1.0, single=0.5)).values())
-    for single in (1.0, 1.1):  # where there is something to gain, no gain is a contradiction
-        assert not judged(planted("recovering", 1.0, single))["ExAccErr(T) of k = 1 less that of supervis"[:40]]
-    assert not judged(planted("markov", 1.0, single=1.5))["ExAccErr(T) of k = 1 less that of supervis"[:40]]
-    assert not judged(planted("markov", 1.0, single=0.5, over=1.01))["no exact 0-1 error R(l) exceeds sum_{t<="]
-    assert not judged(planted("absorbing", 1.8, u=2.0))["one token costs u garbage tokens at most"]
+    assert set(judged(planted("markov", 1.0, single=0.5)).values()) == {HOLDS}
+    single = "ExAccErr(T) of k = 1 less that of supervis"[:40]
+    for error in (1.0, 1.1):  # where there is something to gain, no gain is a contradiction
+        assert judged(planted("recovering", 1.0, error))[single] is not HOLDS
+    assert judged(planted("recovering", 1.0, 1.1))[single] is REFUTED
+    assert judged(planted("markov", 1.0, single=1.5))[single] is REFUTED
+    limit = judged(planted("markov", 1.0, single=0.5, over=1.01))["no exact 0-1 error R(l) exceeds sum_{t<="]
+    assert limit is REFUTED
+
+
+def test_wide_intervals_show_nothing():
+    """Runs that contradict each other: half of them gain much by short chunks, half lose as much."""
+    table = planted("markov", 1.0, single=1.0)
+    rows = table.to_pylist()
+    for row in rows:
+        if row["method"] == "k = 1":
+            row["own_kl"] *= 0.5 if row["run"] % 2 else 1.5
+    found = judged(pa.Table.from_pylist(rows, table.schema))
+    assert found["ExAccErr(T) of k = 1 less that of supervis"[:40]] is NOT_SHOWN
 
 
 # ---- parts ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from dagger_jax.tokens import scheming, transformer, walk, worlds, writers
 from dagger_jax.tokens.scheming import Scheming
 from experiments import scheming as experiment
 from experiments import scheming_points
-from experiments.claim import resolve
+from experiments.claim import NOT_SHOWN, REFUTED, resolve
 from experiments.claim.running import execute
 
 T, V = 5, 2  # and the forbidden token
@@ -188,9 +188,9 @@ def test_what_is_no_chunk_schedule_is_refused():
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    """A run so small that its findings need not hold: 0 or 1 are both fine."""
+    """A run so small that its findings need not hold: any status of a finished run is fine."""
     out = tmp_path_factory.mktemp("scheming") / "out"
-    assert execute(experiment.CLAIM, ["scheming", f"--out={out}", "--preset=quick", *SMALL]) in (0, 1)
+    assert execute(experiment.CLAIM, ["scheming", f"--out={out}", "--preset=quick", *SMALL]) in (0, 1, 5)
     return out
 
 
@@ -210,24 +210,28 @@ def test_a_small_run_is_complete(directory):
     assert [{name: row[name] for name in point} for row, point in zip(stored, again, strict=True)] == again
 
 
+def test_chunks_of_one_token_and_the_likelihood_ratio_are_what_they_are_by_construction(directory):
+    rows = [row for row in pq.read_table(directory / "points.parquet").to_pylist() if row["kind"] == "fixed"]
+    for world in ("tabular", "transformer"):
+        one, four = ([r for r in rows if (r["world"], r["chunk"]) == (world, k)] for k in (1, 4))
+        assert [row["train"] for row in one] == pytest.approx([row["deploy"] for row in four], abs=1e-9)
+
+
 def test_falsified_points_are_found(directory):
     table = pq.read_table(directory / "points.parquet")
     settings = settings_of(SMALL)
 
-    def broken(change, world, detector=False):
+    def broken(change, world, detector=False, state=REFUTED):
         rows = table.to_pylist()
         for each in rows:
             if each["world"] == world and (each["kind"] == "detector") == detector:
                 change(each)
         findings = experiment.verdict(settings, pa.Table.from_pylist(rows, schema=table.schema))
-        return {finding.claim[:22] for finding in findings if not finding.holds and finding.world == world}
+        return {finding.claim[:22] for finding in findings if finding.state is state and finding.world == world}
 
     assert "deploy <= train + mean" in broken(lambda each: each.update(slack=-1e-6), "tabular")
     lower = {"slack": -0.1, "slack_low": -0.11, "slack_high": -0.09}
     assert "deploy <= train + mean" in broken(lambda each: each.update(lower), "transformer")
-    for world in ("tabular", "transformer"):
-        more = lambda each: each.update(train=each["train"] + 1e-6)
-        assert "at k = 1 training sees" in broken(more, world)
     assert "the gap grows with k, " in broken(lambda each: each.update(excess=1.0 / each["chunk"]), "tabular")
     high = {"bound": 0.5, "bound_low": 0.49, "bound_high": 0.51}
     assert "the budget 0.1 is kept" in broken(lambda each: each.update(high), "transformer")
@@ -239,6 +243,15 @@ def test_falsified_points_are_found(directory):
 
     for world in ("tabular", "transformer"):
         assert "no learned detector's " in broken(better, world, detector=True)
+
+    # With intervals as wide as can be nothing that is sampled is shown, and nothing is refuted.
+    names = ("train", "deploy", "excess", "bound", "slack", "auc")
+    wide = lambda each: each.update(
+        {f"{name}_{end}": side for name in names for end, side in (("low", 0), ("high", 1))}
+    )
+    for words in ("deploy <= train + mean", "the gap grows with k, ", "the budget 0.1 is kept"):
+        assert words in broken(wide, "transformer", state=NOT_SHOWN)
+    assert "no learned detector's " in broken(wide, "tabular", detector=True, state=NOT_SHOWN)
 
 
 @pytest.mark.parametrize(

@@ -113,20 +113,25 @@ def _gap(seen: Evidence) -> Array:
 
 
 CHUNKS = frozenset({"cloning", "chunks"})
+CLONING = "Ross and Bagnell 2010, Theorem 2.1; derived here for chunks"
+RECOVERED = "derived here for chunks; Ross and Bagnell 2010, Theorem 3.1"
+COUPLED = "derived here by coupling, as Ross and Bagnell 2010, Theorem 2.1"
 BOUNDS: dict[str, Bound] = {
-    "T^2 eps": Bound(quadratic, _gap, CHUNKS, "Ross and Bagnell 2010, Theorem 2.1; 7.2(2)"),
-    "sum (T-t+1) eps_t": Bound(to_the_end, _gap, CHUNKS, "1.1; 7.2(2)"),
+    "T^2 eps": Bound(quadratic, _gap, CHUNKS, CLONING),
+    "sum (T-t+1) eps_t": Bound(to_the_end, _gap, CHUNKS, CLONING),
     "u T eta": Bound(own_law, _gap, CHUNKS | {"reset"}, "Ross and Bagnell 2010, Theorem 3.1"),
-    "u sum r_t eps_t": Bound(chunk_recoverable, _gap, CHUNKS, "7.2(1); 7.3"),
-    "u k T eps": Bound(chunk_longest, _gap, CHUNKS, "7.2(1); 7.3"),
-    "sum (r_t+D) eps_t": Bound(chunk_span, _gap, CHUNKS, "7.2(3)"),
-    "combined": Bound(chunk_combined, _gap, CHUNKS, "7.2(4)"),
-    "cost-weighted": Bound(chunk_cost_weighted, _gap, CHUNKS, "7.2(5), with u + v in place of u"),
-    "own error": Bound(own_error, lambda seen: seen.eta.sum(), CHUNKS, "7.2(0)"),
-    "chunk distance": Bound(chunk_distance, lambda seen: 1 - seen.overlap, CHUNKS, "7.5"),
-    "law shift": Bound(law_shift, lambda seen: seen.shift, CHUNKS, "7.2(0)"),
+    "u sum r_t eps_t": Bound(chunk_recoverable, _gap, CHUNKS, RECOVERED),
+    "u k T eps": Bound(chunk_longest, _gap, CHUNKS, RECOVERED),
+    "sum (r_t+D) eps_t": Bound(chunk_span, _gap, CHUNKS, "derived here: both meet again within the span of V*"),
+    "combined": Bound(chunk_combined, _gap, CHUNKS, "derived here: the least of three bounds, step by step"),
+    "cost-weighted": Bound(chunk_cost_weighted, _gap, CHUNKS, "derived here; after arXiv 1406.5979"),
+    "own error": Bound(own_error, lambda seen: seen.eta.sum(), CHUNKS, COUPLED),
+    "chunk distance": Bound(chunk_distance, lambda seen: 1 - seen.overlap, CHUNKS, COUPLED),
+    "law shift": Bound(law_shift, lambda seen: seen.shift, CHUNKS, COUPLED),
     "cost to go": Bound(performance_difference, _gap, CHUNKS | {"reset"}, "Kakade and Langford 2002; arXiv 1406.5979"),
-    "reset variant": Bound(reset_variant, _gap, frozenset({"reset"}), "7.3"),
+    "reset variant": Bound(
+        reset_variant, _gap, frozenset({"reset"}), "derived here: excursions from the expert's states"
+    ),
 }
 
 

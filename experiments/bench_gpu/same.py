@@ -147,7 +147,7 @@ def _sampler(problem: Problem, policy: np.ndarray, first: Schedule, episodes: in
         rollout.tables(problem), policy, row, key, jnp.arange(episodes, dtype=jnp.uint32)
     )
     scores = []
-    for seen, law in ((play.novice, wanted.novice), (play.guide, wanted.guide)):
+    for seen, law in ((play.novice, wanted.novice), (play.guide, np.asarray(wanted.guide))):
         often = law * episodes >= 20
         error = np.sqrt(law * (1 - law) / episodes)[often]
         scores.append(np.abs((np.asarray(seen, np.float64) - law)[often] / error))

@@ -53,14 +53,24 @@ def settled(holds: bool) -> State:
     return State.HOLDS if holds else State.REFUTED
 
 
-def compared(low: float | None, high: float | None, *, least: float = -math.inf, most: float = math.inf) -> State:
+def compared(
+    low: float | None,
+    high: float | None,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    strict: bool = False,
+) -> State:
     """The state of "it lies from `least` to `most`" for a quantity known to lie in [low, high].
 
     It holds if the whole interval is allowed, is refuted if none of it is, and is otherwise not shown; so is a
-    quantity without an interval (None or NaN).
+    quantity without an interval (None or NaN). `strict`: `least` and `most` themselves are not allowed.
     """
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return State.NOT_SHOWN
+    if strict:
+        least = math.nextafter(least, math.inf) if math.isfinite(least) else least
+        most = math.nextafter(most, -math.inf) if math.isfinite(most) else most
     if least <= low and high <= most:
         return State.HOLDS
     return State.REFUTED if high < least or low > most else State.NOT_SHOWN

@@ -109,42 +109,44 @@ class Entry(NamedTuple):
 
 
 GALLERY: Mapping[str, Entry] = {
-    "cliff": Entry(cliff, "one mistake is never undone: u = T", "Ross and Bagnell 2010; theory 1.2(b)"),
-    "rb3": Entry(rb3, "one decision at the start, for ever", "Ross and Bagnell 2010; theory 1.2(a)"),
-    "copy_chain": Entry(copy_chain, "the expert copies, mistakes included", "Kaariainen 2006; theory 1.2(c)"),
-    "chunk_reset": Entry(chunk_reset, "every mistake is undone at once: u = 1", "theory 7.4(i)"),
-    "debt": Entry(debt, "every mistake costs u, in instalments", "theory 7.4(iii)"),
-    "tightrope": Entry(tightrope, "a walker in the wind, seen through noise", "theory E2.4"),
-    "random_mdp": Entry(random_mdp, "Dirichlet transitions, uniform costs", "theory E7.7"),
-    "reset_cliff": Entry(reset_cliff, "rare states, a bad one for ever", "arXiv 2009.05990; theory 4.2"),
+    "cliff": Entry(cliff, "one mistake is never undone: u = T", "Ross and Bagnell 2010"),
+    "rb3": Entry(rb3, "one decision at the start, for ever", "Ross and Bagnell 2010"),
+    "copy_chain": Entry(copy_chain, "the expert copies, mistakes included", "Kaariainen 2006"),
+    "chunk_reset": Entry(chunk_reset, "every mistake is undone at once: u = 1", "this project"),
+    "debt": Entry(debt, "every mistake costs u, in instalments", "this project"),
+    "tightrope": Entry(tightrope, "a walker in the wind, seen through noise", "this project"),
+    "random_mdp": Entry(random_mdp, "Dirichlet transitions, uniform costs", "this project"),
+    "reset_cliff": Entry(reset_cliff, "rare states, a bad one for ever", "Rajaraman et al. 2020, arXiv 2009.05990"),
     "recoverable_reset_cliff": Entry(
         lambda horizon, **kwargs: reset_cliff(horizon, recoverable=True, **kwargs),
         "rare states, a bad one with a way back: u = 1",
-        "theory 4.3(a), after arXiv 2102.13101",
+        "this project, after Rajaraman et al. 2021, arXiv 2102.13101",
     ),
     "stationary_reset_cliff": Entry(
         lambda horizon, **kwargs: reset_cliff(horizon, stationary=True, **kwargs),
         "as reset_cliff, one expert for all steps",
-        "theory 4.2, contrast 1; arXiv 2407.15007",
+        "after Foster et al. 2024, arXiv 2407.15007",
     ),
-    "identity_bandit": Entry(identity_bandit, "rare states and nothing moves: u = 1", "theory 4.3(c)"),
+    "identity_bandit": Entry(
+        identity_bandit, "rare states and nothing moves: u = 1", "this project, after arXiv 2009.05990"
+    ),
     "stationary_identity_bandit": Entry(
         lambda horizon, **kwargs: identity_bandit(horizon, stationary=True, **kwargs),
         "as identity_bandit, one expert for all steps",
-        "theory 4.3(c)",
+        "this project, after arXiv 2009.05990",
     ),
-    "two_state_bandit": Entry(two_state_bandit, "one rare state costs T / (8 n)", "arXiv 2407.15007; theory 4.3(b)"),
+    "two_state_bandit": Entry(
+        two_state_bandit, "one rare state costs T / (8 n)", "Foster et al. 2024, arXiv 2407.15007"
+    ),
     "cheap_and_dear": Entry(
-        cheap_and_dear, "few dear mistakes or many cheap ones", "theory E3.1, after arXiv 1406.5979"
+        cheap_and_dear, "few dear mistakes or many cheap ones", "after Ross and Bagnell 2014, arXiv 1406.5979"
     ),
-    "leaf_tree": Entry(leaf_tree, "a tree with one good leaf", "theory 3.4, after arXiv 1703.01030"),
-    "hybrid": Entry(
-        hybrid, "many states to be shown, a few to be asked about", "theory 6.1, after arXiv 2412.07057, Theorem 8"
-    ),
-    "car": Entry(car, "a road with obstacles and a short view", "theory 5.1, after arXiv 2407.15007"),
-    "dyck": Entry(dyck, "balanced brackets: a mistake counts once", "theory 5.1, after arXiv 2407.15007"),
-    "easy": Entry(easy, "covariate shift, realizable", "theory 6.5, after arXiv 2102.02872"),
-    "goldilocks": Entry(goldilocks, "covariate shift that reweighting mends", "theory 6.5, after arXiv 2102.02872"),
-    "hard": Entry(hard, "covariate shift that only asking mends", "theory 6.5, after arXiv 2102.02872"),
-    "density_ratio": Entry(density_ratio, "no law exceeds C times the expert's", "theory 6.5, E6.4"),
+    "leaf_tree": Entry(leaf_tree, "a tree with one good leaf", "after Sun et al. 2017, arXiv 1703.01030"),
+    "hybrid": Entry(hybrid, "many states to be shown, a few to be asked about", "after arXiv 2412.07057, Theorem 8"),
+    "car": Entry(car, "a road with obstacles and a short view", "after arXiv 2407.15007"),
+    "dyck": Entry(dyck, "balanced brackets: a mistake counts once", "after arXiv 2407.15007"),
+    "easy": Entry(easy, "covariate shift, realizable", "after arXiv 2102.02872"),
+    "goldilocks": Entry(goldilocks, "covariate shift that reweighting mends", "after arXiv 2102.02872"),
+    "hard": Entry(hard, "covariate shift that only asking mends", "after arXiv 2102.02872"),
+    "density_ratio": Entry(density_ratio, "no law exceeds C times the expert's", "after arXiv 2102.02872"),
 }
