@@ -56,7 +56,9 @@ def begin(name: str) -> None:
             with suppress(OSError):
                 if os.isatty(1):
                     os.write(1, b"\x1b[?25h\n")  # the cursor, which a bar hides
-            os._exit(128 + number)  # an exception could be swallowed by whoever called back; files are complete or absent
+            os._exit(
+                128 + number
+            )  # an exception could be swallowed by whoever called back; files are complete or absent
 
     def watch() -> None:
         while (number := os.read(reading, 1)[0]) not in _WORDS:
@@ -126,7 +128,7 @@ def _open_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, stream) is None:
-            setattr(sys, stream, open(os.devnull, mode))
+            setattr(sys, stream, os.fdopen(number, mode))
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")  # a terminal that has no "ε" shows \u03b5

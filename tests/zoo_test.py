@@ -180,8 +180,8 @@ def test_two_horizons_and_no_cloning_leave_out_what_they_cannot_say(directory):
         shown = zoo_findings.tables(own, table)["every_algorithm_in_every_world"].to_pylist()
         assert all(row["exponent"] is None for row in shown)
         assert all((row["gap / cloning's"] is None) == (algorithms != NAMES) for row in shown)
-        for figure in zoo.figures(own, table).values():
-            assert figure.axes
+        for draw in zoo.figures(own, table).values():
+            assert draw().axes
 
 
 def test_a_gap_near_the_horizon_has_no_exponent(directory):

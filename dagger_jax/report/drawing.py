@@ -113,7 +113,8 @@ def loglog(
 ) -> str:
     """Draws a measurement over logarithmic axes: points with a band, and the theorem's value dashed, in black.
 
-    What has no logarithm is shown when the figure is saved, as `settle` says.
+    Values that have no logarithm are marked at the lower end of the axis when the figure is saved (`settle`); where
+    none has, the axis is linear.
 
     Args:
         axes: where to draw.
@@ -143,7 +144,7 @@ def loglog(
         # In black and on top: a measurement that agrees with its theory would hide a line of its own colour.
         axes.plot(drawn(x), drawn(theory), linestyle="--", linewidth=1, color="black", zorder=5)
     logarithmic(axes, "x", base=2)  # horizons are powers of two as a rule
-    axes.set_yscale("log")
+    logarithmic(axes, "y")
     return shade
 
 

@@ -15,7 +15,9 @@ from dagger_jax.runtime.files import printable
 
 
 def logarithmic(axes: Axes, *which: Literal["x", "y"], base: float = 10) -> None:
-    """Makes axes logarithmic, with numbers as people write them: 64 reads better than 6 x 10^1.
+    """Makes axes logarithmic if something positive is drawn, with numbers as people write them: 64, not 6 x 10^1.
+
+    Call it after drawing; without anything positive an axis stays linear.
 
     Args:
         axes: the panel.
@@ -23,8 +25,9 @@ def logarithmic(axes: Axes, *which: Literal["x", "y"], base: float = 10) -> None
         base: of the logarithm, where ticks are.
     """
     for name in which:
-        (axes.set_xscale if name == "x" else axes.set_yscale)("log", base=base)
-        _axis(axes, name).set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        if np.isfinite(axes.dataLim.minposx if name == "x" else axes.dataLim.minposy):
+            (axes.set_xscale if name == "x" else axes.set_yscale)("log", base=base)
+            _axis(axes, name).set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def bar(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
@@ -46,9 +49,8 @@ def bar(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
 def settle(figure: Figure) -> None:
     """Makes a finished figure one that can be saved and read, whatever its data and names are.
 
-    An axis that is logarithmic is linear if none of its values is positive. If only some are not, these stand at its
-    lower end, open, with a 0, or a "< 0". Text is shown as it is: no mathematics between two $, control characters
-    escaped.
+    What is measured and has no logarithm stands at the lower end of a logarithmic axis, open, with a 0 or a "< 0".
+    Text is shown as it is: no mathematics between two $, control characters escaped.
 
     Args:
         figure: the figure; it is changed.
@@ -56,7 +58,10 @@ def settle(figure: Figure) -> None:
     for axes in figure.axes:
         for name in ("x", "y"):
             if _axis(axes, name).get_scale() == "log":
-                _settle(axes, name)
+                told: set[float] = set()
+                for line in axes.get_lines():
+                    if line.get_transform() == axes.transData:
+                        _mark(axes, name, line, told)
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             text.set_text(_literal(text.get_text()))
@@ -72,20 +77,6 @@ def _axis(axes: Axes, name: str) -> Axis:
 
 def _literal(text: str) -> str:
     return printable(text).replace("$", r"\$")
-
-
-def _settle(axes: Axes, name: str) -> None:
-    bounds = axes.dataLim
-    least = bounds.minposx if name == "x" else bounds.minposy
-    if not np.isfinite(least):
-        if np.isfinite(bounds.get_points()).all():
-            (axes.set_xscale if name == "x" else axes.set_yscale)("linear")
-            axes.autoscale(axis=name)
-        return
-    told: set[float] = set()
-    for line in axes.get_lines():
-        if line.get_transform() == axes.transData:
-            _mark(axes, name, line, told)
 
 
 def _mark(axes: Axes, name: str, line: Line2D, told: set[float]) -> None:

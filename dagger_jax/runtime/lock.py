@@ -31,6 +31,7 @@ def hold(store: Store) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            file.seek(0)
             holder = file.read(200) or "another process"
             raise Refused(
                 f"{store.directory} is in use by {holder}; wait until that ends, or use another directory"

@@ -71,7 +71,7 @@ def software() -> dict[str, str]:
 
 @functools.cache
 def source() -> str:
-    """The digest of the source that measures: every module of the engine and of the experiments, but for figures.
+    """The digest of the source that measures: every module of the engine and of the experiments but the report's.
 
     Returns:
         A sha256 in hexadecimal digits.
@@ -79,7 +79,7 @@ def source() -> str:
     root, digest = Path(__file__).parents[2], hashlib.sha256()
     for path in sorted(path for package in ("dagger_jax", "experiments") for path in (root / package).rglob("*.py")):
         name = path.relative_to(root)
-        if name.parts[1] != "report" and not name.stem.endswith("_figures"):
+        if name.parts[1] != "report":
             digest.update(f"{name.as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 

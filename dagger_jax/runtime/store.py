@@ -128,9 +128,7 @@ def confirm(store: Store, *, anew: bool = False) -> None:
     ]
     if differing and not (anew and same):
         or_else = ", or --noresume to start over" if same else ""
-        raise Refused(
-            f"{store.directory} holds another run: {'; '.join(differing)}; use another directory{or_else}"
-        )
+        raise Refused(f"{store.directory} holds another run: {'; '.join(differing)}; use another directory{or_else}")
 
 
 def cell_path(store: Store, cell: Mapping[str, Any]) -> Path:

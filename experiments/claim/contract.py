@@ -84,6 +84,10 @@ class Finding(NamedTuple):
         return self.state in (State.HOLDS, State.INFORMATION)
 
 
+# What draws each figure, by file name.
+Drawings = Mapping[str, Callable[[], Figure]]
+
+
 class Measurement(NamedTuple):
     """What one block of work yields."""
 
@@ -153,7 +157,7 @@ class Claim:
     cells: Callable[[Settings], list[dict[str, Any]]]
     measure: Callable[[Settings, dict[str, Any]], Measurement]
     verdict: Callable[[Settings, pa.Table], list[Finding]]
-    figures: Callable[[Settings, pa.Table], Mapping[str, Callable[[], Figure]]]
+    figures: Callable[[Settings, pa.Table], Drawings]
     flags: tuple[Flag, ...] = ()
     columns: Mapping[str, pa.DataType] = field(default_factory=dict)
     tables: Callable[[Settings, pa.Table], dict[str, pa.Table]] | None = None

@@ -106,7 +106,7 @@ def _texts(declared: Mapping[str, Flag], words: Sequence[str]) -> dict[str, str]
     for word in rest:
         dashes, name, equals, text = re.findall(r"(?s)^(-{0,2})([^=]*)(=?)(.*)", word)[0]
         if not dashes or not name:
-            raise BadFlag(_short(word), "not a flag; flags are written --name=value, lists without spaces")
+            raise BadFlag(_short(word.lstrip("-")), "not a flag; flags are written --name=value, lists without spaces")
         if name == "noresume":
             if equals:
                 raise BadFlag(name, "it takes no value; allowed: --noresume alone")

@@ -14,7 +14,7 @@ from dagger_jax import report
 from dagger_jax.runtime import files, lock, progress, record, store
 from experiments import program
 from experiments.claim import options, publishing
-from experiments.claim.contract import BadFlag, Claim, Finding, Settings
+from experiments.claim.contract import BadFlag, Claim, Settings
 
 _STATUS = {"holds": 0, "refuted": 1, "not shown": 5}
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
@@ -86,9 +86,9 @@ def _failed(claim: Claim, request: options.Request | None, error: Exception) -> 
 
 
 def _stuck() -> bool:
-    """Whether standard output takes no more; then what it still holds is given up."""
+    """Whether standard output takes no more, not even an empty line; then what it still holds is given up."""
     try:
-        sys.stdout.flush()
+        print(flush=True)
     except OSError:
         program.mute(sys.stdout)
         return True
