@@ -35,6 +35,7 @@ def _line(ax: Axes, x: Any, bands: list[tuple[float, float, float]], colour: str
 def within(rows: Rows, chunks: Any, eta: float) -> int:
     """The longest chunk whose mean T_j, its upper limit where sampled, stays below the budget in every run."""
     limits = {k: [row["bound_high"] or row["bound"] for row in rows if row["chunk"] == k] for k in chunks}
+    limits = {k: [np.inf if limit is None else limit for limit in own] for k, own in limits.items()}
     return max((k for k in chunks if k == 1 or max(limits[k]) <= eta), default=1)
 
 

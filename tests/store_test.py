@@ -135,7 +135,7 @@ def test_another_run_of_the_same_claim_is_started_over_if_that_is_asked_for(tmp_
     store.forget(opened)
     store.confirm(opened)
     assert not list(tmp_path.glob("cells/*"))
-    with pytest.raises(store.Refused, match="claim is toy there and other here;.*use another directory$"):
+    with pytest.raises(store.Refused, match=r"claim is toy there and other here;.*use another directory$"):
         store.open_store(tmp_path, {**IDENTITY, "claim": "other"}, SCHEMA, anew=True)
 
 

@@ -42,7 +42,8 @@ def bar(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
         [2, M]: lengths, 0 where there is no interval or it does not contain the value.
     """
     middle, below, above = (np.atleast_1d(np.asarray(part, float)) for part in (value, low, high))
-    arms = np.nan_to_num(np.stack([middle - below, above - middle]), posinf=0.0, neginf=0.0)
+    with np.errstate(invalid="ignore"):
+        arms = np.nan_to_num(np.stack([middle - below, above - middle]), posinf=0.0, neginf=0.0)
     return np.maximum(arms, 0.0)
 
 
@@ -67,8 +68,9 @@ def settle(figure: Figure) -> None:
             text.set_text(_literal(text.get_text()))
     for axis in (_axis(axes, name) for axes in figure.axes for name in ("x", "y")):
         formatter = axis.get_major_formatter()
-        if isinstance(formatter, FixedFormatter):
-            formatter.seq = [_literal(str(label)) for label in formatter.seq]
+        # Others, such as a logarithm's, write mathematics of their own.
+        if isinstance(formatter, FixedFormatter | FuncFormatter):
+            axis.set_major_formatter(FuncFormatter(lambda value, place, of=formatter: _literal(of(value, place))))
 
 
 def _axis(axes: Axes, name: str) -> Axis:
