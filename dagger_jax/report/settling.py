@@ -8,10 +8,17 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, FuncFormatter
+from matplotlib.ticker import FixedFormatter, FuncFormatter, LogFormatter
 from numpy.typing import ArrayLike
 
 from dagger_jax.runtime.files import printable
+
+
+class _WhereThereIsRoom(LogFormatter):
+    """Between the powers of the base: the same numbers, if the axis is so short that few would be named otherwise."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def logarithmic(axes: Axes, *which: Literal["x", "y"], base: float = 10) -> None:
@@ -28,6 +35,7 @@ def logarithmic(axes: Axes, *which: Literal["x", "y"], base: float = 10) -> None
         if np.isfinite(axes.dataLim.minposx if name == "x" else axes.dataLim.minposy):
             (axes.set_xscale if name == "x" else axes.set_yscale)("log", base=base)
             _axis(axes, name).set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            _axis(axes, name).set_minor_formatter(_WhereThereIsRoom(base))
 
 
 def bar(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
