@@ -187,7 +187,7 @@ def test_knowing_transitions_takes_a_power_off_only_with_its_interval():
 @pytest.mark.parametrize("parts", [("interactive",), ("two_states",), ("interactive", "two_states")])
 def test_interaction_caption_names_the_panels_it_has(directory, parts):
     rows = pq.read_table(directory / "points.parquet").to_pylist()
-    figure = figures.all_of(claim.resolve(sample_complexity.CLAIM, "quick", parts=parts), rows)["interaction"]
+    figure = figures.all_of(claim.resolve(sample_complexity.CLAIM, "quick", parts=parts), rows)["interaction"]()
     caption = str(figure.get_label())
     assert len(figure.axes) == len(parts)
     assert ("Left:" in caption) == ("Right:" in caption) == (len(parts) == 2)
