@@ -48,8 +48,7 @@ def curves(
             )  # fmt: skip
             ax.errorbar(x[-1:], y[-1:], (y - low)[-1:], color=colour, capsize=3, linewidth=1.2, zorder=4)
         lowest = min(curve.gap.mean(0).min() for curve in methods.values())
-        ax.set_xscale("log")
-        ax.set_yscale("log")
+        report.logarithmic(ax, "x", "y")
         ax.set_ylim(bottom=max(lowest * 0.6, 1e-4))
         _plain(ax)
         ax.set_title(world)
@@ -78,7 +77,7 @@ def ratios(
             value, low, high = each[name].ratio
             curve = found[world][name]
             ax.errorbar(
-                [value], [place], xerr=[[value - low], [high - value]], fmt="o", color=colours[curve.kind], capsize=2,
+                [value], [place], xerr=report.bar(value, low, high), fmt="o", color=colours[curve.kind], capsize=2,
                 markerfacecolor="white" if curve.asks else colours[curve.kind],
             )  # fmt: skip
             ax.annotate(
@@ -86,7 +85,7 @@ def ratios(
                 textcoords="offset points", ha="right", va="center", fontsize=7, color=GREY,
             )  # fmt: skip
         ax.axvline(1.0, color="#888888", linestyle="--", linewidth=1)
-        ax.set_xscale("log")
+        report.logarithmic(ax, "x")
         ax.set_title(world)
         ax.set_yticks(range(len(every)), every if ax is axes[0] else [""] * len(every), fontsize=8)
         ax.set_ylim(len(every) - 0.4, -0.6)

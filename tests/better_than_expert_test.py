@@ -15,6 +15,7 @@ from experiments import better_than_expert, study
 from experiments.better_than_expert_findings import COMPARED, EXPERTS, STATEMENTS, columns
 from experiments.claim import NOT_SHOWN, REFUTED, Settings
 from experiments.claim.running import execute
+from tests import degenerate
 
 SMALL = ("--worlds=random_aliased,cheap_and_dear", "--horizon=5", "--rounds=8", "--runs=6")
 
@@ -164,3 +165,7 @@ def test_bad_flags_are_named(flag, tmp_path, capsys):
     assert flag.split("=")[0] in message
     assert message.count("\n") == 1
     assert not out.exists()
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(better_than_expert.CLAIM, directory) > 0

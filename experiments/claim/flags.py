@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,7 +74,7 @@ def names(name: str, meaning: str, allowed: Sequence[str], *, files: str = "", m
     words = ", ".join(allowed) + (f", or the path of an existing {files} file" if files else "")
 
     def read(text: str) -> str | None:
-        return text if text in allowed or (files and text.endswith(files) and Path(text).is_file()) else None
+        return text if text in allowed or (files and text.endswith(files) and os.path.isfile(text)) else None
 
     return Flag(name, meaning, words, read, many, files)
 
@@ -87,6 +88,13 @@ def _number(kind: Callable[[str], Any], low: float | None, high: float | None, t
     size = 2**63 - 1 if kind is int else sys.float_info.max
     inside = (low is None or value >= low) and (high is None or value <= high)
     return value if -size <= value <= size and inside else None
+
+
+def _directory(text: str) -> Path | None:
+    try:
+        return None if text.startswith("-") else Path(text).expanduser()
+    except RuntimeError:  # ~name of nobody
+        return None
 
 
 def _range(words: str, low: float | None, high: float | None) -> str:
@@ -104,7 +112,14 @@ OUT = Flag(
     "out",
     "The directory for the results. One that holds an unfinished run of the same command is continued.",
     "a new or an empty directory, or one that the same command has written",
-    lambda text: None if text.startswith("-") else Path(text).expanduser(),
+    _directory,
     many=False,
 )
-RESUME = "Continue from the finished blocks in the directory; --noresume measures them all again."
+RESUME = Flag(
+    "resume",
+    "Continue from the finished blocks in the directory; --noresume starts over, also where another run of the same "
+    "experiment is in it.",
+    "true, false",
+    {"true": True, "false": False}.get,
+    many=False,
+)
