@@ -1,7 +1,6 @@
 """Figures of DAgger's no-regret theorems, and how its points are read."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from dagger_jax import report
+from experiments import study
 from experiments.claim import Settings
 
 Cube = Mapping[str, np.ndarray]  # by column: [B, W, N] beta schedules, worlds or replicas, numbers of rounds
@@ -70,7 +70,7 @@ def exponents(settings: Settings, cube: Cube) -> np.ndarray:
 def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     """Both sides against N, regret, what the bound is made of, and how often sampling breaks it."""
     exactly, sampled = (
-        {Path(world).stem: cubes(settings, table, world, what) for world in settings.worlds}
+        {study.shown(world): cubes(settings, table, world, what) for world in settings.worlds}
         for what in ("exact", "sampled")
     )
     first = settings.learners[0]

@@ -15,6 +15,7 @@ from experiments.claim.contract import (
     Finding,
     Flag,
     Measurement,
+    Need,
     Settings,
     State,
     compared,
@@ -23,6 +24,7 @@ from experiments.claim.contract import (
 from experiments.claim.flags import integers, names, numbers
 from experiments.claim.options import resolve
 from experiments.claim.running import run
+from experiments.claim.sizes import blocks, points
 
 __all__ = [
     "COLUMNS",
@@ -35,12 +37,15 @@ __all__ = [
     "Finding",
     "Flag",
     "Measurement",
+    "Need",
     "Settings",
     "State",
+    "blocks",
     "compared",
     "integers",
     "names",
     "numbers",
+    "points",
     "resolve",
     "run",
     "settled",

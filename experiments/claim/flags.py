@@ -2,11 +2,13 @@
 
 import functools
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.claim import inputs
 from experiments.claim.contract import PRESETS, Flag
 
 
@@ -73,9 +75,17 @@ def names(name: str, meaning: str, allowed: Sequence[str], *, files: str = "", m
     words = ", ".join(allowed) + (f", or the path of an existing {files} file" if files else "")
 
     def read(text: str) -> str | None:
-        return text if text in allowed or (files and text.endswith(files) and Path(text).is_file()) else None
+        return text if text in allowed or (files and text.endswith(files) and _is_file(text)) else None
 
-    return Flag(name, meaning, words, read, many, files)
+    load = (lambda text: text if text in allowed else inputs.file(text, files)) if files else None
+    return Flag(name, meaning, words, read, many, load)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return os.path.isfile(os.path.expanduser(text))
+    except ValueError:  # a zero byte
+        return False
 
 
 def _number(kind: Callable[[str], Any], low: float | None, high: float | None, text: str) -> Any:

@@ -4,7 +4,6 @@ A claim's flags live in a `FlagValues` of its own, not in absl's global one: two
 `--worlds`, and `--help` shows nothing but what the experiment understands.
 """
 
-import hashlib
 import re
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from absl import flags as absl_flags
 
+from experiments.claim import inputs
 from experiments.claim.contract import BadFlag, Claim, Flag, Settings
 from experiments.claim.flags import OUT, PRESET, RESUME, RUNS, SEED
 
@@ -24,11 +24,11 @@ class Request(NamedTuple):
     settings: Settings
     out: Path
     resume: bool
-    files: dict[str, str]  # the sha256 of every file that a setting names
+    files: dict[str, str]  # the sha256 of all that was read, by the key that stands for it in the settings
 
 
 def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) -> Settings:
-    """Fills in the preset's values for what is not given, as the command line does.
+    """Fills in the preset's values for what is not given, and reads the files that are named, as the command line does.
 
     Args:
         claim: the experiment.
@@ -38,9 +38,13 @@ def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) 
 
     Returns:
         The settings, ready for `claim.cells` and `claim.measure`.
+
+    Raises:
+        BadFlag: a file cannot be read, or two hold the same.
     """
     values = {"runs": 1, **claim.sweep[preset], **given, "seed": seed, "preset": preset}
-    return Settings({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Settings(values | {flag.name: _loaded(flag, values[flag.name]) for flag in claim.flags if flag.load})
 
 
 def parse(claim: Claim, arguments: Sequence[str]) -> Request:
@@ -78,7 +82,8 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
     out = given.pop("out")
     settings = resolve(claim, **given)
-    return Request(settings, out, bool(values["resume"].value), _digests(claim, settings))
+    digests = {key: each.digest for key, each in inputs.used(settings.values).items()}
+    return Request(settings, out, bool(values["resume"].value), digests)
 
 
 def explain(claim: Claim) -> str:
@@ -118,7 +123,7 @@ def explain(claim: Claim) -> str:
 
 
 def _read(flag: Flag, text: str) -> Any:
-    items = [item.strip() for item in text.split(",")] if flag.many else [text.strip()]
+    items = _parts(flag, text) if flag.many else [text.strip()]
     allowed = flag.allowed + (", separated by commas" if flag.many else "")
     values = []
     for item in items:
@@ -131,17 +136,36 @@ def _read(flag: Flag, text: str) -> Any:
     return tuple(values) if flag.many else values[0]
 
 
-def _digests(claim: Claim, settings: Settings) -> dict[str, str]:
-    digests = {}
-    for flag in (flag for flag in claim.flags if flag.files):
-        values = settings.values[flag.name]
-        for text in values if flag.many else (values,):
-            if text.endswith(flag.files):
-                try:
-                    digests[text] = hashlib.sha256(Path(text).read_bytes()).hexdigest()
-                except OSError as error:
-                    raise BadFlag(flag.name, f"{text} cannot be read; allowed: {flag.allowed}") from error
-    return digests
+def _parts(flag: Flag, text: str) -> list[str]:
+    """A list's items. A path may have commas: where an item is none, so many are joined again that they are one."""
+    items = text.split(",")
+    if flag.load is None:
+        return [item.strip() for item in items]
+    parts, begin = list[str](), 0
+    while begin < len(items):
+        joined = (",".join(items[begin:end]).strip() for end in range(begin + 1, min(len(items), begin + 64) + 1))
+        part = next((part for part in joined if part and flag.read(part) is not None), None)
+        if part is None:  # the first that is not allowed is what a message names
+            return [*parts, *map(str.strip, items[begin:])]
+        parts.append(part)
+        begin += part.count(",") + 1
+    return parts
+
+
+def _loaded(flag: Flag, value: Any) -> Any:
+    """The setting that stands for what the paths in a flag's value hold."""
+    assert flag.load is not None
+    texts = value if flag.many else (value,)
+    found: dict[str, str] = {}
+    for text in texts:
+        try:
+            key = flag.load(text)
+        except ValueError as error:
+            raise BadFlag(flag.name, f"{error}; allowed: {flag.allowed}") from error
+        if key in found:
+            raise BadFlag(flag.name, f"{inputs.shown(found[key])} and {inputs.shown(text)} hold the same: give one")
+        found[key] = text
+    return tuple(found) if flag.many else next(iter(found))
 
 
 def _entry(claim: Claim, flag: Flag, default: str = "") -> str:

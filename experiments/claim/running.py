@@ -17,7 +17,7 @@ from rich.text import Text
 
 from dagger_jax import report
 from dagger_jax.runtime import files, progress, record, store
-from experiments.claim import options
+from experiments.claim import inputs, options, sizes
 from experiments.claim.contract import BadFlag, Claim, Finding, Settings
 
 _COLOURS = {"holds": "green", "refuted": "red", "not shown": "yellow", "information": "blue"}
@@ -57,7 +57,7 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
         findings = _conduct(claim, request, cells)
         return _STATUS[report.overall([finding._asdict() for finding in findings])]
     except (BadFlag, store.StoreError) as error:
-        message = str(error) if isinstance(error, BadFlag) else f"--out: {error}"
+        message = inputs.named(str(error) if isinstance(error, BadFlag) else f"--out: {error}")
         print(f"{claim.name}: {' '.join(message.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -73,6 +73,7 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
 
 
 def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
+    sizes.check(claim, request.settings)
     cells = claim.cells(request.settings)
     distinct = Counter(json.dumps(files.plain(cell), sort_keys=True) for cell in cells)
     if len(distinct) < len(cells) or not cells:
@@ -82,6 +83,7 @@ def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
 
 def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]) -> list[Finding]:
     settings, started = request.settings, time.gmtime()
+    read = inputs.used(settings.values)
     identity = {
         "claim": claim.name,
         "settings": dict(settings.values),
@@ -96,10 +98,12 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
     findings = claim.verdict(settings, table)
     if not findings:
         raise ValueError("verdict must return at least one finding")
+    findings = [Finding(*(inputs.named(x) if type(x) is str else x for x in finding)) for finding in findings]
     facts = {
         "claim": claim.name,
         "findings": dict(Counter(str(finding.state) for finding in findings)),
         "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
+        "inputs": {key: f"{inputs.shown(each.path)}, sha256 {each.digest}" for key, each in read.items()},
         "seed": settings.seed,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
         **counted,
@@ -149,8 +153,18 @@ def _publish(claim: Claim, request: options.Request, table, findings: list[Findi
         text = io.BytesIO()
         pyarrow.csv.write_csv(each, text)
         files.replace(request.out / f"{name}.csv", text.getvalue())
-    report.page(page, claim.title, claim.statement, listed, pictures, table, facts, tables=tables)
+    report.page(page, claim.title, claim.statement, listed, pictures, _named(table), facts, tables=tables)
     _summarise(claim, findings, page)
+
+
+def _named(table: pa.Table) -> pa.Table:
+    """Points with names in place of keys."""
+    for place, column in enumerate(table.schema):
+        if pa.types.is_string(column.type):
+            known = table[place].combine_chunks().dictionary_encode()
+            names = pa.array(map(inputs.named, known.dictionary.to_pylist()), pa.string())
+            table = table.set_column(place, column, names.take(known.indices))
+    return table
 
 
 def _summarise(claim: Claim, findings: list[Finding], page) -> None:
@@ -167,4 +181,5 @@ def _summarise(claim: Claim, findings: list[Finding], page) -> None:
 
 
 def _label(cell: dict[str, Any]) -> str:
-    return " ".join(f"{name}={options.shown(value)}" for name, value in cell.items() if value is not None)
+    words = " ".join(f"{name}={options.shown(value)}" for name, value in cell.items() if value is not None)
+    return inputs.named(words)
