@@ -193,6 +193,7 @@ FLAGS = (
         f"{worlds.NO_WRITER}, or the path of a checkpoint",
         lambda text: text,
         many=False,
+        load=worlds.load,
     ),
 )
 

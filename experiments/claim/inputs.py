@@ -6,6 +6,7 @@ what was read then. A name is for display: `named` puts it in a key's place.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,11 +61,12 @@ def file(text: str, suffix: str = "") -> str:
         if not path.is_file():
             raise ValueError(f"{shown(text)} is not a file")
         with path.open("rb") as stream:
-            content = stream.read(most + 1)
+            size = os.fstat(stream.fileno()).st_size
+            content = stream.read(size) if size <= most else b""
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{shown(text)} cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if len(content) > most:
-        raise ValueError(f"{shown(text)} has more than {memory.words(most)}, a quarter of the free memory")
+    if size > most:
+        raise ValueError(f"{shown(text)} has {memory.words(size)}, more than a quarter of the free memory")
     return keep(text, hashlib.sha256(content).hexdigest(), content, suffix)
 
 
