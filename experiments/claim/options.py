@@ -7,7 +7,7 @@ A claim's flags live in a `FlagValues` of its own, not in absl's global one: two
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from absl import flags as absl_flags
 from experiments.claim import inputs
 from experiments.claim.contract import BadFlag, Claim, Flag, Settings
 from experiments.claim.flags import OUT, PRESET, RESUME, RUNS, SEED
+
+HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort", "--helpfull"))
 
 
 class Request(NamedTuple):
@@ -60,30 +62,54 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     Raises:
         BadFlag: a flag is unknown, missing or not allowed; the message is one line.
     """
-    declared = {flag.name: flag for flag in (*claim.flags, RUNS, SEED, PRESET, OUT)}
+    values = read((*claim.flags, RUNS, SEED, PRESET, OUT), arguments, switch=("resume", RESUME))
+    if "out" not in values:
+        raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
+    out, resume = values.pop("out"), values.pop("resume")
+    settings = resolve(claim, **values)
+    return Request(settings, out, resume, {key: each.digest for key, each in inputs.used(settings.values).items()})
+
+
+def read(flags: Sequence[Flag], arguments: Sequence[str], switch: tuple[str, str] | None = None) -> dict[str, Any]:
+    """Reads a command line; touches no file.
+
+    Args:
+        flags: what may be given.
+        arguments: the command line, the program's name first.
+        switch: name and meaning of a flag that is on, and that --noNAME puts off.
+
+    Returns:
+        The values of the flags that are given, and of the switch.
+
+    Raises:
+        BadFlag: a flag is unknown or not allowed; the message is one line.
+    """
+    declared = {flag.name: flag for flag in flags}
     values = absl_flags.FlagValues()
-    for flag in declared.values():
+    for flag in flags:
         absl_flags.DEFINE_string(flag.name, None, flag.meaning, flag_values=values)
-    absl_flags.DEFINE_boolean("resume", True, RESUME, flag_values=values)
+    if switch:
+        absl_flags.DEFINE_boolean(switch[0], True, switch[1], flag_values=values)
     try:
         extra = values([*arguments])[1:]
     except absl_flags.UnrecognizedFlagError as error:
-        known = ", ".join(f"--{name}" for name in (*declared, "resume"))
+        known = ", ".join(f"--{name}" for name in (*declared, *(switch or ())[:1]))
         raise BadFlag(error.flagname, f"there is no such flag; allowed: {known}") from error
     except absl_flags.Error as error:
         name = (re.findall(r"--(\w+)", str(error)) or ["flagfile"])[0]
-        allowed = declared[name].allowed if name in declared else "true, false" if name == "resume" else "a flag file"
+        allowed = (
+            declared[name].allowed
+            if name in declared
+            else "true, false"
+            if switch and name == switch[0]
+            else "a flag file"
+        )
         raise BadFlag(name, f"it has no value that can be read; allowed: {allowed}") from error
     if extra:
         raise BadFlag(extra[0].lstrip("-"), "not a flag; flags are written --name=value, lists without spaces")
     texts = {name: values[name].value for name in declared}
     given = {name: _read(declared[name], str(text)) for name, text in texts.items() if text is not None}
-    if "out" not in given:
-        raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
-    out = given.pop("out")
-    settings = resolve(claim, **given)
-    digests = {key: each.digest for key, each in inputs.used(settings.values).items()}
-    return Request(settings, out, bool(values["resume"].value), digests)
+    return given | ({switch[0]: bool(values[switch[0]].value)} if switch else {})
 
 
 def explain(claim: Claim) -> str:
@@ -112,11 +138,25 @@ def explain(claim: Claim) -> str:
     sections = (
         f"{claim.name}: {claim.title}",
         _wrap(claim.statement),
-        f"Usage:\n  {_command(claim)} --out=DIR [flags]",
+        f"Usage:\n  {_command(claim.name)} --out=DIR [flags]",
         *(["Flags of this experiment:", *own] if own else []),
         "Flags of every experiment:",
         *common,
         f"Results in DIR:\n{_wrap(results, 2)}",
+        f"Exit status:\n{_wrap(status, 2)}",
+    )
+    return "\n\n".join(sections)
+
+
+def explain_tool(name: str, about: str, flags: Sequence[Flag], defaults: Mapping[str, Any]) -> str:
+    """The text of `--help` of a program that is no claim; arguments are those of `tool.run`."""
+    words = {flag.name: shown(value) if (value := defaults.get(flag.name)) is not None else "none" for flag in flags}
+    entries = [_lines(flag, "A,B,..." if flag.many else "VALUE", f"Default: {words[flag.name]}.") for flag in flags]
+    status = "0: done. 2: bad input. 3: the environment failed. 130: interrupted."
+    sections = (
+        _wrap(f"{name}: {about}"),
+        f"Usage:\n  {_command(name)} [flags]",
+        *(["Flags:", *entries] if entries else []),
         f"Exit status:\n{_wrap(status, 2)}",
     )
     return "\n\n".join(sections)
@@ -173,7 +213,11 @@ def _entry(claim: Claim, flag: Flag, default: str = "") -> str:
     defaults = {preset: shown(values.get(flag.name, 1)) for preset, values in claim.sweep.items()}
     same = default or (defaults["default"] if len(set(defaults.values())) == 1 else "")
     words = f"Default: {same}." if same else f"Default: {'; '.join(f'{v} ({k})' for k, v in defaults.items())}."
-    lines = (flag.meaning, f"Allowed: {flag.allowed}.", "Required." if flag is OUT else words)
+    return _lines(flag, shape, "Required." if flag is OUT else words)
+
+
+def _lines(flag: Flag, shape: str, default: str) -> str:
+    lines = flag.meaning, f"Allowed: {flag.allowed}.", default
     return "\n".join((f"  --{flag.name}={shape}", *(_wrap(line, 6) for line in lines)))
 
 
@@ -200,6 +244,6 @@ def _wrap(text: str, margin: int = 0) -> str:
     )
 
 
-def _command(claim: Claim) -> str:
+def _command(name: str) -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name}" if spec else f"python -m experiments.{claim.name}"
+    return f"python -m {spec.name}" if spec else f"python -m experiments.{name}"

@@ -22,7 +22,6 @@ from experiments.claim.contract import BadFlag, Claim, Finding, Settings
 
 _COLOURS = {"holds": "green", "refuted": "red", "not shown": "yellow", "information": "blue"}
 _STATUS = {"holds": 0, "refuted": 1, "not shown": 5}
-_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 
 
 def run(claim: Claim) -> None:
@@ -49,7 +48,7 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
         The exit status.
     """
     try:
-        if _HELP & set(arguments):
+        if options.HELP & set(arguments):
             print(options.explain(claim), flush=True)
             return 0
         request = options.parse(claim, arguments)
