@@ -17,7 +17,7 @@ from dagger_jax import bounds, evidence, exact, interaction, learners, oracle, r
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
-from experiments import claim, study
+from experiments import claim, needs, study
 from experiments.claim import Claim, Finding, Measurement, Settings, settled
 
 STATES, ACTIONS = 4, 3
@@ -354,6 +354,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.bound_sweep,
     verdict=verdict,
     figures=figures,
     flags=(

@@ -17,7 +17,7 @@ from dagger_jax import controllers, labels, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.strategies import STRATEGIES, inverse_sigmoid, over_rounds
 from dagger_jax.types import Problem, Schedule
-from experiments import chunk_choice_figures, chunk_training, claim, study
+from experiments import chunk_choice_figures, chunk_training, claim, needs, study
 from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings, settled
 
 ETA = 0.05  # the detectability budget
@@ -342,6 +342,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.chunk_choice,
     verdict=verdict,
     figures=figures,
     flags=(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dagger_jax.environments import gallery
 from experiments import chunk_price_cases as cases
-from experiments import chunk_price_figures, chunk_price_findings, chunk_price_lengths, claim, study
+from experiments import chunk_price_figures, chunk_price_findings, chunk_price_lengths, claim, needs, study
 from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
 
 FITTED = "recoverable_reset_cliff"
@@ -137,6 +137,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.chunk_price,
     verdict=verdict,
     figures=figures,
     flags=(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from experiments import claim
+from experiments import claim, needs
 from experiments.claim import BadFlag, Claim, Finding, Settings, settled
 from experiments.detectability_figures import figures
 from experiments.detectability_points import BATCHES, measure
@@ -186,6 +186,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.detectability,
     verdict=verdict,
     figures=figures,
     flags=(

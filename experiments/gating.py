@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from dagger_jax import gates, rollout
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.types import Array, Node, Problem, Takeover
-from experiments import chunk_choice, claim, gating_figures, gating_trust, study, zoo_training
+from experiments import chunk_choice, claim, gating_figures, gating_trust, needs, study, zoo_training
 from experiments.chunk_choice import ratio
 from experiments.claim import INFORMATION, BadFlag, Claim, Finding, Measurement, Settings, settled
 
@@ -323,6 +323,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.gating,
     verdict=verdict,
     figures=figures,
     flags=(

@@ -15,7 +15,7 @@ from scipy import stats
 from dagger_jax import algorithms, bounds, learners, oracle, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.types import Problem, Schedule
-from experiments import claim, growth_figures, study
+from experiments import claim, growth_figures, needs, study
 from experiments.claim import INFORMATION, Claim, Finding, Measurement, Settings, settled
 from experiments.study import Rows, Series
 
@@ -329,6 +329,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.horizon_growth,
     verdict=verdict,
     figures=figures,
     flags=(

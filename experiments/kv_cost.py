@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from dagger_jax import cost
 from dagger_jax.tokens import transformer
-from experiments import claim, kv_cost_figures, kv_cost_findings
+from experiments import claim, kv_cost_figures, kv_cost_findings, needs
 from experiments.claim import BadFlag, Claim, Measurement, Settings
 from experiments.kv_cost_findings import WAYS, config_of
 
@@ -263,6 +263,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.kv_cost,
     verdict=kv_cost_findings.verdict,
     figures=figures,
     tables=kv_cost_findings.tables,

@@ -17,7 +17,7 @@ from dagger_jax import bounds, exact, interaction, labels, learners, randomness,
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Node, Problem, World
-from experiments import claim, no_regret_figures, study
+from experiments import claim, needs, no_regret_figures, study
 from experiments.claim import INFORMATION, BadFlag, Claim, Finding, Measurement, Settings, settled
 
 STATES, ACTIONS, OBSERVATIONS = 8, 3, 4  # of random worlds: two states look alike, the expert is out of the class
@@ -380,6 +380,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.no_regret,
     verdict=verdict,
     figures=no_regret_figures.figures,
     flags=(

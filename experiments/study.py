@@ -5,7 +5,6 @@ import sys
 import warnings
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -26,7 +25,7 @@ WORLDS_HELP = (
     "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy. Its path may hold commas; a ~ "
     "begins with a user's folder. A file is known by what it holds, not by its name."
 )
-COPIES = 6  # of a world's arrays in float64: as given, normalised, by JAX, in backward induction, as alias tables
+COPIES = 6  # of transitions in float64: as given, normalised, by JAX, in backward induction, as alias tables
 
 
 Tree = TypeVar("Tree")
@@ -100,22 +99,27 @@ def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
             print(f"warning: {each.message}", file=sys.stderr, flush=True)
 
 
-def memory(worlds: tuple[str, ...], horizon: int, copies: int = 1) -> Need:
-    """What the largest of the worlds takes, `copies` of them at once: their arrays, float64, and what is made of them.
+def sizes(world: str, horizon: int) -> tuple[int, int, int]:
+    """L, S and A of a world's transitions, without building it; zeros for a file that cannot be read."""
+    if is_file(world):
+        known = inputs.get(world)
+        try:
+            return tabular.sizes(known.name, known.content)
+        except ValueError:  # `check_worlds` says why
+            return 0, 0, 0
+    small = min(horizon, 4)
+    built = gallery.GALLERY[world].build(small).world
+    steps, states, actions, _ = np.shape(built.transition)
+    # Few worlds grow with the horizon: a road by the step, a tree to the power.
+    states = {"car": states * horizon // small, "leaf_tree": 2 ** min(horizon, 10)}.get(world, states)
+    return horizon if steps > 1 else 1, states, actions
 
-    A world that cannot be read takes nothing: `check_worlds` says why.
-    """
-    size = 0
-    for world in worlds:
-        if is_file(world):
-            with suppress(ValueError):
-                size = max(size, 8 * tabular.entries(inputs.get(world).name, inputs.get(world).content))
-        else:
-            built = gallery.GALLERY[world].build(2)
-            grows = 1 if world not in ("car", "leaf_tree") else horizon**2 if world == "car" else 4 ** min(horizon, 10)
-            over_time = horizon if built.world.transition.shape[0] > 1 else 1
-            size = max(size, 8 * over_time * grows * built.world.transition[0].size)
-    return Need(f"{copies:,} worlds", COPIES * size * copies)
+
+def memory(worlds: tuple[str, ...], horizon: int, copies: int = 1) -> Need:
+    """What the largest of the worlds takes, so many `copies` of it: transitions, and a few tables a step."""
+    each = (sizes(world, horizon) for world in worlds)
+    size = max((8 * S * A * (COPIES * L * S + 10 * horizon) for L, S, A in each), default=0)
+    return Need(f"{copies:,} worlds" if copies > 1 else "a world", size * copies)
 
 
 def check_chunks(chunks: tuple[int, ...], horizons: tuple[int, ...]) -> None:

@@ -88,10 +88,14 @@ def load(path: str | Path, horizon: int | None = None, data: bytes | None = None
     return dataclasses.replace(loaded, observations=seen)
 
 
-def entries(path: str | Path, data: bytes | None = None) -> int:
-    """How many numbers the file's arrays have, by their headers alone. Arguments and errors are those of `load`."""
+def sizes(path: str | Path, data: bytes | None = None) -> tuple[int, int, int]:
+    """L, S and A of the file's transitions, by the headers alone. Arguments and errors are those of `load`."""
     with open(path, "rb") if data is None else io.BytesIO(data) as stream:
-        return sum(math.prod(each.shape) for each in npz.headers(stream).values())
+        known = npz.headers(stream)
+    shape = known["transition"].shape if "transition" in known else ()
+    if len(shape) not in (3, 4):
+        raise ValueError(f"{path} holds no transition [S, A, S] or [T, S, A, S]")
+    return shape[0] if len(shape) == 4 else 1, shape[-3], shape[-2]
 
 
 def _fit(known: Mapping[str, npz.Header]) -> None:

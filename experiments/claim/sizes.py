@@ -8,13 +8,14 @@ from dagger_jax import memory
 from experiments.claim import inputs
 from experiments.claim.contract import BadFlag, Claim, Need, Settings
 
-# Bytes, measured: a value of a point as Python has it, twice over, and of its table; a block of work with its table.
-_VALUE, _BLOCK = 250, 20_000
+# Bytes, measured: a value of a point as Python has it (some are null), and of a table; a block of work with its table.
+_VALUE, _PACKED, _BLOCK = 80, 10, 20_000
 
 
-def points(count: float, columns: int = 30) -> Need:
-    """The memory of so many points, COLUMNS included."""
-    return Need(f"{count:,.0f} points", count * columns * _VALUE, device=False)
+def points(count: float, columns: int = 30, at_once: float | None = None) -> Need:
+    """The memory of so many points, COLUMNS included; all are Python's at once, or so many, the others a table's."""
+    most = count if at_once is None else at_once
+    return Need(f"{count:,.0f} points", columns * (most * _VALUE + count * _PACKED), device=False)
 
 
 def blocks(count: float) -> Need:
