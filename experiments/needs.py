@@ -24,7 +24,7 @@ def transformers(config: Config, count: float, batch: float, texts: float) -> Ne
     """So many transformers trained at once on a batch of texts each, and judged on `texts`."""
     length, width, layers = config.length, config.width, config.layers
     trained = 16 * cost.parameters(config)  # with gradient and two moments
-    activations = layers * (2 * length * width * 64 + config.heads * (2 * length) ** 2 * 8)  # of two streams
+    activations = layers * (2 * length * width * 96 + config.heads * (2 * length) ** 2 * 14)  # of two streams
     laws = 12 * 2 * length * config.vocabulary
     caches = 8 * layers * width * length  # of keys and values
     return (
@@ -74,7 +74,7 @@ def chunk_price(s: Settings) -> Needs:
 
 def _by_round(s: Settings, methods: int, copies: int) -> Needs:
     """Policies of every run and round, and their exact judgement."""
-    own = s.horizon * 800 * copies
+    own = s.horizon * 1200 * copies
     return (
         Need("policies of every run and round", s.runs * s.rounds * own),
         study.memory(tuple(world for world in s.worlds if world in gallery.GALLERY), s.horizon, s.runs),
@@ -118,7 +118,7 @@ def sample_complexity(s: Settings) -> Needs:
     drawn = {"interactive", "known_transitions"} & set(s.parts)
     return (
         Need("keys of all replicas", 24 * s.runs),
-        Need("cloned tables", most * longest * states * 4 * 32 if cloning else 0),
+        Need("cloned tables", most * longest * states * 4 * 16 if cloning else 0),
         Need("a random world", world(middle) if "random_worlds" in s.parts else 0),
         Need("worlds of all trained replicas", s.trained * world(middle) if drawn else 0),
         walkers(most, max(s.trajectories)),
@@ -148,8 +148,8 @@ def _sizes(world: str) -> tuple[int, int]:
 
 
 def zoo(s: Settings) -> Needs:
-    """A world of each of a group a run, its states rounded up; the solvers' demonstrations; a row an algorithm."""
-    most, kept = 0, 0
+    """A world of each of a group a run, its states rounded up; --memory of policies; the solvers' demonstrations."""
+    most, kept, tables = 0, 0, 0
     for world in s.worlds:
         place = zoo_worlds.PLACES[world]
         horizon = min(max(s.horizons), place.longest)
@@ -157,9 +157,11 @@ def zoo(s: Settings) -> Needs:
         states = max(24 if steps == 1 else 8, states)
         most += 8 * states * actions * (study.COPIES * steps * states + 10 * horizon)
         kept += horizon * s.demonstrations * 30
+        tables += horizon * states * actions * 24 * 64  # of each round
     solvers = {"mimic_md", "replay"} & set(s.algorithms)
     return (
         Need("worlds of all runs", s.runs * most),
+        Need("policies of all rounds", 2.5 * min(s.memory * 2**20, s.runs * tables * len(s.algorithms))),
         Need("demonstrations of all runs", s.runs * kept if solvers else 0),
         points(len(s.worlds) * len(s.algorithms) * len(s.horizons) * s.runs),
     )
@@ -216,7 +218,7 @@ def kv_cost(s: Settings) -> Needs:
     size = 2 if s.dtype == "bfloat16" else 4
     parameters = 12 * layers * width**2 + 2 * s.vocabulary * width
     caches = s.batch * 2 * layers * width * length * size
-    plain = s.batch * length * (4 * s.heads * length * 2 + 8 * s.vocabulary + 32 * width)
+    plain = s.batch * length * (16 * s.heads * length + 8 * s.vocabulary + 32 * width)
     return (
         Need("the model's parameters", parameters * (4 + (size if size == 2 else 0))),
         Need("caches and a pass over the longest texts", 3 * caches + plain + 4 * parameters),

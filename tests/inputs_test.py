@@ -91,7 +91,14 @@ def test_names_are_safe_short_and_tell_files_apart(tmp_path):
 
 def test_a_run_shows_names_and_keeps_digests(tmp_path, capsys):
     path, out = world(tmp_path / "shown.npz", 8), tmp_path / "out"
-    flags = [f"--out={out}", "--preset=quick", "--runs=2", "--horizons=2,4,8", "--algorithms=behavioural_cloning"]
+    flags = [
+        f"--out={out}",
+        "--preset=quick",
+        "--runs=2",
+        "--horizons=2,4",
+        "--chunks=2",
+        "--algorithms=behavioural_cloning",
+    ]
     assert execute(horizon_growth.CLAIM, ["horizon_growth", *flags, f"--worlds={path}"]) in (0, 1, 5)
     assert "world=shown.npz" in capsys.readouterr().out
     (key,) = parsed(path).settings.worlds

@@ -77,9 +77,9 @@ def test_what_would_fit_is_told():
         return (Need("all", settings.runs * settings.width * 2**20),)
 
     usual = {"runs": 8, "width": 4}
-    sizes.fit({"runs": 4096, "width": 4}, usual, needs)
+    sizes.fit({"runs": 2048, "width": 4}, usual, needs)
     with pytest.raises(
-        BadFlag, match=r"^--runs: 5000 needs about 19\.5 GiB .*; allowed: 40\d\d or less, other flags as"
+        BadFlag, match=r"^--runs: 5000 needs about 19\.5 GiB .*; allowed: 20\d\d or less, other flags as"
     ):
         sizes.fit({"runs": 5000, "width": 4}, usual, needs)
     with pytest.raises(

@@ -92,10 +92,10 @@ def sizes(path: str | Path, data: bytes | None = None) -> tuple[int, int, int]:
     """L, S and A of the file's transitions, by the headers alone. Arguments and errors are those of `load`."""
     with open(path, "rb") if data is None else io.BytesIO(data) as stream:
         known = npz.headers(stream)
-    shape = known["transition"].shape if "transition" in known else ()
-    if len(shape) not in (3, 4):
+    if "transition" not in known or len(known["transition"].shape) not in (3, 4):
         raise ValueError(f"{path} holds no transition [S, A, S] or [T, S, A, S]")
-    return shape[0] if len(shape) == 4 else 1, shape[-3], shape[-2]
+    steps, states, actions, _ = (1, *known["transition"].shape)[-4:]
+    return steps, states, actions
 
 
 def _fit(known: Mapping[str, npz.Header]) -> None:

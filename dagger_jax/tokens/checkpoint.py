@@ -118,7 +118,7 @@ def digest(writer: Frozen) -> str:
     for name, leaf in _named(writer.params).items():
         array = np.asarray(leaf)
         whole.update(f"\n{name} {array.dtype} {list(array.shape)}\n".encode())
-        whole.update(np.ascontiguousarray(array).view(np.uint8))
+        whole.update(array.tobytes())
     return whole.hexdigest()
 
 

@@ -97,7 +97,7 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
     findings = claim.verdict(settings, table)
     if not findings:
         raise ValueError("verdict must return at least one finding")
-    findings = [Finding(*(inputs.named(x) if type(x) is str else x for x in finding)) for finding in findings]
+    findings = [each._replace(claim=inputs.named(each.claim), world=inputs.named(each.world)) for each in findings]
     facts = {
         "claim": claim.name,
         "findings": dict(Counter(str(finding.state) for finding in findings)),
