@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax.environments.tabular import ROW_TOLERANCE, backward
+from dagger_jax import checks
+from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact
 from dagger_jax.types import Array, Problem, World
 
@@ -51,10 +52,8 @@ def corrupted(of: Problem | World, share: float, seed: int | Sequence[int]) -> n
         raise ValueError(f"share must lie in [0, 1], got {share:g}")
     world, expert = (of.world, of.expert) if isinstance(of, Problem) else (of, optimal(of))
     expert = np.broadcast_to(expert, (world.horizon, world.states, world.actions))
-    if bad := np.argwhere(expert.max(-1) < 1).tolist():
-        raise ValueError(
-            f"expert{bad[0]} is {expert[tuple(bad[0])].tolist()}: only a deterministic expert is corrupted"
-        )
+    if bad := checks.first(expert.max(-1) < 1):
+        raise ValueError(f"expert{list(bad)} is {expert[bad].tolist()}: only a deterministic expert is corrupted")
     rng = np.random.default_rng(seed)
     # Both are drawn whatever the share: a larger share keeps the mistakes of a smaller one.
     drawn, away = rng.random(expert.shape[:2]), rng.integers(1, world.actions, expert.shape[:2])
@@ -82,7 +81,7 @@ def _law(function: Callable[[int, int], int | Array], step: int, state: int, act
         return np.eye(actions)[answer]
     if answer.shape != (actions,) or not np.issubdtype(answer.dtype, np.number) or np.iscomplexobj(answer):
         raise refused
-    law = answer.astype(np.float64)
-    if not ((law >= 0) & (law <= 1)).all() or abs(law.sum() - 1) > ROW_TOLERANCE:
-        raise refused
-    return law / law.sum()
+    try:
+        return checks.laws(f"expert {name}(step {step}, state {state})", answer.astype(np.float64))
+    except ValueError:
+        raise refused from None

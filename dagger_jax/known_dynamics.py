@@ -17,6 +17,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import linprog
 
+from dagger_jax import checks
 from dagger_jax.types import Array, Trace, World
 
 
@@ -280,15 +281,15 @@ def _checked(world: World, data: Demonstrations) -> Demonstrations:
     for name, part, most in (("state", states, world.states), ("action", actions, world.actions)):
         if not np.issubdtype(part.dtype, np.integer):
             raise ValueError(f"demonstrations hold numbers of {name}s, integers, got {part.dtype}")
-        if bad := np.argwhere((part < 0) | (part >= most)).tolist():
-            step, run = bad[0]
+        if bad := checks.first((part < 0) | (part >= most)):
+            step, run = bad
             raise ValueError(f"demonstration {run} has {name} {part[step, run]} at step {step}: there are {most}")
     if bad := np.flatnonzero(np.asarray(world.initial)[states[0]] == 0).tolist():
         raise ValueError(f"demonstration {bad[0]} starts in state {states[0, bad[0]]}, where no episode starts")
     before = np.arange(world.horizon - 1)[:, None]
     chance = _over_time(world)[before, states[:-1], actions[:-1], states[1:]]
-    if bad := np.argwhere(chance == 0).tolist():
-        step, run = bad[0]
+    if bad := checks.first(chance == 0):
+        step, run = bad
         raise ValueError(
             f"demonstration {run} goes from state {states[step, run]} by action {actions[step, run]} to state "
             f"{states[step + 1, run]} at step {step}, which the world never does"

@@ -4,17 +4,14 @@ python -m experiments.benchmark --out=benchmark.json
 """
 
 import json
-import sys
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
+from absl import logging
 from rich.console import Console
 from rich.table import Table
 
@@ -22,20 +19,32 @@ from dagger_jax import interaction, learners, randomness, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.runtime import files, record
 from dagger_jax.types import Array, Problem, Schedule, World
-from experiments import benchmark_tokens
+from experiments import benchmark_tokens, claim
 from experiments.benchmark_tokens import timed
+from experiments.claim import Settings, sizes, tool
 
 STATES, ACTIONS, HORIZON = 100, 5, 1000
 
-OUT = flags.DEFINE_string("out", None, "Where the figures go, a .json file; nowhere if not given.")
-REPEATS = flags.DEFINE_integer("repeats", 3, "Timed calls of each program, from 1; medians are reported.")
-BATCHES = flags.DEFINE_list(
-    "batches", ["1024", "4096", "16384", "65536", "1048576"], "Episodes at once, comma-separated."
+ABOUT = (
+    "speed of the sampler against the roll-out that everyone writes first, of whole experiments, and of token worlds. "
+    "Prints tables; medians over timed calls."
 )
-BASELINE_LIMIT = flags.DEFINE_integer(
-    "baseline_limit", 16384, "The largest batch of the naive roll-out, from 1: it is slow and stores much."
+FLAGS = (
+    tool.file("out", "Where the figures go.", ".json"),
+    claim.integers("repeats", "Timed calls of each program; medians are reported.", low=1, many=False),
+    claim.integers("batches", "Episodes at once.", low=1, high=1 << 32),
+    claim.integers(
+        "baseline_limit", "The largest batch of the naive roll-out: it is slow and stores much.", low=1, many=False
+    ),
+    claim.integers("token_batches", "Texts written at once.", low=1, high=1 << 32),
 )
-TOKEN_BATCHES = flags.DEFINE_list("token_batches", ["1", "64", "1024"], "Texts written at once, comma-separated.")
+DEFAULTS = {
+    "out": None,
+    "repeats": 3,
+    "batches": (1024, 4096, 16384, 65536, 1048576),
+    "baseline_limit": 16384,
+    "token_batches": (1, 64, 1024),
+}
 
 
 def problem(horizon: int = HORIZON) -> Problem:
@@ -62,7 +71,7 @@ def naive(world: World, policy: Array, key: Array, episodes: int) -> Array:
     return jax.vmap(episode)(jax.random.split(key, episodes))
 
 
-def sampler(batches: list[int], limit: int, repeats: int) -> list[dict[str, Any]]:
+def sampler(batches: Sequence[int], limit: int, repeats: int) -> list[dict[str, Any]]:
     """Environment steps per second of each way to roll out, walkers counted apart."""
     case = problem()
     tables = rollout.tables(case)
@@ -137,51 +146,33 @@ def whole(repeats: int, counts: tuple[int, ...] = (1, 64, 2048, 16384), seeds: i
     return measured
 
 
-def checked() -> tuple[list[int], list[int]]:
-    """The batches. Bad flags end the program with one line and status 2 before anything is measured."""
-    wrong, read = "", {}
-    for flag in (BATCHES, TOKEN_BATCHES):
-        try:
-            read[flag.name] = [int(batch) for batch in flag.value]
-        except ValueError:
-            read[flag.name] = [0]
-        if min(read[flag.name], default=0) < 1:
-            shown = ",".join(flag.value)
-            wrong = wrong or f"--{flag.name}: {shown!r} is not allowed; allowed: whole numbers from 1, comma-separated"
-    if wrong:
-        pass
-    elif REPEATS.value < 1 or BASELINE_LIMIT.value < 1:
-        wrong = "--repeats and --baseline_limit: allowed: whole numbers from 1"
-    elif OUT.value:
-        path = Path(OUT.value)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-"):
-                pass
-            wrong = f"--out: {path} is a directory; allowed: a file" if path.is_dir() else None
-        except OSError as error:
-            wrong = f"--out: {path} cannot be written ({error.strerror}); allowed: a file in a writable directory"
-    if wrong:
-        print(f"benchmark: {wrong}", file=sys.stderr)
-        raise SystemExit(2)
-    return read[BATCHES.name], read[TOKEN_BATCHES.name]
+def memory(settings: Settings) -> tuple[claim.Need, ...]:
+    """What the largest batches take."""
+    naive = max((batch for batch in settings.batches if batch <= settings.baseline_limit), default=0)
+    config = benchmark_tokens.decoder()
+    cache = 2 * config.layers * config.width * benchmark_tokens.LENGTH * (2 if config.dtype == "bfloat16" else 4)
+    return (
+        claim.Need("the batches of episodes", 40 * max(settings.batches)),  # what is kept of each, and its walkers
+        claim.Need("the naive roll-out", naive * (8 * HORIZON + 4 * (STATES + ACTIONS))),  # keys by step, laws
+        claim.Need("the caches of token_batches", 2 * max(settings.token_batches) * cache),
+    )
 
 
-def main(argv: list[str]) -> None:
+def main(settings: Settings) -> None:
     """Measures, prints and writes."""
-    if argv[1:]:
-        raise app.UsageError(f"unknown arguments {argv[1:]}")
     logging.set_verbosity(logging.WARNING)  # not which backends JAX did not find
-    batches, token_batches = checked()
+    sizes.fit(settings.values, DEFAULTS, memory)
+    if settings.out:
+        tool.writable("out", settings.out)
     found = {
         "device": record.device(),
         "versions": record.versions(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "world": f"S={STATES} A={ACTIONS} T={HORIZON}",
-        "sampler": sampler(batches, BASELINE_LIMIT.value, REPEATS.value),
-        "whole": whole(REPEATS.value),
-        "tokens": benchmark_tokens.measure(token_batches, REPEATS.value),
-        "two_streams": benchmark_tokens.streams(REPEATS.value),
+        "sampler": sampler(settings.batches, settings.baseline_limit, settings.repeats),
+        "whole": whole(settings.repeats),
+        "tokens": benchmark_tokens.measure(settings.token_batches, settings.repeats),
+        "two_streams": benchmark_tokens.streams(settings.repeats),
     }
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"device: {found['device']}", markup=False)
@@ -198,11 +189,10 @@ def main(argv: list[str]) -> None:
     console.print(table)
     for each in benchmark_tokens.shown(found["tokens"], found["two_streams"]):
         console.print(each)
-    if OUT.value:
-        path = Path(OUT.value)
-        files.replace(path, json.dumps(found, indent=2).encode())
-        console.print(f"written to {path}", markup=False)
+    if settings.out:
+        files.replace(settings.out, json.dumps(found, indent=2).encode())
+        console.print(f"written to {settings.out}", markup=False)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    tool.run("benchmark", ABOUT, FLAGS, DEFAULTS, main)

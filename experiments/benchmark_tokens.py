@@ -3,7 +3,7 @@
 import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -59,7 +59,7 @@ def achieved(flops: float, seconds: float) -> dict[str, float | None]:
     return {"flops_per_second": speed, "utilisation": None if peak is None else speed / peak}
 
 
-def generation(batches: list[int], repeats: int, config: transformer.Config | None = None) -> list[dict[str, Any]]:
+def generation(batches: Sequence[int], repeats: int, config: transformer.Config | None = None) -> list[dict[str, Any]]:
     """Tokens per second that a transformer writes under `walk.play`: cached decode, a Markov expert as the guide.
 
     Counted are the novice's tokens alone, and of their FLOPs those that the model needs.
@@ -85,7 +85,7 @@ def generation(batches: list[int], repeats: int, config: transformer.Config | No
     return measured
 
 
-def reading(batches: list[int], repeats: int) -> list[dict[str, Any]]:
+def reading(batches: Sequence[int], repeats: int) -> list[dict[str, Any]]:
     """Tokens per second that a transformer reads into its cache, all T of a text at once: a prefill."""
     config = decoder()
     params = transformer.init(config, jax.random.key(0))
@@ -211,7 +211,7 @@ def streams(repeats: int) -> list[dict[str, Any]]:
     return measured
 
 
-def measure(batches: list[int], repeats: int) -> list[dict[str, Any]]:
+def measure(batches: Sequence[int], repeats: int) -> list[dict[str, Any]]:
     """Tokens written, read and trained on a second."""
     return generation(batches, repeats) + reading(batches, repeats) + learning(repeats)
 

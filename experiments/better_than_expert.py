@@ -19,7 +19,7 @@ from dagger_jax.environments import gallery
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
-from experiments import better_than_expert_figures, claim, study
+from experiments import better_than_expert_figures, claim, needs, study
 from experiments.better_than_expert_findings import (
     ALIASED,
     COMPARED,
@@ -259,6 +259,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.better_than_expert,
     verdict=verdict,
     figures=figures,
     flags=(

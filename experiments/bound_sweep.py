@@ -18,7 +18,7 @@ from dagger_jax import bounds, evidence, exact, interaction, learners, oracle, r
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
-from experiments import claim, study
+from experiments import claim, needs, study
 from experiments.claim import Claim, Drawings, Finding, Measurement, Settings, compared
 
 STATES, ACTIONS = 4, 3
@@ -357,6 +357,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.bound_sweep,
     verdict=verdict,
     figures=figures,
     flags=(

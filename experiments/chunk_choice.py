@@ -17,7 +17,7 @@ from dagger_jax import controllers, intervals, labels, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.strategies import STRATEGIES, inverse_sigmoid, over_rounds
 from dagger_jax.types import Problem, Schedule
-from experiments import chunk_choice_figures, chunk_training, claim, study
+from experiments import chunk_choice_figures, chunk_training, claim, needs, study
 from experiments.claim import BadFlag, Claim, Drawings, Finding, Measurement, Settings, settled
 
 ETA = 0.05  # the detectability budget
@@ -338,6 +338,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.chunk_choice,
     verdict=verdict,
     figures=figures,
     flags=(

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dagger_jax.environments import gallery
 from experiments import chunk_price_cases as cases
-from experiments import chunk_price_figures, chunk_price_findings, chunk_price_lengths, claim, study
+from experiments import chunk_price_figures, chunk_price_findings, chunk_price_lengths, claim, needs, study
 from experiments.claim import BadFlag, Claim, Drawings, Finding, Measurement, Settings
 
 FITTED = "recoverable_reset_cliff"
@@ -136,6 +136,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.chunk_price,
     verdict=verdict,
     figures=figures,
     flags=(

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from experiments import claim, states
+from experiments import claim, needs, states
 from experiments.claim import HOLDS, INFORMATION, NOT_SHOWN, REFUTED, BadFlag, Claim, Finding, Settings, compared
 from experiments.detectability_figures import figures
 from experiments.detectability_points import BATCHES, measure
@@ -197,6 +197,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.detectability,
     verdict=verdict,
     figures=figures,
     flags=(

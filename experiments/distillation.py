@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from dagger_jax import schedules
 from dagger_jax.tokens import writers
-from experiments import claim, distillation_figures, distillation_findings, exposure_bias_text
+from experiments import claim, distillation_figures, distillation_findings, exposure_bias_text, needs
 from experiments import distillation_methods as ways
 from experiments.claim import BadFlag, Claim, Drawings, Finding, Flag, Measurement, Settings
 
@@ -231,6 +231,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.distillation,
     verdict=verdict,
     figures=figures,
     tables=lambda settings, table: {"methods": distillation_findings.summary(table)},

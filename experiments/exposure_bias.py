@@ -14,7 +14,15 @@ import pyarrow as pa
 
 from dagger_jax import rollout
 from dagger_jax.tokens import transformer
-from experiments import chunk_choice, claim, exposure_bias_figures, exposure_bias_findings, exposure_bias_text, study
+from experiments import (
+    chunk_choice,
+    claim,
+    exposure_bias_figures,
+    exposure_bias_findings,
+    exposure_bias_text,
+    needs,
+    study,
+)
 from experiments import exposure_bias_training as training
 from experiments import exposure_bias_worlds as worlds
 from experiments.chunk_choice import Method
@@ -193,6 +201,7 @@ FLAGS = (
         f"{worlds.NO_WRITER}, or the path of a checkpoint",
         lambda text: text,
         many=False,
+        load=worlds.load,
     ),
 )
 
@@ -215,6 +224,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.exposure_bias,
     verdict=exposure_bias_findings.verdict,
     figures=exposure_bias_figures.figures,
     flags=FLAGS,

@@ -6,7 +6,7 @@ from typing import get_args
 
 from dagger_jax.tokens import corpus
 from experiments import claim
-from experiments.claim import BadFlag, Settings
+from experiments.claim import BadFlag, Settings, inputs
 
 LIBRARY = "library"  # the corpus where no file is named
 UNITS = {unit.removesuffix("s"): unit for unit in get_args(corpus.Unit)}  # character, byte
@@ -18,19 +18,23 @@ FLAGS = (
         f"{LIBRARY}, or the path of a text file in UTF-8",
         lambda text: text,
         many=False,
+        load=lambda text: text if text == LIBRARY else inputs.file(text),
     ),
     claim.names("tokens", "What a token of that text is.", tuple(UNITS), many=False),
 )
 
 
 @functools.lru_cache(maxsize=4)
-def read(path: str, tokens: str, vocabulary: int, length: int, order: int) -> corpus.Corpus:
-    """A text in V tokens.
+def read(name: str, tokens: str, vocabulary: int, length: int, order: int) -> corpus.Corpus:
+    """A text, LIBRARY or one of `inputs`, in V tokens.
 
     Raises:
-      ValueError, OSError: as `corpus.load`.
+      ValueError: as `corpus.load`.
     """
-    return corpus.load(None if path == LIBRARY else path, UNITS[tokens], vocabulary, length, order)
+    if name == LIBRARY:
+        return corpus.load(None, UNITS[tokens], vocabulary, length, order)
+    known = inputs.get(name)
+    return corpus.load(known.name, UNITS[tokens], vocabulary, length, order, known.content)
 
 
 def of(settings: Settings) -> corpus.Corpus:
@@ -39,7 +43,7 @@ def of(settings: Settings) -> corpus.Corpus:
 
 
 def digest(settings: Settings) -> str:
-    """Tells texts apart: another text behind the same path is another block of work."""
+    """Tells texts apart: Python's help is another text in another Python."""
     return hashlib.sha256(of(settings).tokens.tobytes()).hexdigest()[:12]
 
 
@@ -48,9 +52,11 @@ def check(settings: Settings, world: str) -> None:
     if world not in settings.worlds:
         if settings.corpus != LIBRARY:
             allowed = f"{LIBRARY}, or add {world} to --worlds"
-            raise BadFlag("corpus", f"{settings.corpus} is read by no world that is measured; allowed: {allowed}")
+            raise BadFlag(
+                "corpus", f"{inputs.named(settings.corpus)} is read by no world that is measured; allowed: {allowed}"
+            )
         return
     try:
         of(settings)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise BadFlag("vocabulary" if str(error).startswith("vocabulary") else "corpus", str(error)) from error

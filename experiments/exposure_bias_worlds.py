@@ -4,7 +4,6 @@ And three that are no table at all, from which transformers alone learn: a hidde
 transformer from a checkpoint.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from dagger_jax.tokens import checkpoint, worlds, writers
 from dagger_jax.tokens.writers import Machine, Writer
 from dagger_jax.types import Problem
 from experiments import exposure_bias_text as text
-from experiments.claim import BadFlag, Settings
+from experiments.claim import BadFlag, Settings, inputs
 
 NO_WRITER = "none"  # no checkpoint is named
 RECOVERS = {"recovering": 1.0, "absorbing": 0.0}  # probability a token that the writer returns from garbage
@@ -35,9 +34,9 @@ class Sizes(NamedTuple):
     vocabulary: int  # V
     order: int  # of writers outside the learner's class
     context: int  # tokens that the tabular learner sees
-    corpus: str  # path or `text.LIBRARY`
+    corpus: str  # of `inputs`, or `text.LIBRARY`
     tokens: str  # what a token of it is
-    writer: str  # path of a checkpoint or NO_WRITER
+    writer: str  # of `inputs`, or NO_WRITER
     seed: int
 
 
@@ -64,7 +63,20 @@ def _brackets(of: Sizes, run: int) -> Writer:
 
 
 def _frozen(of: Sizes, run: int) -> Writer:
-    return checkpoint.frozen(of.writer, vocabulary=of.vocabulary, length=of.length)
+    known = inputs.get(of.writer)
+    checkpoint.check(known.name, known.content.config, of.vocabulary, of.length)
+    return known.content
+
+
+def load(text: str) -> str:
+    """Reads a checkpoint that a flag names, once; it is known by the sizes and parameters of its transformer."""
+    if text == NO_WRITER or inputs.is_key(text):
+        return text
+    try:
+        frozen = checkpoint.frozen(Path(text).expanduser())
+    except (OSError, RuntimeError) as error:  # a user who is not known
+        raise ValueError(f"{inputs.shown(text)} cannot be read ({error})") from error
+    return inputs.keep(text, checkpoint.digest(frozen), frozen)
 
 
 # By name: what builds the writer of a run, and the flag that is wrong where that fails.
@@ -80,7 +92,7 @@ def writer(world: str, of: Sizes, run: int) -> Writer:
     """The expert of a run, a fresh random one but for corpus, brackets and checkpoint; V tokens, tables equally large.
 
     Raises:
-      ValueError: a corpus or a checkpoint that cannot be read, a table that is too large, an even V for brackets.
+      ValueError: a corpus that is not fit, a checkpoint of other sizes, a table too large, an even V for brackets.
     """
     return OTHERS[world][0](of, run) if world in OTHERS else table(world, of, run)
 
@@ -97,10 +109,7 @@ def table(world: str, of: Sizes, run: int) -> Machine:
 
 
 def digest(settings: Settings, world: str) -> dict[str, str]:
-    """What the files behind a world hold: other texts or parameters behind a path are another block of work."""
-    if world == "frozen":
-        facts = (Path(settings.writer) / "checkpoint.json").read_bytes()  # it has the parameters' digest
-        return {"writer": hashlib.sha256(facts).hexdigest()[:12]}
+    """What a world rests on besides the settings: another text is another block of work."""
     return {"text": text.digest(settings)} if world == "corpus" else {}
 
 
@@ -142,7 +151,10 @@ def check(settings: Settings) -> None:
         raise BadFlag("order", f"{of.order} is no more than the context; allowed: above {of.context}, the context")
     text.check(settings, "corpus")
     if (of.writer != NO_WRITER) != ("frozen" in settings.worlds):
-        raise BadFlag("writer", f"{of.writer} is not what --worlds asks for: a checkpoint, with the world frozen alone")
+        raise BadFlag(
+            "writer",
+            f"{inputs.named(of.writer)} is not what --worlds asks for: a checkpoint, with the world frozen alone",
+        )
     for world in settings.worlds:
         if world in OTHERS:
             build, flag = OTHERS[world]

@@ -14,7 +14,7 @@ import pyarrow as pa
 from dagger_jax import gates, intervals, rollout
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.types import Array, Node, Problem, Takeover
-from experiments import chunk_choice, claim, gating_figures, gating_trust, study, zoo_training
+from experiments import chunk_choice, claim, gating_figures, gating_trust, needs, study, zoo_training
 from experiments.chunk_choice import ratio
 from experiments.claim import INFORMATION, BadFlag, Claim, Drawings, Finding, Measurement, Settings, settled
 
@@ -325,6 +325,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.gating,
     verdict=verdict,
     figures=figures,
     flags=(

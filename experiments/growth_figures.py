@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from dagger_jax import growth, intervals, report
 from dagger_jax.environments import gallery
+from experiments import study
 from experiments.study import Rows, Series, fit, gaps
 
 MARKERS = "osD^vP*X"
@@ -32,7 +33,7 @@ def gap_figure(series_rows: Mapping[Series, Rows], caption: str, columns: int = 
     for ax, (world, learner, eps) in zip(axes, panels, strict=False):
         about = gallery.GALLERY[world].about if world in gallery.GALLERY else "a user's world"
         heading = Series(world, learner, "", None, eps).learner_title()
-        ax.set_title(f"{world.rsplit('/', 1)[-1]}: {heading}\n{about}")
+        ax.set_title(f"{study.shown(world)}: {heading}\n{about}")
         ax.title.set_fontsize(10)
         ax.set_xlabel("horizon T (steps)")
         if ax.get_yscale() == "log":
@@ -105,7 +106,7 @@ def exponent_figure(series_rows: Mapping[Series, Rows], expected: Mapping[Series
         # Grey where no power law describes the series: its exponent then says little.
         colour = "#999999" if law.verdict not in ("linear", "quadratic") else "#0072B2"
         ax.errorbar([law.exponent], [place], xerr=interval, fmt="o", color=colour, capsize=3)
-    labels = [f"{s.world.rsplit('/', 1)[-1]}, {s.learner_title()}: {s.title()}" for s, _, _ in fitted]
+    labels = [f"{study.shown(s.world)}, {s.learner_title()}: {s.title()}" for s, _, _ in fitted]
     ax.set_yticks(range(len(fitted)), labels, fontsize=8)
     ax.set_ylim(len(fitted) - 0.4, -0.6)
     ax.set_xlabel("growth exponent of the gap in T")

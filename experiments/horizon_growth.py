@@ -15,7 +15,7 @@ from scipy import stats
 from dagger_jax import algorithms, bounds, learners, oracle, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.types import Problem, Schedule
-from experiments import claim, growth_figures, states, study
+from experiments import claim, growth_figures, needs, states, study
 from experiments.claim import INFORMATION, NOT_SHOWN, Claim, Drawings, Finding, Measurement, Settings, compared
 from experiments.study import Rows, Series
 
@@ -384,6 +384,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.horizon_growth,
     verdict=verdict,
     figures=figures,
     flags=(

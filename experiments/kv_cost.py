@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from dagger_jax import cost
 from dagger_jax.tokens import transformer
-from experiments import claim, kv_cost_figures, kv_cost_findings
+from experiments import claim, kv_cost_figures, kv_cost_findings, needs
 from experiments.claim import BadFlag, Claim, Drawings, Measurement, Settings
 from experiments.kv_cost_findings import WAYS, config_of
 
@@ -261,6 +261,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.kv_cost,
     verdict=kv_cost_findings.verdict,
     figures=figures,
     tables=kv_cost_findings.tables,

@@ -18,7 +18,7 @@ from dagger_jax import bounds, exact, interaction, labels, learners, randomness,
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Node, Problem, World
-from experiments import claim, no_regret_figures, states, study
+from experiments import claim, needs, no_regret_figures, states, study
 from experiments.claim import HOLDS, INFORMATION, NOT_SHOWN, BadFlag, Claim, Finding, Measurement, Settings, compared
 
 STATES, ACTIONS, OBSERVATIONS = 8, 3, 4  # of random worlds: two states look alike, the expert is out of the class
@@ -402,6 +402,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.no_regret,
     verdict=verdict,
     figures=no_regret_figures.figures,
     flags=(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from dagger_jax import intervals, report
+from experiments import study
 from experiments.claim import Drawings, Settings
 
 Cube = Mapping[str, np.ndarray]  # by column: [B, W, N] beta schedules, worlds or replicas, numbers of rounds
@@ -72,7 +72,7 @@ def exponents(settings: Settings, cube: Cube) -> np.ndarray:
 def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Both sides against N, regret, what the bound is made of, and how often sampling breaks it."""
     exactly, sampled = (
-        {Path(world).stem: cubes(settings, table, world, what) for world in settings.worlds}
+        {study.shown(world): cubes(settings, table, world, what) for world in settings.worlds}
         for what in ("exact", "sampled")
     )
     first = settings.learners[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from experiments import claim
+from experiments import claim, needs
 from experiments import sample_complexity_cases as cases
 from experiments import sample_complexity_classes as classes
 from experiments import sample_complexity_figures as drawn
@@ -182,6 +182,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.sample_complexity,
     verdict=verdict,
     figures=figures,
     flags=(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from experiments import claim, scheming_detectors, scheming_figures
+from experiments import claim, needs, scheming_detectors, scheming_figures
 from experiments.claim import BadFlag, Claim, Drawings, Settings
 from experiments.scheming_findings import nearest, verdict
 from experiments.scheming_points import BUDGETS, EVALUATIONS, measure
@@ -109,6 +109,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.scheming,
     verdict=verdict,
     figures=figures,
     flags=(

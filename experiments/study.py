@@ -1,6 +1,8 @@
 """What experiments on tabular worlds share: problems by name, learners trained and judged, series of points."""
 
 import functools
+import sys
+import warnings
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -15,13 +17,15 @@ from dagger_jax.environments import gallery, tabular
 from dagger_jax.experts import optimal
 from dagger_jax.known_dynamics import Demonstrations
 from dagger_jax.precision import exact
-from dagger_jax.types import Array, Problem, Schedule, Trace
-from experiments.claim import BadFlag
+from dagger_jax.types import Array, Problem, Schedule, Trace, World
+from experiments.claim import BadFlag, Need, inputs
 
 WORLDS_HELP = (
     "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
-    "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy."
+    "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy. Its path may hold commas; a ~ "
+    "begins with a user's folder. A file is known by what it holds, not by its name."
 )
+COPIES = 6  # of transitions in float64: as given, normalised, by JAX, in backward induction, as alias tables
 
 
 Tree = TypeVar("Tree")
@@ -60,25 +64,62 @@ class Judged(NamedTuple):
 
 
 def is_file(world: str) -> bool:
-    """Whether a world's name is a path."""
-    return world.endswith(".npz")
+    """Whether a world is a user's: read from a file, and known by its key in `inputs`."""
+    return inputs.is_key(world)
+
+
+def shown(world: str) -> str:
+    """A world's name for readers: the gallery's, or the file's without its suffix."""
+    return inputs.named(world).removesuffix(".npz")
 
 
 def problem(world: str, horizon: int, **sizes: Any) -> Problem:
-    """A world of the gallery, or of a file, with its expert."""
+    """A world of the gallery, or of a file that a flag named, with its expert."""
     if is_file(world):
-        loaded = tabular.load(world, horizon)
-        return Problem(loaded, optimal(loaded), world)
+        with warnings.catch_warnings(action="ignore"):  # `check_worlds` has told
+            loaded = _load(world, horizon)
+        return Problem(loaded, optimal(loaded), shown(world))
     return gallery.GALLERY[world].build(horizon, **sizes)
 
 
+def _load(world: str, horizon: int) -> World:
+    known = inputs.get(world)
+    return tabular.load(known.name, horizon, data=known.content)
+
+
 def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
-    """Raises BadFlag where a file's world cannot be read or is shorter than a horizon."""
-    for world, horizon in ((w, h) for w in worlds if is_file(w) for h in horizons):
+    """Raises BadFlag where a file's world cannot be read or is shorter than a horizon; tells what it had to change."""
+    for world in filter(is_file, worlds):
         try:
-            tabular.load(world, horizon)
-        except (OSError, ValueError) as error:
+            with warnings.catch_warnings(record=True, action="always") as changed:
+                _load(world, max(horizons))
+        except ValueError as error:
             raise BadFlag("worlds", str(error)) from error
+        for each in changed:
+            print(f"warning: {each.message}", file=sys.stderr, flush=True)
+
+
+def sizes(world: str, horizon: int) -> tuple[int, int, int]:
+    """L, S and A of a world's transitions, without building it; zeros for a file that cannot be read."""
+    if is_file(world):
+        known = inputs.get(world)
+        try:
+            return tabular.sizes(known.name, known.content)
+        except ValueError:  # `check_worlds` says why
+            return 0, 0, 0
+    small = min(horizon, 4)
+    built = gallery.GALLERY[world].build(small).world
+    steps, states, actions, _ = np.shape(built.transition)
+    # Few worlds grow with the horizon: a road by the step, a tree to the power.
+    states = {"car": states * horizon // small, "leaf_tree": 2 ** min(horizon, 10)}.get(world, states)
+    return horizon if steps > 1 else 1, states, actions
+
+
+def memory(worlds: tuple[str, ...], horizon: int, copies: int = 1) -> Need:
+    """What the largest of the worlds takes, so many `copies` of it: transitions, and a few tables a step."""
+    each = (sizes(world, horizon) for world in worlds)
+    size = max((8 * S * A * (COPIES * L * S + 10 * horizon) for L, S, A in each), default=0)
+    return Need(f"{copies:,} worlds" if copies > 1 else "a world", size * copies)
 
 
 def check_chunks(chunks: tuple[int, ...], horizons: tuple[int, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from experiments import claim, zoo_figures, zoo_findings, zoo_worlds
+from experiments import claim, needs, zoo_figures, zoo_findings, zoo_worlds
 from experiments.claim import BadFlag, Claim, Drawings, Settings
 from experiments.zoo_blocks import measure
 from experiments.zoo_budget import ROUNDS
@@ -82,6 +82,7 @@ CLAIM = Claim(
     sweep=SWEEP,
     cells=cells,
     measure=measure,
+    memory=needs.zoo,
     verdict=zoo_findings.verdict,
     figures=figures,
     tables=zoo_findings.tables,

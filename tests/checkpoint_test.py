@@ -199,5 +199,87 @@ def test_damage_is_named(saved, harm):
             read()
 
 
+def reseal(path, change):
+    """What anybody can write: checkpoint.json with other facts, and the digest that belongs to them."""
+    facts = json.loads((path / "checkpoint.json").read_text())
+    facts.pop("sha256")
+    change(facts)
+    (path / "checkpoint.json").write_text(json.dumps({**facts, "sha256": checkpoint._seal(facts)}))
+
+
+FORGED = {
+    "no config": (lambda facts: facts.pop("config"), "config is missing or of another type"),
+    "no arrays": (lambda facts: facts.update(arrays=[1]), "arrays is missing or of another type"),
+    "a boolean": (lambda facts: facts.update(round=True), "round is missing or of another type"),
+    "a format": (lambda facts: facts.update(format="x" * 10**6), "has format xxx"),
+    "up": (lambda facts: facts.update(folder="../../etc"), r"folder is '../../etc', allowed are names such as tree-"),
+    "absolute": (lambda facts: facts.update(folder="/etc/ssl"), "folder is '/etc/ssl'"),
+    "root": (lambda facts: facts.update(folder="/"), "folder is '/'"),
+    "here": (lambda facts: facts.update(folder=""), "folder is ''"),
+    "layers": (lambda facts: facts["config"].update(layers=10**7), r"layers are 10,000,000, more than its \d+ arrays"),
+    "width": (lambda facts: facts["config"].update(width=10**9), "the run asks for"),
+    "a text": (lambda facts: facts["config"].update(width="8"), r"config is not vocabulary \(int\), length \(int\)"),
+    "a size": (lambda facts: facts["config"].update(depth=8), "config is not vocabulary"),
+    "no heads": (lambda facts: facts["config"].update(heads=0), "heads must be at least 1"),
+    "a shape": (
+        lambda facts: facts["arrays"].update({"params.x": ["float32", [-1]]}),
+        "'params.x' has no type",
+    ),
+    "a name": (lambda facts: facts["arrays"].update({"../x": ["float32", [1]]}), "a name that is not allowed, '../x'"),
+    "levels": (None, "truncated or altered"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_what_a_checkpoint_says_is_checked_first(saved, name, monkeypatch):
+    """Refused by name before a file beside checkpoint.json is touched."""
+    change, message = FORGED[name]
+    if change is None:
+        (saved / "checkpoint.json").write_text('{"config":' * 10**5)
+    else:
+        reseal(saved, change)
+    monkeypatch.setattr(checkpoint, "_digest", lambda folder: pytest.fail(f"{folder} is read"))
+    for read in (lambda: checkpoint.restore(saved, RECIPE), lambda: checkpoint.frozen(saved)):
+        with pytest.raises(CheckpointError, match=message) as refusal:
+            read()
+        assert len(str(refusal.value)) < 1000
+
+
+def test_links_are_not_followed(saved, tmp_path, state):
+    """Neither the folder, nor anything in it, nor checkpoint.json may be a link."""
+    checkpoint.save(tmp_path / "other", RECIPE, state)
+    folder = next(saved.glob("tree-*"))
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="is missing, truncated or altered"):
+        checkpoint.frozen(saved)
+    (next((tmp_path / "other").glob("tree-*")) / "more").symlink_to("/")
+    with pytest.raises(CheckpointError, match="is missing, truncated or altered"):
+        checkpoint.frozen(tmp_path / "other")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "checkpoint.json").symlink_to(saved / "checkpoint.json")
+    with pytest.raises(CheckpointError, match="linked is not a checkpoint"):
+        checkpoint.frozen(tmp_path / "linked")
+
+
+def test_parameters_that_are_no_numbers_are_named(tmp_path, saved, state, monkeypatch):
+    params = jax.tree.map(jnp.asarray, state.params)
+    params["logits"]["bias"] = params["logits"]["bias"].at[1].set(jnp.nan)
+    checkpoint.save_params(tmp_path / "nan", CONFIG, params)
+    with pytest.raises(CheckpointError, match=r"has values in params\.logits\.bias that are not finite"):
+        checkpoint.frozen(tmp_path / "nan")
+    monkeypatch.setattr("dagger_jax.memory.host", lambda: 100)
+    with pytest.raises(CheckpointError, match=r"needs about .* of memory, and 100 bytes are free"):
+        checkpoint.frozen(saved)
+
+
+def test_a_writers_digest_is_of_what_it_writes_by(tmp_path, saved, state):
+    checkpoint.save_params(tmp_path / "alone", CONFIG, state.params)
+    assert checkpoint.digest(checkpoint.frozen(saved)) == checkpoint.digest(checkpoint.frozen(tmp_path / "alone"))
+    other = jax.tree.map(lambda leaf: leaf * (1 + 1e-6), state.params)
+    checkpoint.save_params(tmp_path / "other", CONFIG, other)
+    assert checkpoint.digest(checkpoint.frozen(saved)) != checkpoint.digest(checkpoint.frozen(tmp_path / "other"))
+
+
 def test_nothing_is_pickled(saved):
     assert not [file for file in saved.rglob("*") if file.is_file() and file.read_bytes().startswith(b"\x80\x04")]

@@ -284,7 +284,7 @@ BAD = [
     ("--runs=1", "interval"),
     ("--models=1", "interval"),
     ("--texts=1", "2 to"),
-    ("--writer=/nowhere", "frozen"),
+    ("--writer=/nowhere", "does not exist"),
     ("--tokens=word", "character, byte"),
     ("--worlds=moon", "recovering"),
     ("--corpus=/nowhere/text", "not a file"),
@@ -298,7 +298,7 @@ BAD = [
         (["--worlds=frozen"], "--writer"),
         (["--vocabulary=6", "--worlds=brackets"], "odd"),
         (["--learners=tabular", "--worlds=hidden"], "transformer"),
-        (["--corpus=/nowhere/text", "--worlds=markov"], "no world"),
+        ([f"--corpus={__file__}", "--worlds=markov"], "no world"),
     ],
 )
 def test_worlds_and_their_flags(flags, says, tmp_path, capsys):

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "dagger_jax"
 # A module may import modules of earlier lines only. A new module needs a place here.
 ORDER = [
     ["types"],
-    ["checks", "intervals", "precision", "randomness"],
-    ["sampling"],
+    ["checks", "intervals", "memory", "precision", "randomness"],
+    ["environments.npz", "sampling"],
     ["schedules.betas", "schedules.columns", "schedules.partitions"],
     ["schedules"],
     ["environments.tabular"],

@@ -1,5 +1,9 @@
 """A user's own world from a file: what is read, and what is refused."""
 
+import io
+import tracemalloc
+import zipfile
+
 import jax
 import numpy as np
 import pytest
@@ -123,3 +127,95 @@ def test_load_refuses_a_damaged_file(tmp_path):
             jax.tree.map(np.testing.assert_array_equal, loaded, wanted)
     assert len(refusals) > 20
     assert all("world.npz" in refusal for refusal in refusals)
+
+
+@pytest.mark.parametrize("over_time", [(), ("transition",), ("transition", "cost")])
+@pytest.mark.parametrize("names", [tabular.ARRAYS, (*tabular.ARRAYS, "horizon", "observations"), None])
+def test_a_world_that_was_saved_comes_back(tmp_path, over_time, names):
+    """Its arrays alone, with its sizes, or all that it is made of; without change over time it has any horizon."""
+    world = tabular.world(horizon=T, **arrays(over_time)).replace(observations=5)
+    path = saved(tmp_path, **{name: vars(world)[name] for name in names or vars(world)})
+    back = tabular.load(path, T)
+    assert back.observations == (2 if names == tabular.ARRAYS else 5)
+    jax.tree.map(np.testing.assert_array_equal, back.replace(observations=5), world)
+    if names != tabular.ARRAYS:
+        assert tabular.load(path).horizon == T
+    if not over_time:
+        assert tabular.load(path, 9).horizon == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"horizon": np.array([4, 4])}, "must hold horizon as one whole number"),
+        ({"horizon": np.array(4.0)}, "must hold horizon as one whole number"),
+        ({"horizon": np.array(-1)}, "horizon must be at least 1 step, got -1"),
+        ({"observations": np.array(1)}, r"observations is 1: it must lie in 2\.\."),
+        ({"observations": np.array(2**40)}, r"observations is 1099511627776: it must lie"),
+    ],
+)
+def test_sizes_in_a_file_are_checked(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        tabular.load(saved(tmp_path, **arrays() | {"horizon": np.array(T)} | change))
+
+
+def npy(shape, content=b""):
+    """A member whose header claims a shape."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return stream.getvalue() + content
+
+
+def zipped(tmp_path, members):
+    with zipfile.ZipFile(tmp_path / "world.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return tmp_path / "world.npz"
+
+
+def refused_cheaply(path, message):
+    """Refused in few words and little memory."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message) as refusal:
+            tabular.load(path, T)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+    assert len(str(refusal.value)) < 1000
+
+
+def test_a_header_that_claims_too_much_is_refused(tmp_path):
+    path = zipped(tmp_path, {"transition.npy": npy((2**17, 2, 2**29)), "cost.npy": npy((2, 2))})
+    refused_cheaply(path, r"transition\.npy has 128 bytes, its header says 1,125,899,906,842,752")
+
+
+def test_a_zip_bomb_is_refused(tmp_path):
+    """Half a megabyte that unpacks to 512 MiB: it is not unpacked, since the shapes do not fit."""
+    bomb = npy((2**13, 1, 2**13), bytes(2**29))
+    path = zipped(
+        tmp_path, {"transition.npy": bomb, "cost.npy": npy((2, 2), bytes(32)), "initial.npy": npy((2,), bytes(16))}
+    )
+    del bomb
+    refused_cheaply(path, r"world\.npz transition must have shape \[2, 2, 2\]")
+
+
+def test_more_than_the_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("dagger_jax.memory.host", lambda: 500)
+    refused_cheaply(saved(tmp_path, **arrays()), r"needs about 960 bytes of memory, and 500 bytes are free")
+
+
+def test_very_many_arrays_are_refused_in_few_words(tmp_path):
+    path = zipped(tmp_path, {f"{'name' * 20}{n}.npy": npy((1,), bytes(8)) for n in range(3000)})
+    refused_cheaply(path, r"it holds \['name.*\.\.\.\] and more")
+
+
+def test_a_large_mistake_is_told_cheaply():
+    """Every row of a dense table is wrong: the first is named, the others are not listed."""
+    states = 300
+    table = np.full((states, 2, states), 2.0)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"^transition\[0, 0, 0\] is 2: it must lie in \[0, 1\]$"):
+        tabular.world(table, np.zeros((states, 2)), np.eye(states)[0], 4)
+    assert tracemalloc.get_traced_memory()[1] < 3 * table.nbytes
+    tracemalloc.stop()

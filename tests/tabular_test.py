@@ -67,6 +67,35 @@ def test_rows_are_normalised_in_float64():
     np.testing.assert_allclose(world.initial.sum(), 1, rtol=0, atol=4e-16)
 
 
+def test_rounding_is_put_right_without_a_word():
+    """An absorbing state under 20% random actions of five, and a cost that was computed."""
+    good = arrays()
+    stays = 1 - 0.2
+    for _ in range(4):
+        stays += 0.05
+    assert stays > 1
+    good["transition"][0, 0] = stays, 0, 0
+    good["cost"][0] = -1e-18, 1 + 3e-16
+    world = tabular.world(horizon=T, **good)
+    np.testing.assert_array_equal(world.transition[0, 0, 0], [1, 0, 0])
+    np.testing.assert_array_equal(world.cost[0, 0], [0, 1])
+    answer = np.array([stays, -1e-18])
+    np.testing.assert_array_equal(experts.called(world, lambda step, state: answer)[0, 0], [1, 0])
+
+
+@pytest.mark.parametrize("digits", [6, 4])
+def test_printed_tables_are_normalised_and_it_is_told_by_how_much(digits):
+    good = arrays()
+    good["transition"][1, 1] = np.round([1 / 3, 1 / 3, 1 / 3], digits)
+    with pytest.warns(UserWarning, match=r"^transition sums to 1 within \S+ only: it is normalised$"):
+        world = tabular.world(horizon=T, **good)
+    np.testing.assert_allclose(world.transition[0, 1, 1], 1 / 3, rtol=1e-15)
+    good = arrays()
+    good["cost"][1, 1] = 1 + 10.0**-digits / 2
+    with pytest.warns(UserWarning, match=r"^cost has entries outside \[0, 1\] by up to 5e-0\d: they are clipped$"):
+        assert tabular.world(horizon=T, **good).cost.max() == 1
+
+
 # ---- refusals ------------------------------------------------------------------------------------------
 
 REFUSED = [
@@ -76,7 +105,8 @@ REFUSED = [
     (("transition", (3, 2, 1), 0.5, ("transition",)), r"transition\[3, 2, 1\] sums to 1.5"),
     (("transition", (3, 2, 1, 0), 2.0, ("transition",)), r"transition\[3, 2, 1, 0\] is 2: it must lie"),
     (("cost", (1, 1), 1.5), r"cost\[1, 1\] is 1.5: it must lie in \[0, 1\]"),
-    (("cost", (1, 1), -1e-9), r"cost\[1, 1\] is -1e-09: it must lie in \[0, 1\]"),
+    (("cost", (1, 1), -1.5e-4), r"cost\[1, 1\] is -0.00015: it must lie in \[0, 1\]"),
+    (("cost", (1, 1), 1.000123456), r"cost\[1, 1\] is 1.00012346: it must lie in \[0, 1\]"),
     (("cost", (2, 0, 1), 7.0, ("cost",)), r"cost\[2, 0, 1\] is 7: it must lie in \[0, 1\]"),
     (("cost", (2, 0), np.inf), r"cost\[2, 0\] is inf: it must be finite"),
     (("initial", slice(None), 0.25), r"initial sums to 0.75: probabilities must sum to 1"),

@@ -1,5 +1,6 @@
 """Texts as tokens: every character comes back, or is the token of all others; what is no text is refused by name."""
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -116,3 +117,21 @@ def test_refusals(tmp_path, path):
     for call, message in refused:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_memory_is_a_few_times_the_file(tmp_path, monkeypatch):
+    """4 MiB with signs of one to four bytes: the bytes, a token of four bytes for each, and little else."""
+    text = ("plain words, naïve ones, ΣΩ and 𝛽; " * 2**17)[: 2**22]
+    (tmp_path / "long").write_text(text, encoding="utf-8")
+    tracemalloc.start()
+    loaded = corpus.load(tmp_path / "long")
+    assert tracemalloc.get_traced_memory()[1] < 6 * 2**22 + 60e6  # 60 MB for parts and for counts of all of Unicode
+    tracemalloc.stop()
+    assert loaded.text(loaded.tokens[:100]) == text[:100]
+    assert loaded.text(loaded.tokens[-100:]) == text[-100:]
+    monkeypatch.setattr(corpus, "_PART", 7)  # signs are cut, and put together again
+    short = corpus.load("long", data=text[:5000].encode())
+    assert short.text(short.tokens) == text[:5000]
+    monkeypatch.setattr(corpus, "MOST", 1000)
+    with pytest.raises(ValueError, match="long is too large: allowed are 1,000 bytes"):
+        corpus.load(tmp_path / "long")

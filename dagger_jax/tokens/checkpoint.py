@@ -6,13 +6,20 @@
 A checkpoint is the folder that checkpoint.json names. A save writes a new folder, then replaces checkpoint.json in one
 step, then removes the old folder: whenever a save is cut off, DIR holds the old checkpoint or the new one, complete.
 One process saves at a time.
+
+A checkpoint may come from anybody: what checkpoint.json says is checked before it is believed, sizes before anything is
+read, links are not followed, and nothing in it is executed.
 """
 
 import dataclasses
 import hashlib
 import json
+import math
+import os
+import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as orbax
 
+from dagger_jax import memory
 from dagger_jax.controllers import Controller
 from dagger_jax.runtime.files import TEMPORARY, json_bytes, replace
 from dagger_jax.tokens import training, transformer
@@ -29,6 +37,8 @@ from dagger_jax.tokens.writers import Frozen
 
 FORMAT = 1
 _FACTS, _FOLDER = "checkpoint.json", "tree-"
+_MOST = 2**24  # bytes of checkpoint.json
+_TYPES = {"format": int, "holds": str, "round": int | None, "config": dict, "arrays": dict, "folder": str, "files": str}
 
 
 class CheckpointError(ValueError):
@@ -89,12 +99,27 @@ def frozen(path: str | Path, vocabulary: int | None = None, length: int | None =
     path = Path(path)
     facts = _facts(path)
     config = _known(facts).config
-    if vocabulary is not None:
-        _agree(path, config, {"vocabulary": vocabulary})
-    if length is not None and config.length < length:
-        raise CheckpointError(f"checkpoint {path} has length {config.length}, the run asks for at least {length}")
+    check(str(path), config, vocabulary, length)
     target = jax.eval_shape(lambda: {"params": transformer.init(config, jax.random.key(0))})
     return Frozen(config, _filled(path, facts, target, "params.")["params"])
+
+
+def check(name: str, config: transformer.Config, vocabulary: int | None = None, length: int | None = None) -> None:
+    """Raises CheckpointError where a checkpoint's transformer does not fit; arguments as those of `frozen`."""
+    if vocabulary is not None:
+        _agree(name, config, {"vocabulary": vocabulary})
+    if length is not None and config.length < length:
+        raise CheckpointError(f"checkpoint {name} has length {config.length}, the run asks for at least {length}")
+
+
+def digest(writer: Frozen) -> str:
+    """The sha256 of a transformer's sizes and of the bytes of its parameters: of all that it writes by."""
+    whole = hashlib.sha256(json.dumps(_sizes(writer.config), sort_keys=True).encode())
+    for name, leaf in _named(writer.params).items():
+        array = np.asarray(leaf)
+        whole.update(f"\n{name} {array.dtype} {list(array.shape)}\n".encode())
+        whole.update(array.tobytes())
+    return whole.hexdigest()
 
 
 def known(path: str | Path) -> Known:
@@ -149,23 +174,58 @@ def _own(name: str) -> bool:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What checkpoint.json says, if it is whole."""
+    """What checkpoint.json says, if it is whole, and says what a checkpoint says."""
     if not path.exists():
         raise CheckpointError(f"checkpoint {path} does not exist")
+    file = path / _FACTS
+    if not file.is_file() or file.is_symlink():
+        raise CheckpointError(f"{path} is not a checkpoint: it has no readable {_FACTS}")
     try:
-        data = (path / _FACTS).read_bytes()
+        with file.open("rb") as stream:
+            data = stream.read(_MOST + 1)
+        facts = json.loads(data) if len(data) <= _MOST else None
+        whole = isinstance(facts, dict) and facts.pop("sha256", None) == _seal(facts)
     except OSError as error:
         raise CheckpointError(f"{path} is not a checkpoint: it has no readable {_FACTS}") from error
-    try:
-        facts = json.loads(data)
-        whole = isinstance(facts, dict) and facts.pop("sha256", None) == _seal(facts)
-    except ValueError:
+    except (ValueError, RecursionError):
         facts, whole = {}, False
+    if facts is None:
+        raise CheckpointError(f"checkpoint {path} is damaged: {_FACTS} has more than {_MOST:,} bytes")
     if not whole:
         raise CheckpointError(f"checkpoint {path} is damaged: {_FACTS} is truncated or altered")
-    if facts["format"] != FORMAT:
-        raise CheckpointError(f"checkpoint {path} has format {facts['format']}, this program reads {FORMAT}")
+    if facts.get("format") != FORMAT:
+        raise CheckpointError(f"checkpoint {path} has format {facts.get('format')!s:.40}, this program reads {FORMAT}")
+    if wrong := next(_wrong(facts), None):
+        raise CheckpointError(f"checkpoint {path} is not believed: its {wrong}")
     return facts
+
+
+def _wrong(facts: dict[str, Any]) -> Iterator[str]:
+    """What checkpoint.json says that no checkpoint says, in words."""
+    for name, kind in _TYPES.items():
+        if name not in facts or not isinstance(facts[name], kind) or isinstance(facts[name], bool):
+            yield f"{name} is missing or of another type"
+    if not re.fullmatch(rf"{_FOLDER}[0-9a-f]{{1,32}}", facts["folder"]):
+        yield f"folder is {facts['folder']!r:.60}, allowed are names such as {_FOLDER}0123456789abcdef"
+    if facts["holds"] not in ("state", "parameters"):
+        yield f"holds is {facts['holds']!r:.60}, allowed are state and parameters"
+    for name, each in facts["arrays"].items():
+        match each:
+            case [str(), [*shape]] if all(type(size) is int and size >= 0 for size in shape):
+                if not re.fullmatch(r"\w+(\.\w+)*", name):
+                    yield f"arrays have a name that is not allowed, {name!r:.60}"
+            case _:
+                yield f"array {name!r:.60} has no type and shape"
+    wanted = {name: type(value) for name, value in _sizes(transformer.Config(2, 1)).items()}
+    if {name: type(value) for name, value in facts["config"].items()} != wanted:
+        yield f"config is not {', '.join(f'{name} ({kind.__name__})' for name, kind in wanted.items())}"
+    layers = facts["config"]["layers"]
+    if layers > len(facts["arrays"]):
+        yield f"layers are {layers:,}, more than its {len(facts['arrays']):,} arrays"
+    try:
+        transformer.Config(**facts["config"])
+    except ValueError as error:
+        yield f"config is not allowed: {error}"
 
 
 def _known(facts: dict[str, Any]) -> Known:
@@ -173,7 +233,7 @@ def _known(facts: dict[str, Any]) -> Known:
     return Known(transformer.Config(**facts["config"]), facts["holds"], facts["round"], arrays)
 
 
-def _agree(path: Path, found: transformer.Config, asked: dict[str, Any]) -> None:
+def _agree(path: Path | str, found: transformer.Config, asked: dict[str, Any]) -> None:
     """Names every size that differs."""
     sizes = _sizes(found)
     differing = [name for name in sizes if name in asked and asked[name] != sizes[name]]
@@ -193,12 +253,35 @@ def _filled(path: Path, facts: dict[str, Any], target: Any, part: str) -> Any:
         why = "" if name.startswith("params.") else ": another optimiser or controller"
         raise CheckpointError(f"checkpoint {path} has {has} for {name}, the run asks for {asks}{why}")
     folder = path.absolute() / facts["folder"]
-    if not folder.is_dir() or _digest(folder) != facts["files"]:
+    if folder.is_symlink() or not folder.is_dir() or _digest(folder) != facts["files"]:
         raise CheckpointError(f"checkpoint {path} is damaged: {facts['folder']} is missing, truncated or altered")
-    item = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (dtype, shape) in stored.items()}
-    plain = jax.tree.map(lambda _: orbax.RestoreArgs(restore_type=np.ndarray), item)
-    arrays = orbax.PyTreeCheckpointer().restore(folder, args=orbax.args.PyTreeRestore(item=item, restore_args=plain))
-    return jax.tree.unflatten(jax.tree.structure(target), [jnp.asarray(arrays[name]) for name in _named(target)])
+    arrays = _arrays(path, folder, stored)
+    leaves = {name: jnp.asarray(arrays[name]) for name in _named(target)}
+    unfit = [name for name, leaf in leaves.items() if name.startswith("params.") and not jnp.isfinite(leaf).all()]
+    if unfit:
+        raise CheckpointError(f"checkpoint {path} has values in {unfit[0]} that are not finite")
+    return jax.tree.unflatten(jax.tree.structure(target), list(leaves.values()))
+
+
+def _arrays(path: Path, folder: Path, stored: dict[str, tuple[str, tuple[int, ...]]]) -> dict[str, np.ndarray]:
+    """The folder's arrays, which have the types and shapes that checkpoint.json says."""
+    checkpointer = orbax.PyTreeCheckpointer()
+    try:
+        need = 2 * sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in stored.values())
+        if need > (free := memory.host()):
+            words = f"needs about {memory.words(need)} of memory, and {memory.words(free)} are free"
+            raise CheckpointError(f"checkpoint {path} {words}")
+        metadata: Any = checkpointer.metadata(folder)
+        tree = metadata.item_metadata.tree
+        if {name: (str(each.dtype), tuple(each.shape)) for name, each in tree.items()} != stored:
+            raise CheckpointError(f"checkpoint {path} is not believed: its arrays are not what {_FACTS} says")
+        item = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (dtype, shape) in stored.items()}
+        plain = jax.tree.map(lambda _: orbax.RestoreArgs(restore_type=np.ndarray), item)
+        return checkpointer.restore(folder, args=orbax.args.PyTreeRestore(item=item, restore_args=plain))
+    except CheckpointError:
+        raise
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged: {folder.name} cannot be read ({error!s:.200})") from error
 
 
 # ---- both --------------------------------------------------------------------------------------------------------
@@ -219,10 +302,17 @@ def _seal(facts: dict[str, Any]) -> str:
 
 
 def _digest(folder: Path) -> str:
-    """Of all names and contents in a folder."""
-    whole = hashlib.sha256()
-    for file in sorted(entry for entry in folder.rglob("*") if entry.is_file()):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
+    """Of all names and contents in a folder; empty where something in it is neither a folder nor a file, but a link."""
+    whole, names = hashlib.sha256(), []
+    for place, folders, files in os.walk(folder):
+        if any(os.path.islink(os.path.join(place, name)) for name in (*folders, *files)):
+            return ""
+        names += [Path(place, name) for name in files]
+    for file in sorted(names):
+        if not file.is_file():
+            return ""
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
         whole.update(f"{file.relative_to(folder).as_posix()}\n{content}\n".encode())
     return whole.hexdigest()
 

@@ -4,6 +4,10 @@ That is the help of the language, `pydoc_data.topics` of the standard library: s
 and code in Python 3.11 (another version, another text).
 """
 
+import codecs
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data import topics
 from typing import Literal, NamedTuple
@@ -15,6 +19,9 @@ from dagger_jax.types import Array
 DEFAULT = "the topics of Python's help"  # its name where no path is given
 OTHER = "\N{REPLACEMENT CHARACTER}"  # how the token of all other symbols is written
 Unit = Literal["characters", "bytes"]
+MOST = 2**30  # bytes of a file
+SYMBOLS = sys.maxunicode + 1
+_MARK, _PART = codecs.BOM_UTF8, 2**20  # bytes
 
 
 class Corpus(NamedTuple):
@@ -39,8 +46,9 @@ def load(
     vocabulary: int | None = None,
     length: int = 1,
     order: int = 0,
+    data: bytes | None = None,
 ) -> Corpus:
-    """A text file in UTF-8 as tokens.
+    """A text file in UTF-8 as tokens, of MOST bytes at most; it takes at most some 6 bytes of memory for each of them.
 
     Args:
       path: of the file; None: DEFAULT.
@@ -49,32 +57,45 @@ def load(
         every symbol that occurs is a token.
       length: T; the text has to have that many tokens at least.
       order: m of the writer that is to be fitted to it; the text has to be longer.
+      data: what the file holds, where it has been read already; `path` is then its name alone.
 
     Raises:
-      ValueError: naming the path and what is wrong: no file, empty, not text, too short, V out of range.
+      ValueError: naming the path and what is wrong: no file, too large, empty, not text, too short, V out of range.
       OSError: where the file cannot be read.
     """
     if unit not in ("characters", "bytes"):
         raise ValueError(f"unit must be characters or bytes, got {unit!r}")
-    source, text = (DEFAULT, default_text()) if path is None else (str(path), _read(path))
-    symbols = np.frombuffer(text.encode("utf-32-le"), np.uint32) if unit == "characters" else _bytes(text)
-    if len(symbols) < length:
-        raise ValueError(f"{source} has {len(symbols)} {unit}, fewer than the {length} tokens of a text")
-    if len(symbols) <= order:
-        raise ValueError(f"{source} has {len(symbols)} {unit}: too few for a writer of order {order}")
-    found, where, counts = np.unique(symbols, return_inverse=True, return_counts=True)
+    if path is None:
+        source, data = DEFAULT, default_text().encode()
+    else:
+        source = str(path)
+        data = _read(path) if data is None else data
+        _check(source, data)
+    counts, size = np.zeros(SYMBOLS, np.int64), 0
+    for part in _parts(data, unit, source):
+        counts += np.bincount(part, minlength=SYMBOLS)
+        size += len(part)
+    if size < length:
+        raise ValueError(f"{source} has {size} {unit}, fewer than the {length} tokens of a text")
+    if size <= order:
+        raise ValueError(f"{source} has {size} {unit}: too few for a writer of order {order}")
+    found = np.flatnonzero(counts)
     if len(found) < 2:
         raise ValueError(f"{source} holds one symbol alone: a vocabulary has at least 2 tokens")
-    size = len(found) if vocabulary is None else vocabulary
-    if not 2 <= size <= len(found):
-        raise ValueError(f"vocabulary must lie in 2..{len(found)}, the symbols of {source}, got {size}")
-    order_of = np.argsort(-counts, kind="stable")
-    rank = np.empty(len(found), np.int32)
-    rank[order_of] = np.arange(len(found))
-    names = [_name(int(symbol), unit) for symbol in found[order_of][:size]]
-    if size < len(found):
+    most = len(found) if vocabulary is None else vocabulary
+    if not 2 <= most <= len(found):
+        raise ValueError(f"vocabulary must lie in 2..{len(found)}, the symbols of {source}, got {most}")
+    ordered = found[np.argsort(-counts[found], kind="stable")]
+    rank = np.zeros(SYMBOLS, np.int32)
+    rank[ordered] = np.minimum(np.arange(len(found)), most - 1)
+    tokens, done = np.empty(size, np.int32), 0
+    for part in _parts(data, unit, source):
+        tokens[done : done + len(part)] = rank[part]
+        done += len(part)
+    names = [_name(int(symbol), unit) for symbol in ordered[:most]]
+    if most < len(found):
         names[-1] = OTHER
-    return Corpus(np.minimum(rank, size - 1)[where.reshape(-1)], tuple(names), source)
+    return Corpus(tokens, tuple(names), source)
 
 
 def default_text() -> str:
@@ -110,24 +131,36 @@ def windows(corpus: Corpus, length: int) -> np.ndarray:
     return corpus.tokens[: count * length].reshape(count, length)
 
 
-def _read(path: str | Path) -> str:
+def _read(path: str | Path) -> bytes:
     if not str(path):
         raise ValueError("the corpus's path is empty")
     if not Path(path).is_file():
         raise ValueError(f"the corpus {path} is not a file")
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the corpus {path} is not text in UTF-8: {error}") from error
-    if "\0" in text:
-        raise ValueError(f"the corpus {path} is not text: it holds a zero byte")
-    if not text:
-        raise ValueError(f"the corpus {path} is empty")
-    return text
+    with open(path, "rb") as stream:
+        return stream.read(min(os.fstat(stream.fileno()).st_size, MOST + 1))
 
 
-def _bytes(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), np.uint8)
+def _check(source: str, data: bytes) -> None:
+    if len(data) > MOST:
+        raise ValueError(f"the corpus {source} is too large: allowed are {MOST:,} bytes")
+    if len(data) <= len(_MARK) and data in (b"", _MARK):
+        raise ValueError(f"the corpus {source} is empty")
+    if b"\0" in data:
+        raise ValueError(f"the corpus {source} is not text: it holds a zero byte")
+
+
+def _parts(data: bytes, unit: Unit, source: str) -> Iterator[np.ndarray]:
+    """The symbols' codes, a part at a time, so that the text is never held in a wider form as a whole."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    begin = len(_MARK) if data.startswith(_MARK) else 0
+    for place in range(begin, len(data), _PART):
+        part = data[place : place + _PART]
+        try:
+            text = decoder.decode(part, final=place + _PART >= len(data))
+        except UnicodeDecodeError as error:
+            at = place + error.start
+            raise ValueError(f"the corpus {source} is not text in UTF-8: {error.reason} near byte {at:,}") from error
+        yield np.frombuffer(text.encode("utf-32-le"), np.uint32) if unit == "characters" else np.frombuffer(part, "u1")
 
 
 def _name(symbol: int, unit: Unit) -> str:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dagger_jax import checks
 from dagger_jax.precision import product
 from dagger_jax.tokens import transformer
 from dagger_jax.types import Array, Node
@@ -189,10 +190,8 @@ def markov(law: Array, order: int) -> Machine:
     vocabulary = law.shape[-1]
     if order < 0 or law.shape != (*((vocabulary + 1,) * order), vocabulary):
         raise ValueError(f"law must be [V + 1] * {order} + [V], got {list(law.shape)}")
-    if (law < 0).any() or not np.allclose(law.sum(-1), 1, atol=1e-6):
-        raise ValueError("law must hold probabilities that sum to 1 over the next token")
+    law = checks.laws("law", law)
     states = (vocabulary + 1) ** order
-    law = law / law.sum(-1, keepdims=True)
     contexts = np.arange(states)[:, None]
     following = (
         (contexts * (vocabulary + 1) + np.arange(vocabulary)) % states if order else np.zeros((1, vocabulary), int)

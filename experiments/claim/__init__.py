@@ -16,14 +16,16 @@ from experiments.claim.contract import (
     Finding,
     Flag,
     Measurement,
+    Need,
     Settings,
     State,
     compared,
     settled,
 )
-from experiments.claim.flags import integers, names, numbers
+from experiments.claim.flags import integers, names, numbers, switch
 from experiments.claim.options import resolve
 from experiments.claim.running import execute, run
+from experiments.claim.sizes import blocks, points
 
 __all__ = [
     "COLUMNS",
@@ -37,14 +39,18 @@ __all__ = [
     "Finding",
     "Flag",
     "Measurement",
+    "Need",
     "Settings",
     "State",
+    "blocks",
     "compared",
     "execute",
     "integers",
     "names",
     "numbers",
+    "points",
     "resolve",
     "run",
     "settled",
+    "switch",
 ]

@@ -1,7 +1,7 @@
 """The parts of a claim."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -105,6 +105,14 @@ class Measurement(NamedTuple):
     environment_steps: int = 0
 
 
+class Need(NamedTuple):
+    """Memory that a run takes at one time."""
+
+    what: str  # in words, as in "needs 3 GiB for ..."
+    size: float  # bytes, to a factor of two
+    device: bool = True  # of the device that JAX computes on, which on a CPU is the machine; or of the machine
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that decides what is measured: the flags' values, read by name (`settings.horizons`)."""
@@ -128,7 +136,8 @@ class Flag:
         allowed: the allowed values, in words.
         read: turns the text of one value into the value; None means that it is not allowed.
         many: a list of values, separated by commas; the setting is then a tuple.
-        files: the suffix of values that are paths; what such a file holds then belongs to the settings.
+        switch: on or off: --name, --noname, --name=true, --name=false.
+        load: for a flag that takes paths: reads what one names, or leaves a text that is no path; see `inputs`.
     """
 
     name: str
@@ -136,7 +145,8 @@ class Flag:
     allowed: str
     read: Callable[[str], Any]
     many: bool = True
-    files: str = ""
+    switch: bool = False
+    load: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,8 @@ class Claim:
         flags: the experiment's own flags.
         columns: the columns of points.parquet besides COLUMNS.
         tables: summaries by file name, shown whole in the report and written as NAME.csv.
+        memory: what the largest parts of a run take, from the settings alone, which are not checked yet: `cells`
+            is called only if all fit.
     """
 
     name: str
@@ -171,6 +183,7 @@ class Claim:
     flags: tuple[Flag, ...] = ()
     columns: Mapping[str, pa.DataType] = field(default_factory=dict)
     tables: Callable[[Settings, pa.Table], dict[str, pa.Table]] | None = None
+    memory: Callable[[Settings], Sequence[Need]] = lambda settings: ()
 
     def __post_init__(self):
         if tuple(self.sweep) != PRESETS:

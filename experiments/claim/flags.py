@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.claim import inputs
 from experiments.claim.contract import PRESETS, Flag
 
 
@@ -74,9 +75,30 @@ def names(name: str, meaning: str, allowed: Sequence[str], *, files: str = "", m
     words = ", ".join(allowed) + (f", or the path of an existing {files} file" if files else "")
 
     def read(text: str) -> str | None:
-        return text if text in allowed or (files and text.endswith(files) and os.path.isfile(text)) else None
+        return text if text in allowed or (files and text.endswith(files) and _is_file(text)) else None
 
-    return Flag(name, meaning, words, read, many, files)
+    load = (lambda text: text if text in allowed else inputs.file(text, files)) if files else None
+    return Flag(name, meaning, words, read, many, load=load)
+
+
+def switch(name: str, meaning: str) -> Flag:
+    """Declares a flag that is on or off.
+
+    Args:
+        name: the flag, without dashes.
+        meaning: for `--help`.
+
+    Returns:
+        The flag; its setting is a bool.
+    """
+    return Flag(name, meaning, "true, false", {"true": True, "false": False}.get, many=False, switch=True)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return os.path.isfile(os.path.expanduser(text))
+    except ValueError:  # a zero byte
+        return False
 
 
 def _number(kind: Callable[[str], Any], low: float | None, high: float | None, text: str) -> Any:
@@ -115,11 +137,8 @@ OUT = Flag(
     _directory,
     many=False,
 )
-RESUME = Flag(
+RESUME = switch(
     "resume",
     "Continue from the finished blocks in the directory; --noresume starts over, also where another run of the same "
     "experiment is in it.",
-    "true, false",
-    {"true": True, "false": False}.get,
-    many=False,
 )

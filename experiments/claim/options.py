@@ -3,7 +3,6 @@
 Two experiments may both have `--worlds`, and `--help` shows all that an experiment understands, and nothing else.
 """
 
-import hashlib
 import re
 import sys
 import textwrap
@@ -11,8 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from absl import flags as absl_flags
+
+from experiments.claim import inputs
 from experiments.claim.contract import BadFlag, Claim, Flag, Settings
 from experiments.claim.flags import OUT, PRESET, RESUME, RUNS, SEED
+
+HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort", "--helpfull"))
 
 
 class Request(NamedTuple):
@@ -21,11 +25,11 @@ class Request(NamedTuple):
     settings: Settings
     out: Path
     resume: bool
-    files: dict[str, str]  # the sha256 of every file that a setting names
+    files: dict[str, str]  # the sha256 of all that was read, by the key that stands for it in the settings
 
 
 def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) -> Settings:
-    """Fills in the preset's values for what is not given, as the command line does.
+    """Fills in the preset's values for what is not given, and reads the files that are named, as the command line does.
 
     Args:
         claim: the experiment.
@@ -35,9 +39,13 @@ def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) 
 
     Returns:
         The settings, ready for `claim.cells` and `claim.measure`.
+
+    Raises:
+        BadFlag: a file cannot be read, or two hold the same.
     """
     values = {"runs": 1, **claim.sweep[preset], **given, "seed": seed, "preset": preset}
-    return Settings({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return Settings(values | {flag.name: _loaded(flag, values[flag.name]) for flag in claim.flags if flag.load})
 
 
 def parse(claim: Claim, arguments: Sequence[str]) -> Request:
@@ -53,13 +61,29 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     Raises:
         BadFlag: a flag is unknown, missing or not allowed; the message is one line.
     """
-    declared = {flag.name: flag for flag in (*claim.flags, RUNS, SEED, PRESET, OUT, RESUME)}
-    given = {name: _read(declared[name], text) for name, text in _texts(declared, arguments[1:]).items()}
-    if "out" not in given:
+    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME), arguments)
+    if "out" not in values:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
-    out, resume = given.pop("out"), given.pop("resume", True)
-    settings = resolve(claim, **given)
-    return Request(settings, out, resume, _digests(claim, settings))
+    out, resume = values.pop("out"), values.pop("resume", True)
+    settings = resolve(claim, **values)
+    return Request(settings, out, resume, {key: each.digest for key, each in inputs.used(settings.values).items()})
+
+
+def read(flags: Sequence[Flag], arguments: Sequence[str]) -> dict[str, Any]:
+    """Reads a command line.
+
+    Args:
+        flags: what may be given.
+        arguments: the command line, the program's name first.
+
+    Returns:
+        The values of the flags that are given.
+
+    Raises:
+        BadFlag: a flag is unknown or not allowed; the message is one line.
+    """
+    declared = {flag.name: flag for flag in flags}
+    return {name: _read(declared[name], text) for name, text in _texts(declared, arguments[1:]).items()}
 
 
 def explain(claim: Claim) -> str:
@@ -89,7 +113,7 @@ def explain(claim: Claim) -> str:
     sections = (
         f"{claim.name}: {claim.title}",
         _wrap(claim.statement),
-        f"Usage:\n  {_command(claim)} --out=DIR [flags]",
+        f"Usage:\n  {_command(claim.name)} --out=DIR [flags]",
         *(["Flags of this experiment:", *own] if own else []),
         "Flags of every experiment:",
         *common,
@@ -99,30 +123,49 @@ def explain(claim: Claim) -> str:
     return "\n\n".join(sections)
 
 
+def explain_tool(name: str, about: str, flags: Sequence[Flag], defaults: Mapping[str, Any]) -> str:
+    """The text of `--help` of a program that is no claim; arguments are those of `tool.run`."""
+    words = {flag.name: shown(value) if (value := defaults.get(flag.name)) is not None else "none" for flag in flags}
+    entries = [_lines(flag, "A,B,..." if flag.many else "VALUE", f"Default: {words[flag.name]}.") for flag in flags]
+    status = "0: done. 2: bad input. 3: the environment failed. 130: interrupted."
+    sections = (
+        _wrap(f"{name}: {about}"),
+        f"Usage:\n  {_command(name)} [flags]",
+        *(["Flags:", *entries] if entries else []),
+        f"Exit status:\n{_wrap(status, 2)}",
+    )
+    return "\n\n".join(sections)
+
+
 def _texts(declared: Mapping[str, Flag], words: Sequence[str]) -> dict[str, str]:
-    """What is written for each flag: --name=text, --name text, and --resume or --noresume alone."""
+    """What is written for each flag, as absl reads it; but each flag once, and none from files or hidden from us."""
+    values, known = absl_flags.FlagValues(), ", ".join(f"--{name}" for name in declared)
+    for flag in declared.values():
+        define = absl_flags.DEFINE_boolean if flag.switch else absl_flags.DEFINE_multi_string
+        define(flag.name, None, flag.meaning, flag_values=values)
+    for word in words:
+        if own := re.fullmatch(r"--?(flagfile|undefok)(=.*)?", word, re.DOTALL):
+            raise BadFlag(own[1], f"there is no such flag; allowed: {known}")
+    try:
+        extra = values(["", *words])[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        raise BadFlag(_short(error.flagname), f"there is no such flag; allowed: {known}") from error
+    except (absl_flags.Error, ValueError) as error:
+        name = next((name for name in declared if re.search(rf"\b(no)?{name}\b", str(error))), "")
+        allowed = declared[name].allowed if name else known
+        raise BadFlag(name, f"it has no value that can be read; allowed: {allowed}") from error
+    if extra:
+        raise BadFlag(_short(extra[0].lstrip("-")), "not a flag; flags are written --name=value, lists without spaces")
     texts: dict[str, str] = {}
-    rest = iter(words)
-    for word in rest:
-        dashes, name, equals, text = re.findall(r"(?s)^(-{0,2})([^=]*)(=?)(.*)", word)[0]
-        if not dashes or not name:
-            raise BadFlag(_short(word.lstrip("-")), "not a flag; flags are written --name=value, lists without spaces")
-        if name == "noresume":
-            if equals:
-                raise BadFlag(name, "it takes no value; allowed: --noresume alone")
-            name, text = "resume", "false"
-        elif name not in declared:
-            known = ", ".join(f"--{flag}" for flag in declared)
-            raise BadFlag(_short(name), f"there is no such flag; allowed: {known}")
-        elif not equals:
-            text = "true" if name == "resume" else next(rest, None)
-        if text is None:
-            raise BadFlag(name, f"it has no value; allowed: {declared[name].allowed}")
-        if name in texts:
+    for name, flag in declared.items():
+        if (given := values[name].value) is None:
+            continue
+        written = [word for word in words if re.fullmatch(rf"--?(no)?{name}(=.*)?", word)] if flag.switch else given
+        if len(written) > 1:
             raise BadFlag(name, "it is given twice; allowed: each flag once")
-        if not _encodable(text):
-            raise BadFlag(name, f"{_short(ascii(text))} is not UTF-8; allowed: {declared[name].allowed}")
-        texts[name] = text
+        texts[name] = str(given).lower() if flag.switch else given[0]
+        if not _encodable(texts[name]):
+            raise BadFlag(name, f"{_short(ascii(texts[name]))} is not UTF-8; allowed: {flag.allowed}")
     return texts
 
 
@@ -139,7 +182,7 @@ def _short(text: str) -> str:
 
 
 def _read(flag: Flag, text: str) -> Any:
-    items = [item.strip() for item in text.split(",")] if flag.many else [text.strip()]
+    items = _parts(flag, text) if flag.many else [text.strip()]
     allowed = flag.allowed + (", separated by commas" if flag.many else "")
     values = []
     for item in items:
@@ -152,17 +195,36 @@ def _read(flag: Flag, text: str) -> Any:
     return tuple(values) if flag.many else values[0]
 
 
-def _digests(claim: Claim, settings: Settings) -> dict[str, str]:
-    digests = {}
-    for flag in (flag for flag in claim.flags if flag.files):
-        values = settings.values[flag.name]
-        for text in values if flag.many else (values,):
-            if text.endswith(flag.files):
-                try:
-                    digests[text] = hashlib.sha256(Path(text).read_bytes()).hexdigest()
-                except OSError as error:
-                    raise BadFlag(flag.name, f"{text} cannot be read; allowed: {flag.allowed}") from error
-    return digests
+def _parts(flag: Flag, text: str) -> list[str]:
+    """A list's items. A path may have commas: where an item is none, so many are joined again that they are one."""
+    items = text.split(",")
+    if flag.load is None:
+        return [item.strip() for item in items]
+    parts, begin = list[str](), 0
+    while begin < len(items):
+        joined = (",".join(items[begin:end]).strip() for end in range(begin + 1, min(len(items), begin + 64) + 1))
+        part = next((part for part in joined if part and flag.read(part) is not None), None)
+        if part is None:  # the first that is not allowed is what a message names
+            return [*parts, *map(str.strip, items[begin:])]
+        parts.append(part)
+        begin += part.count(",") + 1
+    return parts
+
+
+def _loaded(flag: Flag, value: Any) -> Any:
+    """The setting that stands for what the paths in a flag's value hold."""
+    assert flag.load is not None
+    texts = value if flag.many else (value,)
+    found: dict[str, str] = {}
+    for text in texts:
+        try:
+            key = flag.load(text)
+        except ValueError as error:
+            raise BadFlag(flag.name, f"{error}; allowed: {flag.allowed}") from error
+        if key in found:
+            raise BadFlag(flag.name, f"{inputs.shown(found[key])} and {inputs.shown(text)} hold the same: give one")
+        found[key] = text
+    return tuple(found) if flag.many else next(iter(found))
 
 
 def _entry(claim: Claim, flag: Flag, default: str = "") -> str:
@@ -170,7 +232,11 @@ def _entry(claim: Claim, flag: Flag, default: str = "") -> str:
     defaults = {preset: shown(values.get(flag.name, 1)) for preset, values in claim.sweep.items()}
     same = default or (defaults["default"] if len(set(defaults.values())) == 1 else "")
     words = f"Default: {same}." if same else f"Default: {'; '.join(f'{v} ({k})' for k, v in defaults.items())}."
-    lines = (flag.meaning, f"Allowed: {flag.allowed}.", "Required." if flag is OUT else words)
+    return _lines(flag, shape, "Required." if flag is OUT else words)
+
+
+def _lines(flag: Flag, shape: str, default: str) -> str:
+    lines = flag.meaning, f"Allowed: {flag.allowed}.", default
     return "\n".join((f"  --{flag.name}={shape}", *(_wrap(line, 6) for line in lines)))
 
 
@@ -197,6 +263,6 @@ def _wrap(text: str, margin: int = 0) -> str:
     )
 
 
-def _command(claim: Claim) -> str:
+def _command(name: str) -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name}" if spec else f"python -m experiments.{claim.name}"
+    return f"python -m {spec.name}" if spec else f"python -m experiments.{name}"

@@ -13,6 +13,7 @@ from rich.text import Text
 from dagger_jax import report
 from dagger_jax.runtime import files
 from experiments import program
+from experiments.claim import inputs
 from experiments.claim.contract import Claim, Finding
 from experiments.claim.options import Request
 
@@ -73,8 +74,21 @@ def publish(
     if "figures" in failures:
         shown.append(report.Undrawn("figures", program.brief(failures["figures"])))
     page = out / "report.html"
-    attempt("page", lambda: report.page(page, claim.title, claim.statement, listed, shown, table, facts, tables=tables))
+    points = _named(table)
+    attempt(
+        "page", lambda: report.page(page, claim.title, claim.statement, listed, shown, points, facts, tables=tables)
+    )
     return failures
+
+
+def _named(table: pa.Table) -> pa.Table:
+    """Points with names in place of keys."""
+    for place, column in enumerate(table.schema):
+        if pa.types.is_string(column.type):
+            known = table[place].combine_chunks().dictionary_encode()
+            names = pa.array(map(inputs.named, known.dictionary.to_pylist()), pa.string())
+            table = table.set_column(place, column, names.take(known.indices))
+    return table
 
 
 def summarise(claim: Claim, findings: list[Finding], page: Path) -> None:

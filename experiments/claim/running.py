@@ -13,11 +13,10 @@ import pyarrow as pa
 from dagger_jax import report
 from dagger_jax.runtime import files, lock, progress, record, store
 from experiments import program
-from experiments.claim import options, publishing
+from experiments.claim import inputs, options, publishing, sizes
 from experiments.claim.contract import BadFlag, Claim, Settings
 
 _STATUS = {"holds": 0, "refuted": 1, "not shown": 5}
-_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 
 
 class BlockFailed(Exception):
@@ -51,7 +50,7 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
     """
     request = None
     try:
-        if _HELP & set(arguments):
+        if options.HELP & set(arguments):
             print(options.explain(claim), flush=True)
             return 0
         request = options.parse(claim, arguments)
@@ -59,7 +58,7 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
         cells = _blocks(claim, request)
         return _conduct(claim, request, cells)
     except (BadFlag, store.StoreError) as error:
-        message = str(error) if isinstance(error, BadFlag) else f"--out: {error}"
+        message = inputs.named(str(error) if isinstance(error, BadFlag) else f"--out: {error}")
         program.say(f"{claim.name}: {message}")
         return 2
     except BrokenPipeError:
@@ -96,6 +95,7 @@ def _stuck() -> bool:
 
 
 def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
+    sizes.check(claim, request.settings)
     cells = claim.cells(request.settings)
     distinct = Counter(json.dumps(files.plain(cell), sort_keys=True) for cell in cells)
     if len(distinct) < len(cells) or not cells:
@@ -105,6 +105,7 @@ def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
 
 def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]) -> int:
     settings, started = request.settings, time.gmtime()
+    read = inputs.used(settings.values)
     identity = {
         "claim": claim.name,
         "settings": dict(settings.values),
@@ -122,10 +123,12 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
         findings = claim.verdict(settings, table)
         if not findings:
             raise ValueError("verdict must return at least one finding")
+        findings = [each._replace(claim=inputs.named(each.claim), world=inputs.named(each.world)) for each in findings]
         facts = {
             "claim": claim.name,
             "findings": dict(Counter(str(finding.state) for finding in findings)),
             "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
+            "inputs": {key: f"{inputs.shown(each.path)}, sha256 {each.digest}" for key, each in read.items()},
             "seed": settings.seed,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             **counted,
@@ -185,4 +188,5 @@ def _block(claim: Claim, settings: Settings, cell: dict[str, Any]):
 
 
 def _label(cell: dict[str, Any]) -> str:
-    return " ".join(f"{name}={options.shown(value)}" for name, value in cell.items() if value is not None)
+    words = " ".join(f"{name}={options.shown(value)}" for name, value in cell.items() if value is not None)
+    return inputs.named(words)

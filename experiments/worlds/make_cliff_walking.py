@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.claim import Settings, tool
+
 PATH = Path(__file__).with_name("cliff_walking.npz")
 
 
@@ -35,6 +37,14 @@ def arrays() -> dict[str, np.ndarray]:
     return {"transition": transition, "cost": cost, "initial": np.asarray(initial)}
 
 
-if __name__ == "__main__":
+def main(settings: Settings) -> None:
+    """Writes the file."""
+    tool.writable("out", settings.out)
     made = arrays()
-    np.savez_compressed(PATH, transition=made["transition"], cost=made["cost"], initial=made["initial"])
+    np.savez_compressed(settings.out, transition=made["transition"], cost=made["cost"], initial=made["initial"])
+
+
+if __name__ == "__main__":
+    about = "writes gymnasium's CliffWalking-v1, slippery, as a world; needs pip install 'dagger_jax[worlds]'."
+    flags = (tool.file("out", "The world's file.", ".npz"),)
+    tool.run("make_cliff_walking", about, flags, {"out": PATH}, main)
