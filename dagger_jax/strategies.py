@@ -1,4 +1,4 @@
-"""Published roll-out strategies as schedules: who acts, for how long, and when (schedules notes, 2a to 2d).
+"""Published roll-out strategies as schedules: who acts, for how long, and when.
 
 Each is a constructor of a few lines with its citation, so that they can be compared at an equal price. What a
 strategy varies over rounds is a length in steps; `over_rounds` makes lengths of any optax schedule.
@@ -177,7 +177,7 @@ STRATEGIES: dict[str, Strategy] = {
         lambda rounds, horizon: corrections(
             jnp.round(jnp.linspace(0, horizon - 1, rounds)).astype(jnp.int32), horizon, max(1, horizon // 8)
         ),
-        "schedules notes: a prefix by the learner, k steps by the expert, forks spread over the episode",
+        "this project: a prefix by the learner, k steps by the expert, forks spread over the episode",
     ),
     "jsrl_gated": Strategy(
         schedules.behavioural_cloning,

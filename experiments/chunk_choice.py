@@ -196,10 +196,9 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     curves, cost = chunk_choice_findings.curves(settings, table), headline(settings)
     found = {world: chunk_choice_findings.at_budget(settings, own, cost) for world, own in curves.items()}
     plans = table.filter(pc.field("kind") == "plan").to_pylist()
+    swept = chunk_choice_findings.sweep(settings, curves)
     return {
-        "handover_costs": chunk_choice_figures.costs(
-            chunk_choice_findings.sweep(settings, curves), settings.watch_cost
-        ),
+        "handover_costs": chunk_choice_figures.costs(swept, settings.watch_cost),
         "frontier": chunk_choice_figures.frontier(found, ETA, cost),
         "ratios": chunk_choice_figures.ratios(found, cost),
         "partition": chunk_choice_figures.partition(plans),

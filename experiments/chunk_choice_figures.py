@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from scipy import stats
 
 from dagger_jax import report
 from experiments.chunk_choice_findings import CUT, WATCHED, WAYS, AtBudget, Way, best_of
@@ -15,7 +16,7 @@ from experiments.rivals import ratio
 
 GREY = "#888888"
 # Where ticks are labelled in every decade, by the ratio of an axis's ends.
-STEPS = {
+STEPS: Mapping[float, Sequence[float]] = {
     2.5: (1.0, 1.1, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
     200: (1.0, 2.0, 5.0),
     np.inf: (1.0,),
@@ -117,13 +118,15 @@ def _frontier(ax: Axes, methods: Mapping[str, AtBudget], budget: float) -> None:
         ax.plot([], [], marker, color=colour, markersize=8, linestyle="none", label=label)
         for name in best:
             ax.plot(*place[name], marker, color=colour, markersize=8, markeredgecolor="white", zorder=6)
-            short = {CUT: "cut where it disagrees", WATCHED: "the same, watching paid"}.get(name, name)
+            short = {CUT: "cut where it disagrees", WATCHED: "cut, watching paid"}.get(name, name)
             named.append((*place[name], short, colour))
     ax.axvline(budget, color=GREY, linestyle=":", zorder=1)
     values = np.array([y for _, y in place.values() if 0 < y <= most])
     if len(values):
         ax.set_yscale("log")
-        ax.set_ylim(0.9 * values.min(), 1.1 * most)
+        ends = [methods[name].gap.mean() + sign * _half(methods[name].gap) for name in fixed for sign in (-1, 1)]
+        low, high = max(min(ends), 0.6 * values.min()), min(max(ends), 2 * most)
+        ax.set_ylim(0.9 * min(values.min(), low), 1.1 * max(most, high))
         plain(ax, "y")
     above = sum(y > most for _, y in place.values())
     if above:
@@ -131,12 +134,15 @@ def _frontier(ax: Axes, methods: Mapping[str, AtBudget], budget: float) -> None:
     _beside(ax, named)
 
 
+def _half(gap: np.ndarray) -> float:
+    """Half the 95% interval of a mean over runs."""
+    return float(stats.t.ppf(0.975, len(gap) - 1) * stats.sem(gap))
+
+
 def _bars(ax: Axes, methods: Mapping[str, AtBudget], names: Sequence[str], colour: str) -> None:
     for name in names:
-        gap = methods[name].gap
-        half = 1.96 * gap.std(ddof=1) / np.sqrt(len(gap))
-        seen = methods[name].detectability.mean()
-        ax.errorbar(seen, gap.mean(), half, color=colour, capsize=2, linewidth=1, zorder=3)
+        gap, seen = methods[name].gap, methods[name].detectability.mean()
+        ax.errorbar(seen, gap.mean(), _half(gap), color=colour, capsize=2, linewidth=1, zorder=3)
 
 
 def _beside(ax: Axes, named: Sequence[tuple[float, float, str, str]]) -> None:

@@ -73,12 +73,13 @@ def at_budget(settings: Settings, methods: Mapping[str, Curve], cost: float) -> 
     for at `settings.watch_cost` labels a step. The price list is there at the cost that it was told only.
     """
     budget = settings.rounds * settings.episodes * (cost + PER_STEP * settings.horizon)
-    entries = [
-        (name, curve, 0.0) for name, curve in methods.items() if name != PRICE_LIST or cost == headline(settings)
-    ]
-    cut = [place for place, entry in enumerate(entries) if entry[0] == CUT]
-    for place in cut:
-        entries.insert(place + 1, (WATCHED, methods[CUT], settings.watch_cost))
+    told = headline(settings)
+    entries: list[tuple[str, Curve, float]] = []
+    for name, curve in methods.items():
+        if name != PRICE_LIST or cost == told:
+            entries.append((name, curve, 0.0))
+        if name == CUT:
+            entries.append((WATCHED, curve, settings.watch_cost))
     found = {}
     for name, curve, watch in entries:
         price = cost * curve.handovers + PER_STEP * curve.labels + watch * curve.watched
@@ -225,6 +226,8 @@ def _others(world: str, cost: float, found: Found) -> list[Finding]:
 def _budget(every: Curves) -> list[Finding]:
     """The detectability budget, in the rounds that were played; judged exactly."""
     seen = [own["detectability budget"].detectability for own in every.values() if "detectability budget" in own]
+    if not seen:
+        return []
     over = float(np.mean([each > ETA for each in seen]))
     text = f"the detectability budget {ETA} is kept: share of all rounds played in which the mean T_j is above it"
     source = "this project's bound: P(defect in deployment) <= P(defect in training) + mean T_j"

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dagger_jax import report
+from experiments.chunk_choice_figures import plain
 
 GREY = "#777777"
 
@@ -53,8 +53,8 @@ def curves(
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_ylim(bottom=max(lowest * 0.6, 1e-4))
-        _plain(ax)
-        ax.set_title(world)
+        plain(ax, "x", "y")
+        ax.set_title(world.replace("_", " "))
         ax.set_xlabel(f"{what} (sum over episodes)")
     axes[0].set_ylabel("gap of the learner alone (cost per episode)")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -68,8 +68,8 @@ def ratios(
     """Gap relative to that of the best fixed length at the price that the gate has spent."""
     caption = (
         "Gap of the learner alone at the price that the gate has spent, relative to that of the best fixed chunk at "
-        "the same price; that one is chosen in hindsight, for each gate, on the same runs. Open: the learner keeps the "
-        "wheel. Bars: 95% bootstrap intervals, runs paired. Left of 1 is better."
+        "the same price, chosen for each gate on one half of the runs and judged on the other (named at the right). "
+        "Open: the learner keeps the wheel. Bars: 95% intervals, runs paired. Left of 1 is better."
     )
     figure, axes = report.panels(len(against), caption=caption)
     every = list(next(iter(against.values())))
@@ -89,20 +89,11 @@ def ratios(
             )  # fmt: skip
         ax.axvline(1.0, color="#888888", linestyle="--", linewidth=1)
         ax.set_xscale("log")
-        ax.set_title(world)
+        ax.set_title(world.replace("_", " "))
         ax.set_yticks(range(len(every)), every if ax is axes[0] else [""] * len(every), fontsize=8)
         ax.set_ylim(len(every) - 0.4, -0.6)
         ax.set_xlabel("gap / gap of the best fixed k (named at the right)")
         low, high = ax.get_xlim()
         ax.set_xlim(min(low, 0.8), max(high, 1.25) * 1.35)
-        _plain(ax)
+        plain(ax, "x")
     return figure
-
-
-def _plain(ax: Axes) -> None:
-    """Logarithmic axes labelled 1, 2, 5, 10."""
-    for axis in (ax.xaxis, ax.yaxis):
-        if axis.get_scale() == "log":
-            axis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-            axis.set_tick_params(which="both", labelsize=8)

@@ -1,4 +1,4 @@
-"""Comparisons of methods on paired runs: ratios of mean gaps, and rivals chosen on other runs than they are judged on."""
+"""Methods compared on paired runs: ratios of mean gaps, and a best one that is judged on other runs than chose it."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
