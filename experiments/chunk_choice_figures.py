@@ -130,7 +130,10 @@ def _frontier(ax: Axes, methods: Mapping[str, AtBudget], budget: float) -> None:
         plain(ax, "y")
     above = sum(y > most for _, y in place.values())
     if above:
-        ax.annotate(f"\u2191 {above} more", (0.02, 0.985), xycoords="axes fraction", va="top", fontsize=9, color=GREY)
+        ax.annotate(
+            f"\u2191 {above} more", (0.02, 0.985), xycoords="axes fraction", va="top", fontsize=9, color="#666666",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=8,
+        )  # fmt: skip
     _beside(ax, named)
 
 
