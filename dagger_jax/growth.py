@@ -1,15 +1,17 @@
 """How fast a gap grows with the horizon T: an exponent with its interval, and a verdict between T and T².
 
-The letters of this module: M horizons, m of them kept, R replicas (seeds), B bootstrap resamples.
+The letters of this module: M horizons, m of them kept, R replicas (seeds).
 """
 
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import optimize
 
-Verdict = Literal["linear", "quadratic", "neither", "undecided"]
+from dagger_jax import intervals
+
+Verdict = Literal["linear", "quadratic", "between", "neither", "undecided"]
 
 # The models of each family. Of two terms the first leads: it holds at least half of the gap at the largest
 # horizon; "linear+quadratic" has not come to its quadratic growth. "free" is a Tᶜ, "any" a value per horizon.
@@ -20,8 +22,6 @@ _FAMILIES = {
 }
 # By the usual rule of thumb, models whose AIC is within 2 of each other are both supported by the data.
 _DECISIVE = 2.0
-# A free exponent this close to 1 or 2 is no rival of that law: T(T + 1) has one on every finite range.
-_CLOSE = 0.25
 # Two terms may be up to this many powers steeper than the lower one; T(T - 1) is less than 2 from T = 2 on.
 _STEEPEST = 4.0
 
@@ -47,39 +47,40 @@ def fit(
     *,
     saturation: ArrayLike | None = None,
     saturation_limit: float = 0.1,
-    resamples: int = 2000,
-    seed: int = 0,
     confidence: float = 0.95,
     resolution: float = 0.01,
+    distance: float = 0.2,
 ) -> Growth:
     """Fits the law by which a gap grows with the horizon, on the horizons that do not saturate.
 
-    The exponent is the weighted least-squares slope of log mean gap against log T. Its interval is the
-    percentile bootstrap over replicas: one is drawn with all its horizons, so these may share their seeds.
+    The exponent is the weighted least-squares slope of log mean gap against log T. Its interval is that of
+    `intervals`, over replicas with all their horizons, so these may share their seeds.
 
-    The verdict compares AIC = χ² + 2p, χ² = Σ (log mean gap - log model)² / error², between the families
+    The verdict is *linear* or *quadratic* only if the interval lies within `distance` of that power, whole, and the
+    data prefer that family. They are compared by AIC = χ² + 2p, χ² = Σ (log mean gap - log model)² / error²:
 
         linear     a T,   a T + b
         quadratic  a T²,  a T² + b T
         neither    a Tᶜ,  a value per horizon,  and the two-term models whose leading term holds less than
                    half of the gap at the largest horizon (above, it holds at least half)
 
-    error is the largest of the bootstrap's, `resolution`, and saturation / 2: (1 - exp(-s)) / s ≈ 1 - s / 2.
+    error is the largest of the replicas', `resolution`, and saturation / 2: (1 - exp(-s)) / s ≈ 1 - s / 2.
     Errors count as independent between horizons; shared seeds correlate them positively, which mostly moves
-    a. *Neither*: better than both others by 2. *Undecided*: linear and quadratic are within 2, or the better
-    is within 2 of a free exponent more than 1/4 away from its own. Otherwise the better one.
+    a. If "neither" is better than both others by 2, or the interval is farther than `distance` from both powers, the
+    verdict is *between* where the interval lies between 1 and 2, and else *neither*. What is left is *undecided*:
+    the interval is too wide, or linear and quadratic are within 2.
 
     Args:
         horizons: [M] steps, increasing.
         gaps: [R, M] cost units, a row per replica; or [M] exact values, the same as R = 1. Exact values have
-            no sampling error: `low` and `high` are then the least and the greatest local slope, and the
-            interval of a local slope is the slope. Below ten replicas or so all intervals are a little short.
+            no sampling error: `low` and `high` are then the least and the greatest local slope, the interval of a
+            local slope is the slope, and the verdict goes by the exponent alone.
         saturation: [M] distance from the small-error regime, no unit: say max(T ε, k ε). None: no distance.
-        saturation_limit: horizons above it are left out, since saturation bends every law (theory.md 9.2).
-        resamples: B, of the bootstrap.
-        seed: of the resamples; same seed, same bits.
-        confidence: of all intervals, in (0, 1); also how far few replicas widen the verdict's errors.
+        saturation_limit: horizons above it are left out, since saturation bends every law.
+        confidence: of all intervals, in (0, 1).
         resolution: relative differences of the gap below this are of no interest.
+        distance: how far from 1 or 2 the exponent may be where that power is named; below 1/2. T(T + 1)/2 has
+            1.93 over 8..64.
 
     Returns:
         The `Growth`.
@@ -88,30 +89,35 @@ def fit(
         ValueError: if shapes differ; if a number is not finite or out of range; if horizons do not increase;
             if fewer than three are kept; if a mean gap is not positive, or replicas cannot tell it from zero.
     """
-    if not (0 < confidence < 1 and resolution > 0 and resamples > 0):
-        raise ValueError("confidence must be in (0, 1), resolution and resamples positive.")
+    if not (0 < confidence < 1 and resolution > 0 and 0 < distance < 0.5):
+        raise ValueError("confidence must be in (0, 1), resolution positive, distance in (0, 1/2).")
     horizons, gaps, saturation, kept = _checked(horizons, gaps, saturation, saturation_limit)
     log_horizon, log_gap = np.log(horizons), np.log(gaps.mean(axis=0))
-    log_resampled = _log_resampled_means(gaps, resamples, confidence, np.random.default_rng(seed))
-    error = np.maximum(log_resampled.std(axis=0), np.maximum(resolution, saturation / 2))
+    single = len(gaps) == 1
+    without = log_gap[None] if single else np.log(_without_one(gaps, confidence))
+    error = np.maximum(resolution, saturation / 2)
+    if not single:
+        error = np.maximum(error, intervals.spread(without, 1)[0])
 
-    # The slope is linear in the log gaps, so one product refits every resample.
+    # The slope is linear in the log gaps, so one product refits without each replica.
     centred = log_horizon - np.average(log_horizon, weights=error**-2)
     slope = centred * error**-2 / np.sum((centred / error) ** 2)
     exponent = float(slope @ log_gap)
     slopes = np.diff(log_gap) / np.diff(log_horizon)
-    if len(gaps) == 1:
-        low, high, slopes_low, slopes_high = slopes.min(), slopes.max(), slopes, slopes
+    if single:
+        ends, local = (exponent, exponent), np.zeros_like(slopes)
+        low, high = slopes.min(), slopes.max()
     else:
-        tails = (0.5 - confidence / 2, 0.5 + confidence / 2)
-        low, high = np.quantile(log_resampled @ slope, tails)
-        slopes_low, slopes_high = np.quantile(np.diff(log_resampled) / np.diff(log_horizon), tails, axis=0)
+        half = intervals.spread(without @ slope, 1, confidence)[1]
+        local = intervals.spread(np.diff(without) / np.diff(log_horizon), 1, confidence)[1]
+        low, high = ends = exponent - half, exponent + half
 
     models = _models(horizons, log_gap, error, exponent)
     aic = {name: value for name, (value, _) in models.items()}
     coefficients = {name: values for name, (_, values) in models.items()}
-    verdict = _verdict(aic, exponent)
-    return Growth(exponent, float(low), float(high), slopes, slopes_low, slopes_high, kept, aic, coefficients, verdict)
+    verdict = _verdict(aic, *ends, distance)
+    numbers = exponent, float(low), float(high), slopes, slopes - local, slopes + local
+    return Growth(*numbers, kept, aic, coefficients, verdict)
 
 
 def _checked(
@@ -139,22 +145,13 @@ def _checked(
     return horizons, gaps, saturation[kept], kept
 
 
-def _log_resampled_means(gaps: np.ndarray, resamples: int, confidence: float, rng: np.random.Generator) -> np.ndarray:
-    """Returns the log mean gaps of resampled replicas, [B, m]; of one replica itself, [1, m]."""
-    replicas, log_gap = len(gaps), np.log(gaps.mean(axis=0))
-    if replicas == 1:
-        return log_gap[None]
-    # R - 1 draws, not R: the variance of a resampled mean is then the unbiased estimate of the mean's.
-    draws = rng.multinomial(replicas - 1, np.full(replicas, 1 / replicas), size=resamples)
-    means = draws @ gaps / (replicas - 1)
-    # A mean that is not positive has no logarithm: a few are dropped, many say that the gap is not measured.
-    positive = (means > 0).all(axis=1)
-    if positive.mean() < confidence:
+def _without_one(gaps: np.ndarray, confidence: float) -> np.ndarray:
+    """Returns the mean gaps without each replica in turn, [R, m]."""
+    without, mean = intervals.without_one(gaps), intervals.mean(gaps, confidence)
+    # Where no gap is negative the mean is positive, however uncertain it is.
+    if (without <= 0).any() or ((gaps < 0).any(axis=0) & (mean.low <= 0)).any():
         raise ValueError("the replicas cannot tell the gaps from zero: more of them are needed.")
-    # The variance itself is known from R replicas only: widened from the normal law's quantile to Student's.
-    tail = 0.5 + confidence / 2
-    widening = stats.t.ppf(tail, replicas - 1) / stats.norm.ppf(tail)
-    return log_gap + widening * (np.log(means[positive]) - log_gap)
+    return without
 
 
 def _models(
@@ -208,10 +205,11 @@ def _models(
     return models
 
 
-def _verdict(aic: dict[str, float], exponent: float) -> Verdict:
+def _verdict(aic: dict[str, float], low: float, high: float, distance: float) -> Verdict:
     linear, quadratic, neither = (min(aic[name] for name in names) for names in _FAMILIES.values())
     best, power, verdict = (linear, 1, "linear") if linear < quadratic else (quadratic, 2, "quadratic")
-    if neither <= best - _DECISIVE:
-        return "neither"
-    rivalled = aic["free"] < best + _DECISIVE and abs(exponent - power) > _CLOSE
-    return "undecided" if rivalled or abs(linear - quadratic) < _DECISIVE else verdict
+    elsewhere = all(high < c - distance or low > c + distance for c in (1, 2))
+    if neither <= best - _DECISIVE or elsewhere:
+        return "between" if low > 1 and high < 2 else "neither"
+    within = power - distance <= low and high <= power + distance
+    return verdict if within and abs(linear - quadratic) >= _DECISIVE else "undecided"

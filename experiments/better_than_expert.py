@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from dagger_jax import evidence, exact, experts, interaction, labels, learners, schedules
+from dagger_jax import evidence, exact, experts, interaction, intervals, labels, learners, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.environments import gallery
 from dagger_jax.environments.tabular import backward
@@ -29,7 +29,6 @@ from experiments.better_than_expert_findings import (
     STATIONARY,
     TWO,
     columns,
-    interval,
 )
 from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
 
@@ -225,7 +224,7 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     """The table of roll-in and roll-out, in three measures, and the algorithms."""
     found = columns(table)
     means = {
-        key: {name: interval(values) for name, values in own.items() if name in ("gap", "over_best", "local")}
+        key: {name: intervals.mean(values) for name, values in own.items() if name in ("gap", "over_best", "local")}
         for key, own in found.items()
     }
     inside = [world for world in settings.worlds if world != TWO]

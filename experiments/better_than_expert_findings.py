@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from dagger_jax import intervals
 from experiments.claim import Finding, settled
 
 ZERO = 1e-9  # costs nearer than this are equal, computed in float64
@@ -27,12 +28,6 @@ def columns(table: pa.Table) -> Found:
     return {key: {name: np.array([row[name] for row in own]) for name in names} for key, own in rows.items()}
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean, and its 95% interval over runs."""
-    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
-
-
 class Statement(NamedTuple):
     """What is said of a value a run: its sign or size; None: reported only."""
 
@@ -45,7 +40,7 @@ class Statement(NamedTuple):
     def judge(self, world: str, found: Found) -> Finding:
         """The finding in one world."""
         values = self.values(lambda expert, way, column: found[world, expert, way][column])
-        value, low, high = interval(values)
+        value, low, high = intervals.mean(values)
         match self.expected:
             case "above 0":
                 holds = low > 0

@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from scipy import stats
 
-from dagger_jax import report
+from dagger_jax import intervals, report
 from experiments.chunk_choice_findings import CUT, WATCHED, WAYS, AtBudget, Way, best_of
 from experiments.chunk_choice_worlds import PLACES
 from experiments.rivals import ratio
@@ -139,7 +138,8 @@ def _frontier(ax: Axes, methods: Mapping[str, AtBudget], budget: float) -> None:
 
 def _half(gap: np.ndarray) -> float:
     """Half the 95% interval of a mean over runs."""
-    return float(stats.t.ppf(0.975, len(gap) - 1) * stats.sem(gap))
+    around = intervals.mean(gap)
+    return float(around.high - around.value)
 
 
 def _bars(ax: Axes, methods: Mapping[str, AtBudget], names: Sequence[str], colour: str) -> None:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from scipy import stats
 
+from dagger_jax import intervals
 from experiments.claim import INFORMATION, Finding, Settings, compared, settled
 from experiments.rivals import Chosen, best, ratio
 
@@ -246,7 +246,6 @@ def _planned(table: pa.Table) -> list[Finding]:
     findings = []
     for world, by_run in plans.items():
         shares = np.array([np.mean(each) for each in by_run.values()])
-        half = float(stats.t.ppf(0.975, len(shares) - 1) * stats.sem(shares))
-        value = (float(shares.mean()), float(shares.mean()) - half, float(shares.mean()) + half)
+        value = intervals.mean(shares)
         findings.append(_tested(text, world, value, None))
     return findings

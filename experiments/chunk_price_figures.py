@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from dagger_jax import report
+from dagger_jax import intervals, report
 from experiments import chunk_price_cases as cases
 from experiments.chunk_price_findings import Rows, column, dialled, divisors, fit, select
 from experiments.chunk_price_lengths import EACH, inspected, means_of
@@ -98,10 +98,10 @@ def _draw_debt(ax: Axes, settings: Settings, rows: Rows) -> None:
 def _draw_fitted(ax: Axes, settings: Settings, rows: Rows) -> None:
     chunks = np.array(sorted(settings.chunks))
     gaps = np.stack([column(select(rows, chunk=chunk), "gap") for chunk in chunks])
-    error = 1.96 * gaps.std(1, ddof=1) / np.sqrt(gaps.shape[1]) if gaps.shape[1] > 1 else None
+    mean, low, _ = intervals.mean(gaps.T)
     label = f"fitted to sampled labels, {gaps.shape[1]} runs"
-    ax.errorbar(chunks, gaps.mean(1), error, marker="o", capsize=3, label=label)
-    scale = (gaps.mean(1) / (chunks + 1)).mean()
+    ax.errorbar(chunks, mean, mean - low, marker="o", capsize=3, label=label)
+    scale = (mean / (chunks + 1)).mean()
     ax.plot(chunks, scale * (chunks + 1), "k--", linewidth=1, label="∝ k + 1")
     ax.set_title(f"recoverable_reset_cliff, T = {rows[0]['horizon']}: learners fitted to labels", fontsize=10)
 
@@ -157,10 +157,9 @@ def _random(settings: Settings, own: Rows) -> Figure:
     left.plot(means, (means + 1) / 2, "k--", linewidth=1, label="E[K(K+1)]/(2E[K]) (theory)")
     for name in EACH:
         gaps = [column(select(rows, law=name, chunk=int(mean)), "gap") / scale for mean in means]
-        error = [1.96 * each.std() / np.sqrt(max(len(each) - 1, 1)) for each in gaps]
-        left.errorbar(
-            means, [each.mean() for each in gaps], error, fmt="o-", color=colours[name], label=name, capsize=3
-        )
+        found = [intervals.mean(each) for each in gaps]
+        seen, error = [each.value for each in found], [each.value - each.low for each in found]
+        left.errorbar(means, seen, error, fmt="o-", color=colours[name], label=name, capsize=3)
         left.plot(means, [inspected(cases.laws(int(mean))[name]) for mean in means], "k--", linewidth=1)
     coins = select(own, part="geometric")
     shares = column(coins, "gap") / (max(settings.horizons) * settings.eps)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dagger_jax import growth
+from experiments import study
 from experiments.chunk_price_cases import lengths
 from experiments.claim import Finding, Settings, settled
 
@@ -121,8 +122,8 @@ def _in_horizon(settings: Settings, equal: Rows) -> Iterable[Finding | None]:
             worst = max(known, key=lambda law: abs(law.exponent - 1))
             low, high = min(law.low for law in known), max(law.high for law in known)
             text = f"{placement} error: at every fixed k the gap grows linearly in T; exponent farthest from 1"
-            holds = all(law.verdict == "linear" for law in known)
-            yield Finding(text, "7.2(1); E7.2", "chunk_reset", 1, worst.exponent, low, high, state=settled(holds))
+            state = study.grows(known, 1)
+            yield Finding(text, "7.2(1); E7.2", "chunk_reset", 1, worst.exponent, low, high, state=state)
 
 
 def dialled(settings: Settings, equal: Rows, alpha: float) -> Rows:
@@ -168,10 +169,8 @@ def _reset(settings: Settings, equal: Rows) -> Iterable[Finding | None]:
     law = fit(horizons, column(rows, "gap"), horizons * eps)
     if law is not None and short * 4 <= horizons.min():
         text = f"reset variant: at a fixed length (k = {short}) the gap stays quadratic in T; exponent"
-        holds = law.verdict == "quadratic"
-        yield Finding(
-            text, "7.3", "chunk_reset", "2 (quadratic)", law.exponent, law.low, law.high, state=settled(holds)
-        )
+        numbers = law.exponent, law.low, law.high
+        yield Finding(text, "7.3", "chunk_reset", "2 (quadratic)", *numbers, state=study.grows([law], 2))
 
 
 # ---- the other worlds -------------------------------------------------------------------------------------------
@@ -211,10 +210,8 @@ def _cliff(settings: Settings, rows: Rows) -> Iterable[Finding | None]:
     law = fit(horizons, column(own, "gap"), horizons * settings.eps)
     if law is not None:
         text = f"cliff: quadratic in T even at k = {min(settings.chunks)}; exponent"
-        holds = law.verdict == "quadratic"
-        yield Finding(
-            text, "7.2 WARNING", "cliff", "2 (quadratic)", law.exponent, law.low, law.high, state=settled(holds)
-        )
+        numbers = law.exponent, law.low, law.high
+        yield Finding(text, "7.2 WARNING", "cliff", "2 (quadratic)", *numbers, state=study.grows([law], 2))
 
 
 def _fitted(settings: Settings, rows: Rows) -> Finding | None:

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from dagger_jax import report
+from dagger_jax import intervals, report
 from experiments.claim import Settings
-from experiments.exposure_bias_findings import Found, Series, found, interval, positive
+from experiments.exposure_bias_findings import Found, Series, found
 
 DYNAMIC = {"schedule": ("#8fbf9f", "schedules over rounds"), "controller": ("#e0b060", "controllers")}
 MARKERS = {"tabular": ("#0072B2", "o"), "transformer": ("#D55E00", "^")}
@@ -46,7 +46,7 @@ def accumulated(everything: Found, sft: str) -> Figure:
 
     def draw(ax: Axes, series: Series, colour: str, name: str, main: bool) -> None:
         value = series.own.mean(0)
-        _, low, high = positive(lambda own: own, series.own)
+        _, low, high = intervals.of_positive(lambda own: own, series.own)
         bands = {"low": low, "high": high} if main else {}
         report.loglog(
             ax,
@@ -118,7 +118,7 @@ def wasted(everything: Found, sft: str) -> Figure:
         "Garbage: tokens a text, of T, that the writer alone never writes, or that leave the text where the writer "
         "alone never comes to. " + INTERVALS + UNTRIED
     )
-    values = lambda series: interval(lambda gap: gap[..., -1], series.gap)
+    values = lambda series: intervals.of_means(lambda gap: gap[..., -1], series.gap)
     figure, panels = _by_method(everything, sft, caption, values)
     for ax in panels:
         ax.set_xscale("log")

@@ -7,13 +7,12 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from dagger_jax import growth
+from dagger_jax import growth, intervals
 from experiments.claim import INFORMATION, Finding, Settings, settled
 from experiments.exposure_bias_worlds import MISSPECIFIED
 
 MARGIN = 1.1  # an exponent up to here counts as linear
 TOLERANCE = 1e-6  # relative, of exact equalities
-RESAMPLES = 2000
 THIS, ARORA, THEORY, ORDER = "this experiment", "Arora et al. 2022", "theory 8, E8.3", "theory 8, E8.1"
 GARBAGE = {"recovering": 1, "absorbing": None}  # u of worlds with garbage; None: T
 
@@ -33,7 +32,7 @@ class Series(NamedTuple):
 
     def excess(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """ExAccErr(l) in percent and its 95% interval, [M] each."""
-        value, low, high = positive(lambda own, expert: own / expert, self.own, self.expert)
+        value, low, high = intervals.of_positive(lambda own, expert: own / expert, self.own, self.expert)
         return 100 * (value - 1), 100 * (low - 1), 100 * (high - 1)
 
 
@@ -54,25 +53,6 @@ def found(table: pa.Table) -> Found:
         methods = everything.setdefault(world, {}).setdefault(learner, {})
         methods[method] = Series(own[0]["kind"], lengths, *columns, u=u)
     return everything
-
-
-def interval(of: Any, *samples: np.ndarray) -> tuple[Any, Any, Any]:
-    """A statistic of means over replicas [R, ...], all paired, with its 95% interval.
-
-    The bootstrap of `growth.fit`, for few replicas: R - 1 of R are drawn, so that a mean's variance is not taken too
-    small, and the interval is widened from the normal law's quantile to Student's.
-    """
-    count = len(samples[0])
-    draws = np.random.default_rng(0).multinomial(count - 1, np.full(count, 1 / count), size=RESAMPLES) / (count - 1)
-    value = np.asarray(of(*(sample.mean(0) for sample in samples)))[()]
-    ends = np.quantile(of(*(np.tensordot(draws, sample, 1) for sample in samples)), [0.025, 0.975], axis=0)
-    low, high = value + stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975) * (ends - value)
-    return value, low, high
-
-
-def positive(of: Any, *samples: np.ndarray) -> tuple[Any, Any, Any]:
-    """As `interval`, of a statistic that is above 0, in which relative errors count: its logarithm's."""
-    return tuple(map(np.exp, interval(lambda *means: np.log(of(*means)), *samples)))
 
 
 def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
@@ -121,7 +101,7 @@ def _accumulates(where: str, faster: bool, sft: Series) -> list[Finding]:
     def factor(own: np.ndarray, expert: np.ndarray) -> np.ndarray:
         return (own[..., -1] / expert[..., -1]) / (own[..., quarter] / expert[..., quarter])
 
-    grows = positive(factor, sft.own, sft.expert)
+    grows = intervals.of_positive(factor, sft.own, sft.expert)
     side = "above" if faster else "below"
     words = "faster than l" if faster else "no faster than l"
     rest = f"R(l) / (l eps(l)) {'grows' if faster else 'does not grow'} with l: T against T/4 (linear 1, quadratic 4)"
@@ -146,7 +126,7 @@ def _on_policy(where: str, world: str, methods: Mapping[str, Series], sft: str) 
         return 100 * (own[..., -1] / expert[..., -1] - other[..., -1] / others[..., -1])
 
     for name in (name for name in methods if methods[name].kind == "fixed" and name != sft):
-        each = interval(less, methods[name].own, methods[name].expert, tuned.own, tuned.expert)
+        each = intervals.of_means(less, methods[name].own, methods[name].expert, tuned.own, tuned.expert)
         text = f"ExAccErr(T) of {name} less that of supervised fine-tuning, in percentage points"
         if where == "recovering, tabular":
             findings.append(Finding(text, ORDER, where, "below 0", *each, state=settled(each[2] < 0)))
@@ -159,11 +139,11 @@ def _on_policy(where: str, world: str, methods: Mapping[str, Series], sft: str) 
     single = methods.get("k = 1")
     if single is None or sft == "k = 1":
         return findings
-    more = positive(lambda a, b: a[..., -1] / b[..., -1], single.own, tuned.own)
+    more = intervals.of_positive(lambda a, b: a[..., -1] / b[..., -1], single.own, tuned.own)
     text = "for information: R(T) of k = 1 relative to that of supervised fine-tuning"
     findings.append(Finding(text, THIS, where, None, *more, state=INFORMATION))
     if world in GARBAGE:
-        more = interval(lambda a, b: a[..., -1] - b[..., -1], single.gap, tuned.gap)
+        more = intervals.of_means(lambda a, b: a[..., -1] - b[..., -1], single.gap, tuned.gap)
         means = f"{single.gap[:, -1].mean():.3g} and {tuned.gap[:, -1].mean():.3g}"
         text = f"for information: garbage tokens a text of k = 1 less those of supervised fine-tuning ({means})"
         findings.append(Finding(text, THIS, where, None, *more, state=INFORMATION))
@@ -175,7 +155,7 @@ def _single(methods: Mapping[str, Series]) -> str:
 
 
 def _last(values: np.ndarray) -> tuple[float, float, float]:
-    return positive(lambda means: means[..., -1], values)
+    return intervals.of_positive(lambda means: means[..., -1], values)
 
 
 def _dynamic(where: str, methods: Mapping[str, Series]) -> list[Finding]:
@@ -190,7 +170,7 @@ def _dynamic(where: str, methods: Mapping[str, Series]) -> list[Finding]:
         Finding(
             f"for information: R(T) of the best {kind} ({name}, in hindsight) relative to the best fixed length's "
             f"({fixed})",
-            *(THIS, where, None, *positive(lambda a, b: a / b, last[name], last[fixed]), INFORMATION),
+            *(THIS, where, None, *intervals.of_positive(lambda a, b: a / b, last[name], last[fixed]), INFORMATION),
         )
         for kind in ("schedule", "controller")
         for name in (best(kind),)

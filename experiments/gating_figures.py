@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from dagger_jax import report
+from dagger_jax import intervals, report
 from experiments.chunk_choice_figures import plain
 
 GREY = "#777777"
@@ -42,7 +41,7 @@ def curves(
             label = f"{names[curve.kind]}{', asks only' if curve.asks else ''}" if gate else name
             marker = "" if gate else {fixed[0]: "o", fixed[-1]: "s"}.get(name, "^")
             x, y = getattr(curve, column).mean(0), curve.gap.mean(0)
-            half = 1.96 * curve.gap.std(0, ddof=1) / np.sqrt(len(curve.gap))
+            half = intervals.mean(curve.gap).high - y
             every = max(1, len(x) // 6)
             ax.plot(
                 x, y, style, color=colour, marker=marker, markevery=every, label=label, linewidth=1.6,

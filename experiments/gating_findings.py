@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from scipy import stats
 
+from dagger_jax import intervals
 from experiments.claim import INFORMATION, Finding, Settings, compared
 from experiments.gating_methods import KINDS
 from experiments.rivals import best, ratio
@@ -95,16 +95,10 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     return findings + trusted(table)
 
 
-def mean_of(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean over runs [R], with its 95% interval of Student's t."""
-    mean, half = float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return mean, mean - half, mean + half
-
-
 def _rate(key: str, everywhere: dict[str, Curves]) -> Finding:
     """The largest excess over a rate in any world and setting; its interval is that of the largest ends."""
     own = [curve for found in everywhere.values() for curve in found.values() if curve.kind == key]
-    over = [mean_of(curve.share[:, SETTLED:].mean(1) - curve.value) for curve in own if curve.value is not None]
+    over = [intervals.mean(curve.share[:, SETTLED:].mean(1) - curve.value) for curve in own if curve.value is not None]
     value, low, high = (max(each) for each in zip(*over, strict=True))
     text = f"{KINDS[key].name}: share of steps asked above the rate, from round {SETTLED + 1} on; the most of all"
     text += f" worlds and settings (the least: {min(each[0] for each in over):.2g})"
@@ -123,7 +117,7 @@ def trusted(table: pa.Table) -> list[Finding]:
     findings = []
     for world, values in differences.items():
         if len(values) > 1:
-            value, low, high = mean_of(np.array(values))
+            value, low, high = intervals.mean(values)
             text = f"{name}: mean risk of the states where its doubt is above tau, less where it is not"
             text += f" ({len(values)} runs have both)"
             source, expected = "Kelly et al. 2019, arXiv 1810.02890", "above 0" if world == RESET else None

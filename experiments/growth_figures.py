@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dagger_jax import growth, report
+from dagger_jax import growth, intervals, report
 from dagger_jax.environments import gallery
 from experiments.study import Rows, Series, fit, gaps
 
@@ -46,14 +46,14 @@ def gap_figure(series_rows: Mapping[Series, Rows], caption: str, columns: int = 
 
 def _draw(ax: Axes, series: Series, rows: Rows, colours: Mapping[str, str], place: int, of: int) -> None:
     horizons, values, _ = gaps(rows)
-    mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    mean, low, high = intervals.mean(values)
     known = {row["horizon"]: row["closed_form"] for row in rows if row["closed_form"] is not None}
     colour = report.loglog(
         ax,
         horizons,
         mean,
-        low=mean - 1.96 * error,
-        high=mean + 1.96 * error,
+        low=low,
+        high=high,
         theory=[known[horizon] for horizon in horizons] if len(known) == len(horizons) else None,
         label=series.title(),
         colour=colours[series.title()],
@@ -105,7 +105,7 @@ def exponent_figure(series_rows: Mapping[Series, Rows], expected: Mapping[Series
             ax.plot([stated, stated], [place - 0.4, place + 0.4], color="#D55E00", linewidth=3, alpha=0.6)
         interval = np.abs(np.array([[law.low], [law.high]]) - law.exponent)
         # Grey where no power law describes the series: its exponent then says little.
-        colour = "#999999" if law.verdict in ("neither", "undecided") else "#0072B2"
+        colour = "#999999" if law.verdict not in ("linear", "quadratic") else "#0072B2"
         ax.errorbar([law.exponent], [place], xerr=interval, fmt="o", color=colour, capsize=3)
     labels = [f"{s.world.rsplit('/', 1)[-1]}, {s.learner_title()}: {s.title()}" for s, _, _ in fitted]
     ax.set_yticks(range(len(fitted)), labels, fontsize=8)

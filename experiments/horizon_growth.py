@@ -36,7 +36,7 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
         "episodes": episodes,  # of the oracle learners' roll-outs
     }
     for preset, horizons, eps, runs, episodes in (
-        ("quick", (8, 16, 32), 1.5e-3, 32, 1 << 15),
+        ("quick", (8, 16, 32), 1.5e-3, 64, 1 << 15),
         ("default", (8, 16, 32, 64), 1.5e-3, 64, 1 << 16),
         ("full", (8, 16, 32, 64, 128), 7.5e-4, 128, 1 << 20),
     )
@@ -234,8 +234,7 @@ def _growth(series: Series, rows: Rows) -> Finding:
     if series.world == "recoverable_reset_cliff" and exponent == 2:
         words += ", the action where nothing was seen being a wrong one"
     text = f"{name}: the gap grows {words}; verdict: {law.verdict} (theory's curve on these horizons: {here:.4g})"
-    holds = law.verdict == {1: "linear", 2: "quadratic"}[exponent]
-    return Finding(text, source, series.world, exponent, *numbers, state=settled(holds))
+    return Finding(text, source, series.world, exponent, *numbers, state=study.grows([law], exponent))
 
 
 def _closed(world: str, learner: str, rows: Rows) -> Finding | None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from dagger_jax import report
+from dagger_jax import intervals, report
 from experiments.claim import Settings
 
 Cube = Mapping[str, np.ndarray]  # by column: [B, W, N] beta schedules, worlds or replicas, numbers of rounds
@@ -216,9 +216,9 @@ def _positive(values: np.ndarray) -> np.ndarray:
 
 def _band(ax: Axes, n: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
     """Mean over worlds, with its 95% interval where there are several."""
-    mean, error = values.mean(0), values.std(0) / np.sqrt(max(len(values) - 1, 1))
+    mean, low, high = intervals.mean(values)
     ax.plot(n, mean, color=colour, label=label)
-    ax.fill_between(n, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.2, linewidth=0)
+    ax.fill_between(n, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _logarithmic(ax: Axes, rounds: int) -> None:

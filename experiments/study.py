@@ -2,7 +2,7 @@
 
 import functools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -16,7 +16,7 @@ from dagger_jax.experts import optimal
 from dagger_jax.known_dynamics import Demonstrations
 from dagger_jax.precision import exact
 from dagger_jax.types import Array, Problem, Schedule, Trace
-from experiments.claim import BadFlag
+from experiments.claim import BadFlag, State
 
 WORLDS_HELP = (
     "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
@@ -206,6 +206,14 @@ def gaps(rows: Rows, interpreter: str = "exact") -> tuple[np.ndarray, np.ndarray
     values = np.array([[row["gap"] for row in column] for column in columns]).T
     errors = np.array([np.mean([row["training_error"] or 0.0 for row in column]) for column in columns])
     return horizons, values, errors
+
+
+def grows(laws: Iterable[growth.Growth], power: int) -> State:
+    """Whether gaps grow linearly (1) or quadratically (2): what their verdicts say together."""
+    name, verdicts = {1: "linear", 2: "quadratic"}[power], {law.verdict for law in laws}
+    if verdicts == {name}:
+        return State.HOLDS
+    return State.NOT_SHOWN if verdicts <= {name, "undecided"} else State.REFUTED
 
 
 def fit(rows: Rows) -> growth.Growth | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from dagger_jax import growth
+from dagger_jax import growth, intervals
 from experiments import zoo_theorems
 from experiments.claim import Finding, Settings, compared, settled
 from experiments.rivals import ratio
@@ -52,16 +52,15 @@ def summary(settings: Settings, table: pa.Table) -> dict[tuple[str, str], Cell]:
         reference = (
             np.array([row["gap"] for row in cloning[horizons[-1]]]) if cloning else np.full(settings.runs, np.nan)
         )
-        mean, error = gaps[horizons[-1]].mean(), stats.sem(gaps[horizons[-1]])
-        width = stats.t.ppf(0.975, settings.runs - 1) * error
+        _, low, high = intervals.mean(gaps[horizons[-1]])
         every = [row for own in by_horizon.values() for row in own]
         found[world, algorithm] = Cell(
             world,
             algorithm,
             horizons[-1],
             gaps[horizons[-1]],
-            mean - width,
-            mean + width,
+            low,
+            high,
             _versus(gaps[horizons[-1]], reference),
             _same(gaps[horizons[-1]], reference) if algorithm != "behavioural_cloning" else np.nan,
             _growth(horizons, np.stack([gaps[h] for h in horizons], axis=1)),

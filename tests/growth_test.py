@@ -31,11 +31,11 @@ LAWS = {
     "T(T-1)/2": (lambda t: t * (t - 1) / 2, "quadratic"),
     "1": (lambda t: t**0, "neither"),
     "T^0.5": (lambda t: t**0.5, "neither"),
-    "T^1.5": (lambda t: t**1.5, "neither"),
+    "T^1.5": (lambda t: t**1.5, "between"),
     "T^3": (lambda t: t**3, "neither"),
-    "T log T": (lambda t: t * np.log(t), "neither"),
+    "T log T": (lambda t: t * np.log(t), "between"),
     "exp": (lambda t: np.exp(t / 100), "neither"),
-    "crossover to T^2": (lambda t: 0.5 * t**2 + 5000 * t, "neither"),
+    "crossover to T^2": (lambda t: 0.5 * t**2 + 5000 * t, "between"),
     "crossover to T": (lambda t: t + 10_000, "neither"),
 }
 
@@ -48,8 +48,7 @@ def replicas(law, horizons, count, noise, seed):
 
 def verdicts(law, horizons, count, noise, seeds, **options):
     return Counter(
-        growth.fit(horizons, replicas(law, horizons, count, noise, seed), resamples=200, **options).verdict
-        for seed in range(seeds)
+        growth.fit(horizons, replicas(law, horizons, count, noise, seed), **options).verdict for seed in range(seeds)
     )
 
 
@@ -76,19 +75,56 @@ def test_noise_above_the_resolution_seldom_misleads(name):
 
 @pytest.mark.parametrize("count", [3, 20])
 def test_linear_is_not_taken_for_quadratic(count):
-    # The claim is at most 5 % in the hardest setting: three horizons, 30 % noise. It says linear when it can.
+    # The claim is at most 5 % in the hardest setting: three horizons, 30 % noise. Of 20 replicas the exponent is
+    # known to 0.3 / sqrt(20) / (log 2 sqrt(2)) = 0.07, its interval to 0.14: as often as not it is within 0.2 of 1.
     found = verdicts(LAWS["T"][0], SHORT, count=count, noise=0.3, seeds=200)
     assert found["quadratic"] <= 10
-    assert found["linear"] >= 100
+    assert found["linear"] >= (100 if count == 20 else 0)
 
 
 def test_what_the_data_cannot_tell_is_undecided():
-    # Three horizons known to 7 % allow a T² + b T and a T^1.5 alike: to name one of them would be a guess.
-    found = verdicts(LAWS["T^1.5"][0], SHORT, count=20, noise=0.3, seeds=200)
+    # Three replicas know the exponent to 0.1, with Student's quantile its interval is ± 0.8.
+    found = verdicts(LAWS["T^1.5"][0], SHORT, count=3, noise=0.3, seeds=200)
     assert found["undecided"] >= 150
     # Over 10..12 the slope is known to ± 0.5 only, so T itself is undecided, more often than not.
     found = verdicts(LAWS["T"][0], np.array([10.0, 11.0, 12.0]), count=20, noise=0.3, seeds=100)
     assert found["undecided"] > 50
+
+
+FOUR = 2.0 ** np.arange(3, 7)  # 8, 16, 32, 64
+
+
+@pytest.mark.parametrize(
+    ("law", "verdict"),
+    [
+        (lambda t: t + 32, "neither"),  # exponent 0.42
+        (lambda t: t + t**2 / 60, "between"),  # 1.29
+        (lambda t: t**1.2, "between"),
+        (lambda t: t * np.log(t), "between"),  # 1.33
+        (lambda t: t, "linear"),
+        (lambda t: t**2, "quadratic"),
+        (lambda t: t * (t + 1) / 2, "quadratic"),  # 1.93
+    ],
+)
+@pytest.mark.parametrize(("count", "noise"), [(16, 0.2), (16, 0.5), (64, 0.2)])
+def test_a_power_is_named_only_within_a_distance_of_its_interval(law, verdict, count, noise):
+    # A law whose exponent is 0.2 or more away is named where its 95 % interval lies too near by accident, at most
+    # 2.5 % of the time and, as replicas are few and skewed, a little more: 8 of 100 is three standard deviations
+    # above 3.5 %. Where errors are small laws have their verdict, but for 5 % that a value per horizon fits better.
+    fits = [growth.fit(FOUR, replicas(law, FOUR, count, noise, seed)) for seed in range(100)]
+    powers = {"linear": 1, "quadratic": 2}
+    named = [fitted for fitted in fits if fitted.verdict in powers]
+    assert all(abs(end - powers[one.verdict]) <= 0.2 for one in named for end in (one.low, one.high))
+    assert sum(one.verdict != verdict for one in named) <= 8
+    if noise == 0.2:
+        assert sum(one.verdict == verdict for one in fits) >= (65 if count == 16 else 88)
+
+
+@pytest.mark.parametrize("gaps", [FOUR + 32, FOUR + FOUR**2 / 60, FOUR**1.25])
+def test_exact_values_too_are_named_only_near_their_power(gaps):
+    assert growth.fit(FOUR, gaps).verdict in ("between", "neither")
+    # However little the differences matter: what then fits is still no power that is 0.2 away.
+    assert growth.fit(FOUR, gaps, resolution=0.3).verdict not in ("linear", "quadratic")
 
 
 def test_both_laws_within_two_are_undecided():
@@ -101,7 +137,7 @@ def test_a_crossover_is_neither():
     # A quadratic term of 2.5 % at the largest horizon: the resolution sees it, a free exponent would not do.
     fitted = growth.fit(HORIZONS, 0.5 * HORIZONS**2 + 20_000 * HORIZONS)
     assert fitted.aic["free"] > fitted.aic["linear"] - 2 > fitted.aic["linear+quadratic"]
-    assert fitted.verdict == "neither"
+    assert fitted.verdict == "between"
     # One term of 0.1 % is below the resolution.
     assert growth.fit(HORIZONS, 0.5 * HORIZONS**2 + 500_000 * HORIZONS).verdict == "linear"
 
@@ -159,7 +195,7 @@ def test_units_of_cost_do_not_matter():
 @pytest.mark.parametrize("noise", [0.05, 0.4])
 def test_intervals_cover_what_they_say(noise):
     law, _ = LAWS["T^1.5"]
-    fits = [growth.fit(HORIZONS, replicas(law, HORIZONS, 30, noise, seed), resamples=300) for seed in range(300)]
+    fits = [growth.fit(HORIZONS, replicas(law, HORIZONS, 30, noise, seed)) for seed in range(300)]
     low, high = np.array([(fitted.low, fitted.high) for fitted in fits]).T
     # 95 % of 300 has a standard deviation of 1.3 %: 90 % to 99 % is three of them, and a little for R = 30.
     assert 0.90 <= np.mean((low <= 1.5) & (high >= 1.5)) <= 0.99
@@ -169,25 +205,25 @@ def test_intervals_cover_what_they_say(noise):
 
 def test_interval_is_student_s():
     # Noise below the resolution: the weights are equal, and the exponent is the mean of the replicas'
-    # exponents to first order, whose interval is Student's. The mean ratio is 0.99 ± 0.01, as the resampled
-    # means of ten replicas are not quite normal; R draws would give 0.94, and no widening 0.86.
+    # exponents to first order, whose interval is Student's: the jackknife's of a mean is that itself. The mean ratio
+    # is 1.03, since some tens of replicas seem to have heavy tails; a percentile bootstrap would give 0.82.
     law, _ = LAWS["T"]
     centred = np.log(HORIZONS) - np.log(HORIZONS).mean()
     ratios = []
     for seed in range(100):
         gaps = replicas(law, HORIZONS, 10, 0.001, seed)
-        fitted = growth.fit(HORIZONS, gaps, resamples=1000)
+        fitted = growth.fit(HORIZONS, gaps)
         exponents = np.log(gaps) @ centred / np.sum(centred**2)
         student = stats.t.ppf(0.975, 9) * exponents.std(ddof=1) / np.sqrt(10)
         ratios.append((fitted.high - fitted.low) / (2 * student))
-    assert 0.96 <= np.mean(ratios) <= 1.02
+    assert 1 <= np.mean(ratios) <= 1.05
 
 
 def test_confidence_widens_the_interval():
     gaps = replicas(LAWS["T"][0], HORIZONS, 200, 0.2, seed=0)
-    wide, narrow = (growth.fit(HORIZONS, gaps, resamples=20_000, confidence=c) for c in (0.95, 0.5))
-    # The normal law's quantiles are 1.960 and 0.674; a quantile of 20,000 resamples is good to about 2 %.
-    np.testing.assert_allclose((wide.high - wide.low) / (narrow.high - narrow.low), 1.960 / 0.674, rtol=0.08)
+    wide, narrow = (growth.fit(HORIZONS, gaps, confidence=c) for c in (0.95, 0.5))
+    # Of the normal law's quantiles, 1.960 and 0.674; Student's with 199 degrees of freedom differ by 0.6 %.
+    np.testing.assert_allclose((wide.high - wide.low) / (narrow.high - narrow.low), 1.960 / 0.674, rtol=0.02)
 
 
 def test_a_replica_is_drawn_with_all_its_horizons():
@@ -227,7 +263,7 @@ def test_saturated_horizons_are_left_out():
     # Without the rule the same gaps are no law at all: T ε reaches 0.8, and the last local slope is 1.82.
     bent = growth.fit(horizons, gaps)
     assert bent.kept.all()
-    assert bent.verdict == "neither"
+    assert bent.verdict == "between"
     assert bent.slopes[-1] < 1.9 < fitted.slopes[-1]
 
 
@@ -236,17 +272,16 @@ def test_saturation_below_the_limit_is_an_error_of_the_law():
     eps = 0.1 / HORIZONS[-1]
     options = {"law": lambda t: cliff(t, eps), "horizons": HORIZONS, "count": 20, "noise": 0.02, "seeds": 60}
     assert verdicts(**options, saturation=HORIZONS * eps)["quadratic"] >= 57
-    # It is this that decides: unaware of it, a third or more call the bent law no law.
-    assert verdicts(**options)["neither"] >= 20
+    # It is this that decides: unaware of it, a third or more call the bent law no law of either kind.
+    unaware = verdicts(**options)
+    assert unaware["neither"] + unaware["between"] >= 20
 
 
-def test_same_seed_same_bits():
-    gaps = replicas(LAWS["T"][0], HORIZONS, 20, 0.2, seed=0)
-    one, again, other = (growth.fit(HORIZONS, gaps, seed=seed) for seed in (1, 1, 2))
-    for name in growth.Growth._fields:
-        np.testing.assert_array_equal(getattr(one, name), getattr(again, name), err_msg=name)
-    assert (one.low, one.high) != (other.low, other.high)
-    assert one.slopes.tolist() == other.slopes.tolist()  # no resample enters it
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_gaps_may_be_as_small_or_large_as_floats(scale):
+    gaps = replicas(LAWS["T"][0], FOUR, 20, 0.2, seed=0)
+    np.testing.assert_allclose(growth.fit(FOUR, scale * gaps)[:3], growth.fit(FOUR, gaps)[:3], rtol=1e-9)
+    assert growth.fit(FOUR, scale * FOUR).verdict == "linear"
 
 
 NAN = np.where(SHORT == 32, np.nan, SHORT)
@@ -273,6 +308,7 @@ NAN = np.where(SHORT == 32, np.nan, SHORT)
         ("increase", ([0, 16, 32], SHORT), {}),
         ("confidence", (SHORT, SHORT), {"confidence": 95}),
         ("resolution", (SHORT, SHORT), {"resolution": 0}),
+        ("distance", (SHORT, SHORT), {"distance": 0.5}),
     ],
 )
 def test_errors_name_what_is_wrong(message, arguments, options):

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "dagger_jax"
 # A module may import modules of earlier lines only. A new module needs a place here.
 ORDER = [
     ["types"],
-    ["checks", "precision", "randomness"],
+    ["checks", "intervals", "precision", "randomness"],
     ["sampling"],
     ["schedules.betas", "schedules.columns", "schedules.partitions"],
     ["schedules"],
