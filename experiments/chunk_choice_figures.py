@@ -17,6 +17,7 @@ GREY = "#888888"
 # Where ticks are labelled in every decade, by the ratio of an axis's ends.
 STEPS: Mapping[float, Sequence[float]] = {
     2.5: (1.0, 1.1, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
+    6: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
     200: (1.0, 2.0, 5.0),
     np.inf: (1.0,),
 }
