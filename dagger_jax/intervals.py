@@ -42,7 +42,8 @@ def spread(jackknifed: np.ndarray, means: int, confidence: float = 0.95) -> tupl
     largest = np.abs(away).max(0)
     away = away / np.where(largest > 0, largest, 1.0)  # whose fourth powers are numbers, whatever the unit
     square = (away**2).mean(0)
-    excess = (away**4).mean(0) / np.where(square > 0, square, 1.0) ** 2 - 3  # kurtosis; 0 for a normal law
+    kurtosis = (away**4).mean(0) / np.where(square > 0, square, 1.0) ** 2
+    excess = np.where(square > 0, kurtosis - 3, 0.0)  # 0 for a normal law, and where replicas are alike
     freedom = np.clip(2 / (excess / count + 2 / (count - 1)), 1, max(count - means, 1))
     error = largest * np.sqrt((count - 1) * square)
     return error, stats.t.ppf(0.5 + confidence / 2, freedom) * error

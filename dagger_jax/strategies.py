@@ -1,4 +1,4 @@
-"""Published roll-out strategies as schedules: who acts, for how long, and when (schedules notes, 2a to 2d).
+"""Published roll-out strategies as schedules: who acts, for how long, and when.
 
 Each is a constructor of a few lines with its citation, so that they can be compared at an equal price. What a
 strategy varies over rounds is a length in steps; `over_rounds` makes lengths of any optax schedule.

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dagger_jax import intervals, report
+from experiments.chunk_choice_figures import plain
 
 GREY = "#777777"
 
@@ -40,18 +40,19 @@ def curves(
             style = ":" if curve.asks else "-"
             label = f"{names[curve.kind]}{', asks only' if curve.asks else ''}" if gate else name
             marker = "" if gate else {fixed[0]: "o", fixed[-1]: "s"}.get(name, "^")
-            x, (y, low, _) = getattr(curve, column).mean(0), intervals.mean(curve.gap)
+            x, y = getattr(curve, column).mean(0), curve.gap.mean(0)
+            half = intervals.mean(curve.gap).high - y
             every = max(1, len(x) // 6)
             ax.plot(
                 x, y, style, color=colour, marker=marker, markevery=every, label=label, linewidth=1.6,
                 zorder=2 if gate else 3,
             )  # fmt: skip
-            ax.errorbar(x[-1:], y[-1:], (y - low)[-1:], color=colour, capsize=3, linewidth=1.2, zorder=4)
+            ax.errorbar(x[-1:], y[-1:], half[-1:], color=colour, capsize=3, linewidth=1.2, zorder=4)
         lowest = min(curve.gap.mean(0).min() for curve in methods.values())
         report.logarithmic(ax, "x", "y")
         ax.set_ylim(bottom=max(lowest * 0.6, 1e-4))
-        _plain(ax)
-        ax.set_title(world)
+        plain(ax, "x", "y")
+        ax.set_title(world.replace("_", " "))
         ax.set_xlabel(f"{what} (sum over episodes)")
     axes[0].set_ylabel("gap of the learner alone (cost per episode)")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -65,8 +66,8 @@ def ratios(
     """Gap relative to that of the best fixed length at the price that the gate has spent."""
     caption = (
         "Gap of the learner alone at the price that the gate has spent, relative to that of the best fixed chunk at "
-        "the same price; that one is chosen in hindsight, for each gate, on the same runs. Open: the learner keeps the "
-        "wheel. Bars: 95% bootstrap intervals, runs paired. Left of 1 is better."
+        "the same price, chosen for each gate on one half of the runs and judged on the other (named at the right). "
+        "Open: the learner keeps the wheel. Bars: 95% intervals, runs paired. Left of 1 is better."
     )
     figure, axes = report.panels(len(against), caption=caption)
     every = list(next(iter(against.values())))
@@ -86,20 +87,11 @@ def ratios(
             )  # fmt: skip
         ax.axvline(1.0, color="#888888", linestyle="--", linewidth=1)
         report.logarithmic(ax, "x")
-        ax.set_title(world)
+        ax.set_title(world.replace("_", " "))
         ax.set_yticks(range(len(every)), every if ax is axes[0] else [""] * len(every), fontsize=8)
         ax.set_ylim(len(every) - 0.4, -0.6)
         ax.set_xlabel("gap / gap of the best fixed k (named at the right)")
         low, high = ax.get_xlim()
         ax.set_xlim(min(low, 0.8), max(high, 1.25) * 1.35)
-        _plain(ax)
+        plain(ax, "x")
     return figure
-
-
-def _plain(ax: Axes) -> None:
-    """Logarithmic axes labelled 1, 2, 5, 10."""
-    for axis in (ax.xaxis, ax.yaxis):
-        if axis.get_scale() == "log":
-            axis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-            axis.set_tick_params(which="both", labelsize=8)

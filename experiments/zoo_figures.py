@@ -8,7 +8,9 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from dagger_jax import report
+from experiments.zoo_findings import DISCOVERED
 from experiments.zoo_known import ROWS
+from experiments.zoo_names import title
 
 Found = Mapping[tuple[str, str], Any]
 ZERO = 5e-4  # a gap that is shown as 0
@@ -18,17 +20,18 @@ def gaps(found: Found) -> Figure:
     """Gap by world and algorithm; colours compare with behavioural cloning in the same world."""
     caption = (
         "Gap J(π) - J(π*) at the longest horizon, every algorithm given the same number of labels. Colours: its ratio "
-        "to behavioural cloning's gap in the same world (blue: less). Bold: the 95% interval of that ratio does not "
-        "contain 1. *: it did not ask for all of its labels. (+): somewhere it walked more than four times as many "
+        "to behavioural cloning's gap in the same world (blue: less). Bold: the mean gaps differ (t-tests over paired "
+        f"runs; of all that are bold {DISCOVERED:.0%} at most are expected to be chance, after Benjamini and "
+        "Hochberg). *: it did not ask for all of its labels. (+): somewhere it walked more than four times as many "
         "roll-outs for them as cloning. Empty: it cannot be used there."
     )
 
     def shown(cell: Any) -> tuple[float, str, bool]:
-        ratio, low, high = cell.versus
+        ratio = cell.versus[0]
         star = (
             "*" if cell.labels < 0.9 * max(each.labels for each in found.values() if each.world == cell.world) else ""
         )
-        return np.log2(np.clip(ratio, 2**-6, 2**6)), _short(cell.gaps.mean()) + star, high < 1 or low > 1
+        return np.log2(np.clip(ratio, 2**-6, 2**6)), _short(cell.gaps.mean()) + star, cell.differs <= DISCOVERED
 
     scale = TwoSlopeNorm(0.0, -4, 4)
     return _squares(found, shown, "RdYlBu_r", scale, "gap / gap of behavioural cloning", caption, lambda v: f"{2**v:g}")
@@ -39,8 +42,11 @@ def exponents(found: Found) -> Figure:
     caption = (
         "Exponent of the gap in the horizon T: slope of log mean gap against log T over all horizons measured, at an "
         "equal number of demonstrations' worth of labels. 1: linear, 2: quadratic. Bold: the 95% interval lies within "
-        "1/4 of a whole number. Empty: fewer than three horizons, no gap, or one above T / 4, which cannot grow freely."
+        "1/4 of a whole number. Empty: no gap, or one above T / 4, which cannot grow freely. Left out: worlds without "
+        "any exponent (fewer than three horizons)."
     )
+    able = {world for (world, _), cell in found.items() if cell.growth is not None}
+    found = {key: cell for key, cell in found.items() if key[0] in able or not able}
 
     def shown(cell: Any) -> tuple[float, str, bool]:
         law = cell.growth
@@ -71,15 +77,15 @@ def prices(found: Found) -> Figure:
         ("labels asked / most asked in the world", lambda cell: cell.labels / max(most[cell.world], 1e-9)),
         ("roll-outs for T labels", lambda cell: cell.rollouts * cell.horizon / max(cell.labels, 1e-9)),
     )
-    for ax, (title, measure) in zip(axes, measures, strict=True):
+    for ax, (unit, measure) in zip(axes, measures, strict=True):
         for place, name in enumerate(names):
             values = np.array([measure(cell) for (_, algorithm), cell in found.items() if algorithm == name])
             middle = float(np.median(values))
             bar = report.bar(middle, values.min(), values.max())
             ax.errorbar([middle], [place], xerr=bar, fmt="o", color=report.PALETTE[0], capsize=2)
-        ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names), fontsize=9)
+        ax.set_yticks(range(len(names)), list(map(title, names)) if ax is axes[0] else [""] * len(names), fontsize=9)
         ax.set_ylim(len(names) - 0.4, -0.6)
-        ax.set_xlabel(title)
+        ax.set_xlabel(unit)
         ax.set_xlim(left=0)
     return figure
 
@@ -105,7 +111,7 @@ def _squares(found: Found, shown: Any, colours: str, scale: Any, unit: str, capt
     titles = [f"{world.replace('_', ' ')}, T = {_horizon(found, world)}" for world in worlds]
     ax.set_xticks(range(len(worlds)), titles, rotation=40, ha="right", fontsize=8.5)
     many = {cell.algorithm for cell in found.values() if cell.rollouts * cell.horizon > 4 * cell.labels}
-    titles = [name.replace("_", " ") + (" (+)" if name in many else "") for name in names]
+    titles = [title(name) + (" (+)" if name in many else "") for name in names]
     ax.set_yticks(range(len(names)), titles, fontsize=9)
     bar = figure.colorbar(image, ax=ax, shrink=0.6, pad=0.01, label=unit)
     bar.ax.yaxis.set_major_formatter(lambda value, _: tick(value))

@@ -25,14 +25,14 @@ class Theorem(NamedTuple):
 
 
 FLOAT32 = 1e-5  # of sums of T products where a schedule's columns, made in float32, are factors
-DAGGER = Theorem("4.1: least own loss", "Ross, Gordon and Bagnell 2011, Theorem 4.1; theory 2", True)
-SMILE = Theorem("SMILe, sharper", "Ross and Bagnell 2010, Theorem 4.1; theory 1.4", True, FLOAT32)
-SEARN = Theorem("SEARN, sharper", "Daume, Langford and Marcu 2009; theory 3.1", True, FLOAT32)
-AGGREVATE = Theorem("AggreVaTe 2.1: mean gap", "Ross and Bagnell 2014, Theorem 2.1; theory 3.2", True)
+DAGGER = Theorem("4.1: least own loss", "Ross, Gordon and Bagnell 2011, Theorem 4.1", True)
+SMILE = Theorem("SMILe, sharper", "Ross and Bagnell 2010, Theorem 4.1, derived here", True, FLOAT32)
+SEARN = Theorem("SEARN, sharper", "Daume, Langford and Marcu 2009, derived here", True, FLOAT32)
+AGGREVATE = Theorem("AggreVaTe 2.1: mean gap", "Ross and Bagnell 2014, Theorem 2.1", True)
 NRPI = Theorem("NRPI: mean gap", "Ross and Bagnell 2014, section 3", True)
-DART = Theorem("DART: |J - J(noisy expert)|", "Laskey et al. 2017; theory 3.5")
-LOG_LOSS = Theorem("R D_H", "Foster, Block and Misra 2024; theory 5, 7.5")
-RATIO = Theorem("u C T eps", "Spencer et al. 2021; theory 6.5")
+DART = Theorem("DART: |J - J(noisy expert)|", "Laskey et al. 2017, arXiv 1703.09327")
+LOG_LOSS = Theorem("R D_H", "Foster, Block and Misra 2024, arXiv 2407.15007")
+RATIO = Theorem("u C T eps", "Spencer et al. 2021, arXiv 2102.02872, derived here")
 
 OWN: Mapping[str, Theorem] = {
     **dict.fromkeys(

@@ -85,3 +85,9 @@ def test_unequal_samples_are_refused():
         intervals.of_means(np.subtract, SOME, SOME[:2])
     with pytest.raises(ValueError, match="equally many"):
         intervals.mean(np.zeros((0, 2)))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_replicas_that_are_alike_have_an_interval_of_no_width(count):
+    """Three of them: degrees of freedom matched to a kurtosis of 0 / 0 would divide by zero."""
+    assert intervals.mean(np.full(count, 0.3)) == pytest.approx((0.3, 0.3, 0.3))
