@@ -32,11 +32,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# Made anew, whatever an earlier attempt has left, and kept only if it is whole.
 $(READY): setup.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
+		"Python 3.11 or later is needed, $(PYTHON) is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade pip && \
+		$(BIN)/python -m pip install --quiet --editable '.[dev]' && touch $@ || { rm -rf $(VENV); exit 1; }
 
 clean:
 	rm -rf $(VENV) $(OUT) *.egg-info

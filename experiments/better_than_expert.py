@@ -5,13 +5,13 @@ python -m experiments.better_than_expert --out=DIR
 
 import functools
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from dagger_jax import evidence, exact, experts, interaction, labels, learners, schedules
 from dagger_jax.algorithms import ALGORITHMS
@@ -31,7 +31,7 @@ from experiments.better_than_expert_findings import (
     columns,
     interval,
 )
-from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
+from experiments.claim import BadFlag, Claim, Drawings, Finding, Measurement, Settings
 
 LABELS = (labels.imitate, labels.deviate, labels.deviate_acting)
 SHARES = {"reference": 1.0, "mixture": 0.5, "learned": 0.0}  # of the expert, in the roll-in and in the roll-out
@@ -221,7 +221,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     return [each.judge(world, found) for each in STATEMENTS for world in settings.worlds if world in each.worlds]
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """The table of roll-in and roll-out, in three measures, and the algorithms."""
     found = columns(table)
     means = {
@@ -230,10 +230,14 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     }
     inside = [world for world in settings.worlds if world != TWO]
     tables = {
-        f"table_{world.removeprefix('random_')}": better_than_expert_figures.table(means, world, EXPERTS, tuple(SHARES))
+        f"table_{world.removeprefix('random_')}": partial(
+            better_than_expert_figures.table, means, world, EXPERTS, tuple(SHARES)
+        )
         for world in inside
     }
-    return tables | {"algorithms": better_than_expert_figures.algorithms(means, settings.worlds, EXPERTS, COMPARED)}
+    return tables | {
+        "algorithms": partial(better_than_expert_figures.algorithms, means, settings.worlds, EXPERTS, COMPARED)
+    }
 
 
 CLAIM = Claim(

@@ -73,7 +73,7 @@ def algorithms(means: Means, worlds: Sequence[str], experts: Sequence[str], name
             for place, name in enumerate(names):
                 value, low, high = means[world, expert, name]["gap"]
                 ax.errorbar(
-                    [value], [place], xerr=[[value - low], [high - value]], fmt="o", color=colours[name], capsize=3
+                    [value], [place], xerr=report.bar(value, low, high), fmt="o", color=colours[name], capsize=3
                 )
             own = means[world, expert, names[0]]
             ax.axvline(0.0, color="#888888", linewidth=1)

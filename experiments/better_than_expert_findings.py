@@ -29,7 +29,7 @@ def columns(table: pa.Table) -> Found:
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:
     """Mean, and its 95% interval over runs."""
-    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 

@@ -5,6 +5,7 @@ python -m experiments.bound_sweep --out=DIR
 
 import functools
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
 from experiments import claim, needs, study
-from experiments.claim import Claim, Finding, Measurement, Settings, settled
+from experiments.claim import Claim, Drawings, Finding, Measurement, Settings, settled
 
 STATES, ACTIONS = 4, 3
 ROUNDS = 12  # of the no-regret sweep
@@ -298,7 +299,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     return found
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Two histograms a theorem: which share of its bound is used, and what is left of it."""
     theorems = {name: pair for name, pair in _by_theorem(table).items() if not name.endswith("(false)")}
     shares, slacks = {}, {}
@@ -308,13 +309,15 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
         slack = rows["slack"].to_numpy()
         slacks[f"{name}   (least: {slack.min():.2g})"] = np.clip(slack, 1e-6, None), np.logspace(-6, 2.5, 41)
     return {
-        "share": _histograms(
+        "share": partial(
+            _histograms,
             shares,
             "share of the bound that is used",
             "Which share of a bound is used, theorem by theorem, over all instances (logarithmic counts). For bounds "
             "on every step, the step that uses most. Past 1 a bound would be violated.",
         ),
-        "slack": _histograms(
+        "slack": partial(
+            _histograms,
             slacks,
             "slack",
             "What is left of a bound, in its own unit, over all instances; what is below 1e-6 counts there.",
@@ -332,7 +335,7 @@ def _histograms(of: Mapping[str, tuple[np.ndarray, np.ndarray]], label: str, cap
     for ax, (name, (values, edges)) in zip(axes, of.items(), strict=False):
         ax.hist(values, bins=edges.tolist(), log=True)
         if log:
-            ax.set_xscale("log")
+            report.logarithmic(ax, "x")
         ax.set_title(name, fontsize=10)
         ax.set_xlabel(label)
         ax.set_ylabel("instances")

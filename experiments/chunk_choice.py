@@ -4,6 +4,7 @@ python -m experiments.chunk_choice --out=DIR
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,14 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from dagger_jax import controllers, labels, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.strategies import STRATEGIES, inverse_sigmoid, over_rounds
 from dagger_jax.types import Problem, Schedule
 from experiments import chunk_choice_figures, chunk_training, claim, needs, study
-from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings, settled
+from experiments.claim import BadFlag, Claim, Drawings, Finding, Measurement, Settings, settled
 
 ETA = 0.05  # the detectability budget
 PER_QUERY, PER_STEP = 4.0, 1.0  # price of a hand-over and of a label
@@ -309,7 +309,7 @@ def _planned(table: pa.Table) -> list[Finding]:
     return findings
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """The frontier, the ratios to the best fixed length, and the best partition."""
     found = at_budget(settings, table)
     ratios = {
@@ -318,9 +318,9 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     }
     plans = [row for row in table.to_pylist() if row["kind"] == "plan"]
     return {
-        "frontier": chunk_choice_figures.frontier(found, ETA),
-        "ratios": chunk_choice_figures.ratios(found, ratios),
-        "partition": chunk_choice_figures.partition(plans),
+        "frontier": partial(chunk_choice_figures.frontier, found, ETA),
+        "ratios": partial(chunk_choice_figures.ratios, found, ratios),
+        "partition": partial(chunk_choice_figures.partition, plans),
     }
 
 

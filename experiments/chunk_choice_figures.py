@@ -31,7 +31,7 @@ def frontier(found: Mapping[str, Mapping[str, Any]], budget: float) -> Figure:
             own = {method: each for method, each in methods.items() if each.kind == kind}
             x = np.array([each.detectability.mean() for each in own.values()])
             y = np.array([each.gap.mean() for each in own.values()])
-            error = [1.96 * each.gap.std(ddof=1) / np.sqrt(len(each.gap)) for each in own.values()]
+            error = [1.96 * each.gap.std() / np.sqrt(max(len(each.gap) - 1, 1)) for each in own.values()]
             line = "-" if kind == "fixed" else "none"
             ax.errorbar(x, y, error, linestyle=line, color=colour, marker=marker, label=name, capsize=2, linewidth=1.2)
             for method, px, py in zip(own, x, y, strict=True):
@@ -40,7 +40,7 @@ def frontier(found: Mapping[str, Mapping[str, Any]], budget: float) -> Figure:
                 text = method if kind == "fixed" else str(numbered.setdefault(method, len(numbered) + 1))
                 ax.annotate(text, (px, py), xytext=(5, 4), textcoords="offset points", fontsize=8, color=colour)
         ax.axvline(budget, color="#888888", linestyle=":")
-        ax.set_yscale("log")
+        report.logarithmic(ax, "y")
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
         ax.tick_params(axis="y", which="both", labelsize=8)
@@ -67,10 +67,10 @@ def ratios(found: Mapping[str, Mapping[str, Any]], values: Mapping[str, Mapping[
         for place, name in enumerate(names):
             value, low, high = values[world][name]
             colour, marker, _ = KINDS[methods[name].kind]
-            bar = [[value - low], [high - value]]
+            bar = report.bar(value, low, high)
             ax.errorbar([value], [place], xerr=bar, fmt=marker, color=colour, capsize=2)
         ax.axvline(1.0, color="#888888", linestyle="--", linewidth=1)
-        ax.set_xscale("log")
+        report.logarithmic(ax, "x")
         ax.set_title(world)
         ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names), fontsize=8)
         ax.set_ylim(len(names) - 0.4, -0.6)
@@ -92,13 +92,20 @@ def partition(plans: list[dict[str, Any]]) -> Figure:
         own = [row for row in plans if row["world"] == world]
         prices = sorted({row["price"] for row in own})
         shares = np.array(
-            [[row["bound"] / row["best_fixed"] for row in own if row["price"] == price] for price in prices]
+            [[_share(row["bound"], row["best_fixed"]) for row in own if row["price"] == price] for price in prices]
         )
         (line,) = ax.plot(prices, shares.mean(1), marker="o", label=world)
         ax.fill_between(prices, shares.min(1), shares.max(1), alpha=0.15, color=line.get_color())
-    ax.set_xscale("log")
+    report.logarithmic(ax, "x")
     ax.axhline(1.0, color="#888888", linestyle="--", linewidth=1)
     ax.set_xlabel("price of a hand-over (units of the world's cost)")
     ax.set_ylabel("best partition / best equal chunks")
     ax.legend()
     return figure
+
+
+def _share(value: float | None, of: float | None) -> float:
+    """A ratio, 1 of nothing to nothing, and NaN where it is not known."""
+    if value is None or of is None or (of == 0 and value != 0):
+        return np.nan
+    return value / of if of else 1.0

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from dagger_jax.environments import gallery
 from experiments import chunk_price_cases as cases
 from experiments import chunk_price_figures, chunk_price_findings, chunk_price_lengths, claim, needs, study
-from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
+from experiments.claim import BadFlag, Claim, Drawings, Finding, Measurement, Settings
 
 FITTED = "recoverable_reset_cliff"
 WORLDS = (*cases.PLACED, FITTED)
@@ -114,7 +113,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     return chunk_price_findings.all_of(settings, rows) + chunk_price_lengths.all_of(settings, rows)
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Gap against k, the dial, equal against random lengths, and the reset variant."""
     return chunk_price_figures.all_of(settings, table.to_pylist())
 

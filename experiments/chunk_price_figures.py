@@ -1,6 +1,7 @@
 """Figures of `chunk_price`."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,20 +12,20 @@ from dagger_jax import report
 from experiments import chunk_price_cases as cases
 from experiments.chunk_price_findings import Rows, column, dialled, divisors, fit, select
 from experiments.chunk_price_lengths import EACH, inspected, means_of
-from experiments.claim import Settings
+from experiments.claim import Drawings, Settings
 
 LENGTH, HORIZON = "chunk length k (steps)", "horizon T (steps)"
 GAP = "gap J(π) − J(π*) (cost per episode)"
 SHARE = "gap / (T ε) (cost of one mistake)"
 
 
-def all_of(settings: Settings, rows: Rows) -> dict[str, Figure]:
+def all_of(settings: Settings, rows: Rows) -> Drawings:
     """The figures whose points were measured."""
-    drawn = {"gap_against_length": _against_length(settings, rows)}
+    drawn = {"gap_against_length": partial(_against_length, settings, rows)}
     if own := select(rows, world="chunk_reset"):
         equal = select(own, part="equal chunks")
-        drawn |= {"dial": _dial(settings, equal)} if len(settings.horizons) > 1 else {}
-        drawn |= {"random_lengths": _random(settings, own), "reset_variant": _reset(settings, equal)}
+        drawn |= {"dial": partial(_dial, settings, equal)} if len(settings.horizons) > 1 else {}
+        drawn |= {"random_lengths": partial(_random, settings, own), "reset_variant": partial(_reset, settings, equal)}
     return drawn
 
 
@@ -49,8 +50,8 @@ def _against_length(settings: Settings, rows: Rows) -> Figure:
                 _draw_debt(ax, settings, own)
             case _:
                 _draw_exact(ax, world, horizon, select(own, horizon=horizon, algorithm="chunked"))
-        ax.set_xscale("log", base=2)
-        ax.set_yscale("log", base=10 if world in ("chunk_reset", "cliff") else 2)
+        report.logarithmic(ax, "x", base=2)
+        report.logarithmic(ax, "y", base=10 if world in ("chunk_reset", "cliff") else 2)
         _plain(ax)
         ax.set_xlabel(LENGTH)
         ax.set_ylabel(GAP)
@@ -73,7 +74,8 @@ def _draw_exact(ax: Axes, world: str, horizon: int, rows: Rows) -> None:
         if world == "cliff":
             ax.plot(k, np.full(len(k), eps * horizon * (horizon + 1) / 2), "k--", linewidth=1)
             ax.annotate("ε T (T+1)/2", (k[0], own[0]["gap"] * 1.1), color=line.get_color())
-            ax.set_ylim(own[0]["gap"] / 10, own[0]["gap"] * 10)
+            if own[0]["gap"] > 0:
+                ax.set_ylim(own[0]["gap"] / 10, own[0]["gap"] * 10)
         else:
             factor, text = (k, "ε T k") if placement == "first" else ((k + 1) / 2, "ε T (k+1)/2")
             ax.plot(k, eps * horizon * factor, "k--", linewidth=1)
@@ -123,7 +125,7 @@ def _dial(settings: Settings, equal: Rows) -> Figure:
             left, horizons, gaps, theory=settings.eps * horizons ** (1 + alpha), label=name, width=2.5
         )
         if (law := fit(horizons, gaps)) is not None:
-            bar = [[max(law.exponent - law.low, 0)], [max(law.high - law.exponent, 0)]]
+            bar = report.bar(law.exponent, law.low, law.high)
             right.errorbar([alpha], [law.exponent], bar, fmt="o", color=colour, markersize=8, capsize=3)
     left.set_xlabel(HORIZON)
     left.set_ylabel(GAP)
@@ -165,8 +167,7 @@ def _random(settings: Settings, own: Rows) -> Figure:
     coins = select(own, part="geometric")
     shares = column(coins, "gap") / (max(settings.horizons) * settings.eps)
     left.plot(column(coins, "chunk"), shares, "^", color=colours["coins"], label="coins, worst learner", markersize=9)
-    left.set_xscale("log", base=2)
-    left.set_yscale("log", base=2)
+    report.logarithmic(left, "x", "y", base=2)
     _plain(left)
     left.set_xlabel("mean chunk length (steps)")
     left.set_ylabel(SHARE)
@@ -178,8 +179,7 @@ def _random(settings: Settings, own: Rows) -> Figure:
     pieces = np.unique(column(rows, "pieces"))
     squares = [(cases.equal(horizon, int(count)) * (cases.equal(horizon, int(count)) + 1)).sum() for count in pieces]
     right.plot(pieces, np.array(squares) / (2 * horizon), color="black", label="equal lengths: the least")
-    right.set_xscale("log", base=2)
-    right.set_yscale("log", base=2)
+    report.logarithmic(right, "x", "y", base=2)
     _plain(right)
     right.set_xlabel("number of chunks (hand-overs per episode)")
     right.set_ylabel(SHARE)
@@ -219,8 +219,8 @@ def _reset(settings: Settings, equal: Rows) -> Figure:
     left.set_ylabel(GAP)
     left.set_title(f"T = {horizon}", fontsize=10)
     left.legend(fontsize=9)
-    right.set_xscale("log", base=2)
-    right.set_yscale("log")
+    report.logarithmic(right, "x", base=2)
+    report.logarithmic(right, "y")
     _plain(right)
     right.set_xlabel(HORIZON)
     right.set_xticks(sorted(settings.horizons))

@@ -1,6 +1,7 @@
 """Figures of what a detector can see."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dagger_jax import report
-from experiments.claim import Settings
+from experiments.claim import Drawings, Settings
 from experiments.detectability_worlds import ABOUT, STOCHASTIC
 from experiments.study import Rows
 
@@ -17,14 +18,15 @@ GREY = "#666666"
 Panels = dict[tuple[str, float | None], Rows]
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Total variation, AUC, learned detectors, growth laws and the scheming learner against the chunk length."""
     panels: Panels = {}
     for row in table.to_pylist():
         if row["run"] == 0:
             panels.setdefault((row["world"], row["eps"]), []).append(row)
     return {
-        "distance": _grid(
+        "distance": partial(
+            _grid,
             panels,
             _distance,
             "total variation of the chunk",
@@ -33,7 +35,8 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
             "all ε above, the greater of the largest ε (deterministic experts) and D_H²/2 below; grey, dash-dotted: "
             "the best of the bounds by KL and Hellinger distance.",
         ),
-        "auc": _grid(
+        "auc": partial(
+            _grid,
             panels,
             _auc,
             "area under the ROC curve",
@@ -41,7 +44,8 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
             "exact; orange rings: likelihood ratios of roll-outs; green squares: a trained classifier, held out; "
             "bands: 95% intervals.",
         ),
-        "classifier": _grid(
+        "classifier": partial(
+            _grid,
             panels,
             _classifier,
             "accuracy of a detector",
@@ -49,8 +53,9 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
             "(1+TV)/2 (blue; where it is not known exactly, orange: the estimate's upper end). Triangles at the "
             "bottom: the kernel test rejects at 5% (full) or does not (open).",
         ),
-        "growth": _growth(panels),
-        "scheming": _grid(
+        "growth": partial(_growth, panels),
+        "scheming": partial(
+            _grid,
             panels,
             _scheming,
             "share of steps with defection",
@@ -70,7 +75,7 @@ def _grid(panels: Panels, content: Callable[[Axes, Rows], None], label: str, cap
         error = "its own error" if eps is None else f"ε = {eps:g}"
         ax.set_title(f"{world}, {error}\n{ABOUT[world]}", fontsize=9)
         content(ax, rows)
-        ax.set_xscale("log", base=2)
+        report.logarithmic(ax, "x", base=2)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.set_xlabel("chunk length k (steps)")
         if place % columns == 0:
@@ -107,7 +112,7 @@ def _distance(ax: Axes, rows: Rows) -> None:
         ("entropy_bound", "-.", "bound by KL, Hellinger"),
     ):
         ax.plot(k, [row[name] for row in bounds], line, color=GREY, linewidth=1.3, label=label)
-    ax.set_yscale("log")
+    report.logarithmic(ax, "y")
     ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.09))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
@@ -169,12 +174,12 @@ def _growth(panels: Panels) -> Figure:
                 ax.plot(seen, curve(sampled), marker, color=colours[name], mfc="none", markersize=9)
             ax.plot(k, curve(value), f"{marker}-", color=colours[name], label=name)
     for ax, label in zip(axes, ("-ln(1 - TV) of the chunk", "KL(expert‖learner) of the chunk (nats)"), strict=True):
-        ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
+        report.logarithmic(ax, "x", base=2)
+        report.logarithmic(ax, "y")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         left, right = ax.get_xlim()
         bottom, top = ax.get_ylim()
-        for power in (1.0, 0.5):
+        for power in (1.0, 0.5) if ax.get_yscale() == "log" else ():
             ends = np.array([left, right])
             line = bottom * 1.3 * (ends / left) ** power
             ax.plot(ends, line, ":", color="#888888", linewidth=1)

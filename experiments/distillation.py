@@ -5,18 +5,18 @@ python -m experiments.distillation --out=DIR
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from dagger_jax import schedules
 from dagger_jax.tokens import writers
 from experiments import claim, distillation_figures, distillation_findings, exposure_bias_text, needs
 from experiments import distillation_methods as ways
-from experiments.claim import BadFlag, Claim, Finding, Flag, Measurement, Settings
+from experiments.claim import BadFlag, Claim, Drawings, Finding, Flag, Measurement, Settings
 
 _SIZES: Mapping[str, Any] = {
     "worlds": ways.WORLDS,
@@ -198,14 +198,14 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     return distillation_findings.verdict(settings, table)
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Fitting the writer's texts against writing like it; every method's ratio; accumulation; lambda."""
     found = distillation_findings.collect(table)
     return {
-        "ratios": distillation_figures.ratios(found),
-        "plane": distillation_figures.plane(found),
-        "lambda": distillation_figures.over_lambda(found),
-        "accumulated": distillation_figures.accumulated(found),
+        "ratios": partial(distillation_figures.ratios, found),
+        "plane": partial(distillation_figures.plane, found),
+        "lambda": partial(distillation_figures.over_lambda, found),
+        "accumulated": partial(distillation_figures.accumulated, found),
     }
 
 

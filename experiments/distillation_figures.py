@@ -34,11 +34,11 @@ def ratios(found: said.Found) -> Figure:
             each = methods[name]
             colour, marker = KINDS[each.kind]
             value, low, high = said.ratio(each.last("own_kl"), reference.last("own_kl"))
-            ax.errorbar([value], [place], xerr=[[value - low], [high - value]], fmt=marker, color=colour, capsize=2)
+            ax.errorbar([value], [place], xerr=report.bar(value, low, high), fmt=marker, color=colour, capsize=2)
             timed = said.ratio(each.after("own_kl", time), reference.after("own_kl", time)).value
             ax.plot([timed], [place + 0.25], marker="o", markersize=4, color=colour, markerfacecolor="none")
         ax.axvline(1.0, color="#888888", linestyle="--", linewidth=1)
-        ax.set_xscale("log")
+        report.logarithmic(ax, "x")
         ax.set_title(world)
         ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names), fontsize=8)
         ax.set_ylim(len(names) - 0.4, -0.6)
@@ -100,8 +100,15 @@ def over_lambda(found: said.Found) -> Figure:
                 seen = np.array([said.ratio(e.last(measure), methods[SUPERVISED].last(measure)) for e in own])
                 x = np.array([each.fraction or 0.0 for each in own]) + 0.012 * (shift - len(lines) / 2)
                 value, low, high = seen.T
-                bar = [value - low, high - value]
-                ax.errorbar(x, value, bar, marker="o", color=colours[divergence], label=divergence, capsize=2)
+                ax.errorbar(
+                    x,
+                    value,
+                    report.bar(value, low, high),
+                    marker="o",
+                    color=colours[divergence],
+                    label=divergence,
+                    capsize=2,
+                )
             ax.axhline(1.0, color="#888888", linestyle="--", linewidth=1)
             ax.set_xticks(sorted({each.fraction for each in methods.values() if each.fraction is not None}))
             if row == 0:

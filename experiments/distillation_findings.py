@@ -85,14 +85,13 @@ def _grid(rows: list[dict[str, Any]], measure: str, along: str) -> np.ndarray:
 
 def ratio(values: np.ndarray, reference: np.ndarray) -> Ratio:
     """Of positive values [R]; runs are paired."""
-    logs = np.log(values / reference)
-    wide = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / len(logs) ** 0.5
-    return Ratio(*(float(np.exp(logs.mean() + side * wide)) for side in (0, -1, 1)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Ratio(*map(float, np.exp(mean(np.log(values / reference)))))
 
 
 def mean(values: np.ndarray) -> Ratio:
     """Mean of values [R] with its 95% t interval."""
-    wide = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    wide = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
     return Ratio(*(float(values.mean() + side * wide) for side in (0, -1, 1)))
 
 

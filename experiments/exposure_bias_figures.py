@@ -1,5 +1,6 @@
 """Figures of the exposure-bias experiment."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from dagger_jax import report
-from experiments.claim import Settings
+from experiments.claim import Drawings, Settings
 from experiments.exposure_bias_findings import Found, Series, found, interval, positive
 
 DYNAMIC = {"schedule": ("#8fbf9f", "schedules over rounds"), "controller": ("#e0b060", "controllers")}
@@ -23,16 +24,16 @@ INTERVALS = (
 UNTRIED = " Methods without a triangle were not tried on transformers, whose models each take their time."
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Accumulated error and its excess along the text, the final excess and garbage by method."""
     everything, sft = found(table), f"k = {settings.length}"
     drawn = {
-        "accumulated": accumulated(everything, sft),
-        "excess": excess(everything, sft),
-        "final": final(everything, sft),
+        "accumulated": partial(accumulated, everything, sft),
+        "excess": partial(excess, everything, sft),
+        "final": partial(final, everything, sft),
     }
     if garbage := {world: everything[world] for world in everything if world in ("recovering", "absorbing")}:
-        drawn["garbage"] = wasted(garbage, sft)
+        drawn["garbage"] = partial(wasted, garbage, sft)
     return drawn
 
 
@@ -88,7 +89,7 @@ def excess(everything: Found, sft: str) -> Figure:
     figure, panels = _grid(everything, sft, caption, draw)
     for ax, _ in panels:
         ax.axhline(0, color="black", linestyle="--", linewidth=1)
-        ax.set_xscale("log", base=2)
+        report.logarithmic(ax, "x", base=2)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         _percent(ax, "y")
     _label(figure, everything, "ExAccErr(l), %")
@@ -121,9 +122,10 @@ def wasted(everything: Found, sft: str) -> Figure:
     values = lambda series: interval(lambda gap: gap[..., -1], series.gap)
     figure, panels = _by_method(everything, sft, caption, values)
     for ax in panels:
-        ax.set_xscale("log")
-        low, high = np.log10(ax.get_xlim())
-        ax.set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
+        report.logarithmic(ax, "x")
+        if ax.get_xscale() == "log":
+            low, high = np.log10(ax.get_xlim())
+            ax.set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel("garbage tokens a text")
@@ -182,7 +184,7 @@ def _by_method(everything: Found, sft: str, caption: str, values: Any) -> tuple[
             colour, marker = MARKERS[learner]
             for name, series in methods.items():
                 value, low, high = values(series)
-                bar = [[max(value - low, 0)], [max(high - value, 0)]]
+                bar = report.bar(value, low, high)
                 place = names.index(name) + shift
                 handles[learner] = ax.errorbar([value], [place], xerr=bar, fmt=marker, color=colour, capsize=2)
         ax.set_title(f"{world}\n{_u(next(iter(learners.values()))[sft])}", fontsize=11)

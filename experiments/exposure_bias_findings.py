@@ -56,6 +56,7 @@ def found(table: pa.Table) -> Found:
     return everything
 
 
+@np.errstate(invalid="ignore")  # one replica alone has no interval
 def interval(of: Any, *samples: np.ndarray) -> tuple[Any, Any, Any]:
     """A statistic of means over replicas [R, ...], all paired, with its 95% interval.
 
@@ -70,6 +71,7 @@ def interval(of: Any, *samples: np.ndarray) -> tuple[Any, Any, Any]:
     return value, low, high
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # of nothing there is no logarithm, and no interval
 def positive(of: Any, *samples: np.ndarray) -> tuple[Any, Any, Any]:
     """As `interval`, of a statistic that is above 0, in which relative errors count: its logarithm's."""
     return tuple(map(np.exp, interval(lambda *means: np.log(of(*means)), *samples)))

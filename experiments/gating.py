@@ -4,19 +4,19 @@ python -m experiments.gating --out=DIR
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from dagger_jax import gates, rollout
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.types import Array, Node, Problem, Takeover
 from experiments import chunk_choice, claim, gating_figures, gating_trust, needs, study, zoo_training
 from experiments.chunk_choice import ratio
-from experiments.claim import INFORMATION, BadFlag, Claim, Finding, Measurement, Settings, settled
+from experiments.claim import INFORMATION, BadFlag, Claim, Drawings, Finding, Measurement, Settings, settled
 
 PER_LABEL = 1.0  # the unit of price
 TOLERANCE = 0.05  # how far the share of steps asked may be above a rate: it is fitted to the last round's law
@@ -289,7 +289,7 @@ def _unseen(found: dict[str, Curve], settings: Settings) -> list[Finding]:
     return findings
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Gap against labels, hand-overs and context switches; and relative to the best fixed length's."""
     found = curves(settings, table)
     names = {key: kind.name for key, kind in KINDS.items()}
@@ -302,8 +302,9 @@ def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
     }
     columns = {"labels": "labels", "interventions": "handovers", "switches": "switches"}
     return {
-        f"by_{name}": gating_figures.curves(found, columns[name], title, names, middle) for name, title in axes.items()
-    } | {"ratios": gating_figures.ratios(found, against, names)}
+        f"by_{name}": partial(gating_figures.curves, found, columns[name], title, names, middle)
+        for name, title in axes.items()
+    } | {"ratios": partial(gating_figures.ratios, found, against, names)}
 
 
 CLAIM = Claim(

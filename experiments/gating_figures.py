@@ -42,7 +42,7 @@ def curves(
             label = f"{names[curve.kind]}{', asks only' if curve.asks else ''}" if gate else name
             marker = "" if gate else {fixed[0]: "o", fixed[-1]: "s"}.get(name, "^")
             x, y = getattr(curve, column).mean(0), curve.gap.mean(0)
-            half = 1.96 * curve.gap.std(0, ddof=1) / np.sqrt(len(curve.gap))
+            half = 1.96 * curve.gap.std(0) / np.sqrt(max(len(curve.gap) - 1, 1))
             every = max(1, len(x) // 6)
             ax.plot(
                 x, y, style, color=colour, marker=marker, markevery=every, label=label, linewidth=1.6,
@@ -50,8 +50,7 @@ def curves(
             )  # fmt: skip
             ax.errorbar(x[-1:], y[-1:], half[-1:], color=colour, capsize=3, linewidth=1.2, zorder=4)
         lowest = min(curve.gap.mean(0).min() for curve in methods.values())
-        ax.set_xscale("log")
-        ax.set_yscale("log")
+        report.logarithmic(ax, "x", "y")
         ax.set_ylim(bottom=max(lowest * 0.6, 1e-4))
         _plain(ax)
         ax.set_title(world)
@@ -80,7 +79,7 @@ def ratios(
             value, low, high = each[name].ratio
             curve = found[world][name]
             ax.errorbar(
-                [value], [place], xerr=[[value - low], [high - value]], fmt="o", color=colours[curve.kind], capsize=2,
+                [value], [place], xerr=report.bar(value, low, high), fmt="o", color=colours[curve.kind], capsize=2,
                 markerfacecolor="white" if curve.asks else colours[curve.kind],
             )  # fmt: skip
             ax.annotate(
@@ -88,7 +87,7 @@ def ratios(
                 textcoords="offset points", ha="right", va="center", fontsize=7, color=GREY,
             )  # fmt: skip
         ax.axvline(1.0, color="#888888", linestyle="--", linewidth=1)
-        ax.set_xscale("log")
+        report.logarithmic(ax, "x")
         ax.set_title(world)
         ax.set_yticks(range(len(every)), every if ax is axes[0] else [""] * len(every), fontsize=8)
         ax.set_ylim(len(every) - 0.4, -0.6)

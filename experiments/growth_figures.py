@@ -14,15 +14,13 @@ from experiments.study import Rows, Series, fit, gaps
 MARKERS = "osD^vP*X"
 
 
-def gap_figure(series_rows: Mapping[Series, Rows], caption: str, columns: int = 3) -> Figure | None:
-    """Gap against horizon, a panel a world, learner and error; None without series.
+def gap_figure(series_rows: Mapping[Series, Rows], caption: str, columns: int = 3) -> Figure:
+    """Gap against horizon, a panel a world, learner and error.
 
     Points are exact (means over runs, with 95% bands), rings are sampled, dashes are closed forms, dotted
     lines grow as T and as T².
     """
     panels = list(dict.fromkeys((s.world, s.learner, s.eps) for s in series_rows))
-    if not panels:
-        return None
     columns = min(columns, len(panels))
     figure, axes = report.panels(columns, -(-len(panels) // columns), caption=caption)
     names = list(dict.fromkeys(series.title() for series in series_rows))
@@ -38,7 +36,7 @@ def gap_figure(series_rows: Mapping[Series, Rows], caption: str, columns: int = 
         ax.set_title(f"{study.shown(world)}: {heading}\n{about}")
         ax.title.set_fontsize(10)
         ax.set_xlabel("horizon T (steps)")
-        if any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in ax.get_lines()):
+        if ax.get_yscale() == "log":
             _guides(ax)
     axes[0].set_ylabel("gap J(π) − J(π*) (cost per episode)")
     axes[0].legend(fontsize=9)
@@ -62,7 +60,7 @@ def _draw(ax: Axes, series: Series, rows: Rows, colours: Mapping[str, str], plac
         width=1.4 + 0.6 * (of - 1 - place),  # lines that coincide show as rims of each other
     )
     if sampled := [row for row in rows if row["interpreter"] == "sampled"]:
-        errors = [1.96 * row["gap_stderr"] for row in sampled]
+        errors = [1.96 * (row["gap_stderr"] or 0.0) for row in sampled]
         x, y = [row["horizon"] for row in sampled], [row["gap"] for row in sampled]
         ax.errorbar(x, y, errors, fmt="o", color=colour, mfc="none", markersize=11, capsize=2, linewidth=1)
 
@@ -104,7 +102,7 @@ def exponent_figure(series_rows: Mapping[Series, Rows], expected: Mapping[Series
             known = {row["horizon"]: row["closed_form"] for row in rows if row["closed_form"] is not None}
             stated = law_exponent(expected[series], gaps(rows)[0][law.kept], known)
             ax.plot([stated, stated], [place - 0.4, place + 0.4], color="#D55E00", linewidth=3, alpha=0.6)
-        interval = np.abs(np.array([[law.low], [law.high]]) - law.exponent)
+        interval = report.bar(law.exponent, law.low, law.high)
         # Grey where no power law describes the series: its exponent then says little.
         colour = "#999999" if law.verdict in ("neither", "undecided") else "#0072B2"
         ax.errorbar([law.exponent], [place], xerr=interval, fmt="o", color=colour, capsize=3)

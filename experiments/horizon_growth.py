@@ -4,19 +4,19 @@ python -m experiments.horizon_growth --out=DIR
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
 from scipy import stats
 
 from dagger_jax import algorithms, bounds, learners, oracle, rollout, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.types import Problem, Schedule
 from experiments import claim, growth_figures, needs, study
-from experiments.claim import INFORMATION, Claim, Finding, Measurement, Settings, settled
+from experiments.claim import INFORMATION, NOT_SHOWN, Claim, Drawings, Finding, Measurement, Settings, settled
 from experiments.study import Rows, Series
 
 RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
@@ -220,6 +220,10 @@ def _growth(series: Series, rows: Rows) -> Finding:
     exponent, law = expected(series), study.fit(rows)
     name = f"{series.title()}, {series.learner_title()}"
     source = SOURCES.get(series.world, "no theorem states a growth law here")
+    if not study.gaps(rows)[1].any():
+        text = f"{name}: there is no gap, at any horizon"
+        state = INFORMATION if exponent is None else NOT_SHOWN
+        return Finding(text, source, series.world, None, 0.0, 0.0, 0.0, state=state)
     if law is None:
         why = "not measured: fewer than three horizons with T x training error at most 0.1, or no positive gap"
         return Finding(f"{name}: growth of the gap", source, series.world, None, why, None, None, state=INFORMATION)
@@ -289,26 +293,28 @@ def _sampler(world: str, rows: Rows) -> Finding | None:
     )
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Gap against horizon for oracle and for fitted learners, and all exponents beside the theorems'."""
     series_rows = study.by_series(table)
     oracles = {series: rows for series, rows in series_rows.items() if series.learner == "oracle"}
     fitted = {series: rows for series, rows in series_rows.items() if series.learner != "oracle"}
     stated = {series: exponent for series in series_rows if (exponent := expected(series)) is not None}
-    drawn = {
-        "oracle_learners": growth_figures.gap_figure(
-            oracles,
+    captions = {
+        "oracle_learners": (
             "Oracle learners: training error ε at every step, the worst elsewhere. Points are exact, rings are "
-            "sampled with 95% intervals, dashes are closed forms; lines that coincide show as rims.",
+            "sampled with 95% intervals, dashes are closed forms; lines that coincide show as rims."
         ),
-        "fitted_learners": growth_figures.gap_figure(
-            fitted,
+        "fitted_learners": (
             "Learners fitted to sampled labels, an equal number for each algorithm: mean exact gap over runs with "
-            "its 95% interval. Dashed: the closed form of behavioural cloning.",
+            "its 95% interval. Dashed: the closed form of behavioural cloning."
         ),
-        "exponents": growth_figures.exponent_figure(series_rows, stated),
     }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    drawn = {
+        name: partial(growth_figures.gap_figure, series, captions[name])
+        for name, series in {"oracle_learners": oracles, "fitted_learners": fitted}.items()
+        if series
+    }
+    return {**drawn, "exponents": partial(growth_figures.exponent_figure, series_rows, stated)}
 
 
 CLAIM = Claim(

@@ -7,18 +7,18 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from dagger_jax import cost
 from dagger_jax.tokens import transformer
 from experiments import claim, kv_cost_figures, kv_cost_findings, needs
-from experiments.claim import BadFlag, Claim, Measurement, Settings
+from experiments.claim import BadFlag, Claim, Drawings, Measurement, Settings
 from experiments.kv_cost_findings import WAYS, config_of
 
 CALLS, ENOUGH = (3, 9), 0.03  # a time is the least of 3 calls, or of up to 9 while they take less than so many seconds
@@ -231,15 +231,15 @@ def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Cost per token, cost per sequence, and what is achieved of the model's FLOPs and bytes."""
     found = {kv_cost_findings.named(size): each for size, each in kv_cost_findings.curves(settings, table).items()}
     middle = {name: np.median(each["cache"].sequence, axis=0) for name, each in found.items()}
     fits = {name: kv_cost_findings.fit(each["cache"].lengths, middle[name]) for name, each in found.items()}
     return {
-        "token": kv_cost_figures.token(found),
-        "sequence": kv_cost_figures.sequence(found, fits),
-        "achieved": kv_cost_figures.achieved(found),
+        "token": partial(kv_cost_figures.token, found),
+        "sequence": partial(kv_cost_figures.sequence, found, fits),
+        "achieved": partial(kv_cost_figures.achieved, found),
     }
 
 

@@ -28,6 +28,7 @@ def _measured(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str, w
     report.loglog(ax, x, np.median(y, axis=0), low=low, high=high, colour=colour, label=label, marker=MARKERS[way])
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def _scaled(flops: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Seconds at the one FLOP/s that fits best, in logs."""
     return flops * np.exp(np.log(seconds / flops).mean())
@@ -54,6 +55,7 @@ def token(found: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def sequence(found: Mapping[str, Mapping[str, Any]], fits: Mapping[str, np.ndarray]) -> Figure:
     """Cost of a sequence, and a token's share of it, which would be constant if the cost were linear."""
     caption = (
@@ -90,6 +92,7 @@ def sequence(found: Mapping[str, Mapping[str, Any]], fits: Mapping[str, np.ndarr
     return figure
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def achieved(found: Mapping[str, Mapping[str, Any]]) -> Figure:
     """FLOPs and bytes of the model by the time measured: flat where the model explains the time."""
     caption = (

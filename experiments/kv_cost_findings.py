@@ -59,6 +59,7 @@ def curves(settings: Settings, table: pa.Table) -> dict[Size, dict[str, Curve]]:
     return found
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # what took no time has no relative error
 def fit(lengths: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """(a, b) of a n + b n², by least relative squares; seconds [..., M] -> [..., 2]."""
     # Relative errors: both sides are divided by the cost, and the right one is then 1.

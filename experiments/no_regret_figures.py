@@ -1,6 +1,7 @@
 """Figures of DAgger's no-regret theorems, and how its points are read."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.ticker import LogLocator
 
 from dagger_jax import report
 from experiments import study
-from experiments.claim import Settings
+from experiments.claim import Drawings, Settings
 
 Cube = Mapping[str, np.ndarray]  # by column: [B, W, N] beta schedules, worlds or replicas, numbers of rounds
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#8A5A9E", "#888888"
@@ -67,18 +68,20 @@ def exponents(settings: Settings, cube: Cube) -> np.ndarray:
 # ---- drawing --------------------------------------------------------------------------------------------------
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Both sides against N, regret, what the bound is made of, and how often sampling breaks it."""
     exactly, sampled = (
         {study.shown(world): cubes(settings, table, world, what) for world in settings.worlds}
         for what in ("exact", "sampled")
     )
     first = settings.learners[0]
-    drawn = {f"rounds_{world}": rounds(exactly[world][first], settings.betas, world, first) for world in exactly}
+    drawn = {
+        f"rounds_{world}": partial(rounds, exactly[world][first], settings.betas, world, first) for world in exactly
+    }
     return drawn | {
-        "regret": regret(exactly, settings.betas),
-        "looseness": looseness(exactly, settings.betas),
-        "failures": failures(settings, sampled),
+        "regret": partial(regret, exactly, settings.betas),
+        "looseness": partial(looseness, exactly, settings.betas),
+        "failures": partial(failures, settings, sampled),
     }
 
 
@@ -165,7 +168,7 @@ def looseness(exactly: Mapping[str, Mapping[str, Cube]], betas: Sequence[str]) -
                 left = left + last[part]
         own = exactly[world][learner]["best_own"][..., -1]
         low, high = np.quantile(own, [0.025, 0.975], axis=1)
-        bar = np.abs(np.stack([low, high]) - own.mean(1))
+        bar = report.bar(own.mean(1), low, high)
         ax.errorbar(own.mean(1), y, xerr=bar, fmt="|", color="black", markersize=17, capsize=2, label="best own loss")
         ax.axvline(1.0, color=GREY, linewidth=0.8)
         ax.set_yticks(y, [_words(beta) for beta in betas] if place % len(learners) == 0 else [""] * len(betas))
@@ -196,7 +199,7 @@ def failures(settings: Settings, sampled: Mapping[str, Mapping[str, Cube]]) -> F
                 ax.plot(reach, _positive(np.array(shares)), line, color=colour, label=name if line == "-" else None)
         ax.plot(reach, np.exp(-(reach**2)), "--", color="black", label="allowed: δ", zorder=5)
         ax.set_xticks(np.sqrt(np.log(1 / np.array(ticks))), [f"{tick:g}" for tick in ticks])
-        ax.set_yscale("log")
+        report.logarithmic(ax, "y")
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.set_xlabel("δ, share of failures that is allowed")
         ax.set_title(world)
@@ -222,8 +225,7 @@ def _band(ax: Axes, n: np.ndarray, values: np.ndarray, colour: str, label: str) 
 
 
 def _logarithmic(ax: Axes, rounds: int) -> None:
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    report.logarithmic(ax, "x", "y")
     ax.set_xticks([n for n in (1, 3, 10, 30, 100, 300, 1000) if n <= rounds])
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from experiments import claim, needs
 from experiments import sample_complexity_cases as cases
@@ -17,7 +16,7 @@ from experiments import sample_complexity_findings as findings
 from experiments import sample_complexity_known as known
 from experiments import sample_complexity_price_figures as price_figures
 from experiments import sample_complexity_prices as prices
-from experiments.claim import BadFlag, Claim, Finding, Measurement, Settings
+from experiments.claim import BadFlag, Claim, Drawings, Finding, Measurement, Settings
 
 PARTS = ("cloning", "random_worlds", "interactive", "two_states", "known_transitions", "distances", "stagger")
 INTERACTIVE = (
@@ -156,10 +155,10 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     return findings.all_of(settings, rows) + prices.all_of(settings, rows)
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """The rates of cloning, interaction, known transitions, whole trajectories and single labels."""
     rows = table.to_pylist()
-    return drawn.all_of(settings, rows) | price_figures.all_of(settings, rows)
+    return {**drawn.all_of(settings, rows), **price_figures.all_of(settings, rows)}
 
 
 CLAIM = Claim(

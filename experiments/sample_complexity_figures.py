@@ -1,6 +1,7 @@
 """Figures of `sample_complexity`, but for Stagger's; and what they share."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from dagger_jax import report
-from experiments.claim import Settings
+from experiments.claim import Drawings, Settings
 from experiments.sample_complexity_cases import ACTIONS
 from experiments.sample_complexity_findings import Rows, column, select, swept
 
@@ -31,18 +32,18 @@ NAMES = {
 }
 
 
-def all_of(settings: Settings, rows: Rows) -> dict[str, Figure]:
+def all_of(settings: Settings, rows: Rows) -> Drawings:
     """The figures whose points were measured."""
-    drawn: dict[str, Figure] = {}
+    drawn: dict[str, Callable[[], Figure]] = {}
     parts = {part: select(rows, part=part) for part in settings.parts}
     if own := parts.get("cloning"):
-        drawn["cloning"] = _cloning(own, parts.get("random_worlds", []))
-        drawn["growth_by_class"] = _classes(own, parts.get("distances", []))
+        drawn["cloning"] = partial(_cloning, own, parts.get("random_worlds", []))
+        drawn["growth_by_class"] = partial(_classes, own, parts.get("distances", []))
     asked = {part: parts.get(part, []) for part in ("interactive", "two_states")}
     if any(asked.values()):
-        drawn["interaction"] = _interaction(asked["interactive"], asked["two_states"])
+        drawn["interaction"] = partial(_interaction, asked["interactive"], asked["two_states"])
     if own := parts.get("known_transitions"):
-        drawn["known_transitions"] = _known(own)
+        drawn["known_transitions"] = partial(_known, own)
     return drawn
 
 
@@ -62,9 +63,23 @@ def axes_of(ax: Axes, x: str, y: str, title: str, ticks: Iterable[float] = ()) -
     if ticks := sorted(set(ticks)):
         ax.set_xticks(ticks, minor=False)
         ax.minorticks_off()
-    low, high = ax.get_ylim()
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if ax.get_yscale() == "log":
+        low, high = ax.get_ylim()
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def ends(values: np.ndarray, factor: float) -> np.ndarray:
+    """The ends of a line over what is positive of the values, and a factor beyond them; nothing where nothing is."""
+    positive = values[values > 0]
+    return np.array([positive.min() / factor, positive.max() * factor]) if len(positive) else positive
+
+
+def through(x: np.ndarray, gaps: np.ndarray, power: float) -> np.ndarray:
+    """The line of a power of x through the middle of what is positive of the gaps; NaN where nothing is."""
+    known = gaps > 0
+    level = np.exp(np.mean(np.log(gaps[known] / x[known] ** power))) if known.any() else np.nan
+    return level * x**power
 
 
 def dashes(ax: Axes, label: str, style: str = "k--") -> None:
@@ -119,10 +134,9 @@ def _cloning(rows: Rows, drawn: Rows) -> Figure:
             markersize=9,
             label="random worlds: Σ (H−h+1) Σ d (1−d)ᴺ",
         )
-    ends = np.array([column(bounded, "bound").min() / 2, column(bounded, "bound").max() * 2])
-    last.plot(ends, ends, "k--", linewidth=1, label="gap = bound")
-    last.set_xscale("log")
-    last.set_yscale("log")
+    line = ends(column(bounded, "bound"), 2)
+    last.plot(line, line, "k--", linewidth=1, label="gap = bound")
+    report.logarithmic(last, "x", "y")
     axes_of(last, "S H (H+1) / (2 e N) (cost per episode)", GAP, "against the bound")
     last.legend(fontsize=9)
     return figure
@@ -148,8 +162,9 @@ def _classes(rows: Rows, scatter: Rows) -> Figure:
         band(left, column(own, "horizon"), own, label, colour=report.colours(names)[world], marker="osD^"[place])
     axes_of(left, HORIZON, GAP, "slopes 2, 1, 1 and 0", column(own, "horizon"))
     dashes(left, "closed form")
-    low, high = left.get_ylim()
-    left.set_ylim(low, high * 6)  # room for the legend
+    if left.get_yscale() == "log":
+        low, high = left.get_ylim()
+        left.set_ylim(low, high * 6)  # room for the legend
     if scatter:
         right = axes[1]
         learners = list(dict.fromkeys(row["learner"] for row in scatter))
@@ -158,11 +173,10 @@ def _classes(rows: Rows, scatter: Rows) -> Figure:
             x, y = column(own, "bound"), column(own, "gap")
             right.plot(x, y, "o^s"[place % 3], markersize=4, alpha=0.5, label=NAMES[learner], rasterized=True)
         shown = column([row for row in scatter if row["gap"] > 1e-6], "bound")
-        ends = np.array([shown.min() / 1.5, shown.max() * 1.5])
-        right.plot(ends, ends, "k--", linewidth=1, label="gap = R D_H²")
-        right.plot(ends, ends / 2, "k:", linewidth=1, label="gap = R D_H² / 2 (R TV, if deterministic)")
-        right.set_xscale("log")
-        right.set_yscale("log")
+        line = ends(shown, 1.5)
+        right.plot(line, line, "k--", linewidth=1, label="gap = R D_H²")
+        right.plot(line, line / 2, "k:", linewidth=1, label="gap = R D_H² / 2 (R TV, if deterministic)")
+        report.logarithmic(right, "x", "y")
         worlds = len({row["world"] for row in scatter})
         title = f"{len(scatter):,} learners in {worlds} worlds, those of gap > 1e-6"
         axes_of(right, "R D_H²(Pπ, Pπ*) (cost per episode)", "gap J(π) − J(π*) (cost per episode)", title)
@@ -195,8 +209,7 @@ def _interaction(rows: Rows, pair: Rows) -> Figure:
             label = NAMES[algorithm] + (default if algorithm == "behavioural_cloning" else "")
             band(ax, x, own, label)
             if algorithm == "dagger":
-                middle = np.exp(np.mean(np.log(column(own, "gap") / x)))
-                ax.plot(x, middle * x, "k--", linewidth=1, zorder=5)
+                ax.plot(x, through(x, column(own, "gap"), 1), "k--", linewidth=1, zorder=5)
         title = f"recoverable reset cliff, S = {rows[0]['states']}, A = {ACTIONS}, N = {rows[0]['trajectories']:,}"
         axes_of(ax, HORIZON, GAP, title, x)
         dashes(ax, "cloning's closed forms, and ∝ H")
@@ -209,8 +222,8 @@ def _interaction(rows: Rows, pair: Rows) -> Figure:
         x = column(own, "horizon")
         ax.plot(x, column(own, "closed_form"), "k--", linewidth=1, label="(1/n)(1−1/n)ⁿ H/2")
         ax.plot(x, column(own, "bound"), "k:", linewidth=1, label="lower bound H / (8 n)")
-        ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
+        report.logarithmic(ax, "x", base=2)
+        report.logarithmic(ax, "y")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes_of(ax, HORIZON, GAP, f"two-state bandit, n = {pair[0]['trajectories']}", x)
         ax.legend(fontsize=9)
@@ -235,9 +248,9 @@ def _known(rows: Rows) -> Figure:
             own = sorted(select(rows, world=world, algorithm=method), key=lambda row: row["horizon"])
             x, gaps = column(own, "horizon"), column(own, "gap")
             band(ax, x, own, NAMES[method], marker="osD"[place])
-            if world == "leaky_cliff" and method != "replay" and (gaps > 0).all():
+            if world == "leaky_cliff" and method != "replay":
                 power = 2 if method == "behavioural_cloning" else 1.5
-                ax.plot(x, np.exp(np.mean(np.log(gaps / x**power))) * x**power, "k--", linewidth=1, zorder=5)
+                ax.plot(x, through(x, gaps, power), "k--", linewidth=1, zorder=5)
         axes_of(
             ax,
             HORIZON,

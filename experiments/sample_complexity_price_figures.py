@@ -1,11 +1,13 @@
 """Stagger's figure in `sample_complexity`: single labels against demonstrations at equal price."""
 
+from functools import partial
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dagger_jax import report
-from experiments.claim import Settings
+from experiments.claim import Drawings, Settings
 from experiments.sample_complexity_figures import GAP, HORIZON, axes_of, band, dashes
 from experiments.sample_complexity_findings import Rows, column, select
 from experiments.sample_complexity_prices import RIVALS, Rival, contest
@@ -14,10 +16,10 @@ DEFAULTS = {"follow_the_leader": ("cloning, wrong default", "s"), "log_loss": ("
 HEADINGS = ("against a wrong default", "against a guess", "against a guess, A = H")
 
 
-def all_of(settings: Settings, rows: Rows) -> dict[str, Figure]:
+def all_of(settings: Settings, rows: Rows) -> Drawings:
     """The figure, if its points were measured."""
     own = select(rows, part="stagger")
-    return {"stagger": _stagger(settings, own)} if own else {}
+    return {"stagger": partial(_stagger, settings, own)} if own else {}
 
 
 def _stagger(settings: Settings, rows: Rows) -> Figure:
@@ -62,7 +64,7 @@ def _rarities(ax: Axes, rows: Rows, budget: int, costs: list[int], colours: dict
     rows = sorted(rows, key=lambda row: row["rarity"])
     for learner, (label, marker) in DEFAULTS.items():
         own = select(rows, algorithm="behavioural_cloning", learner=learner)
-        own = [row for row in own if row["closed_form"] > 1e-4 and row["gap"] > 0]
+        own = [row for row in own if (row["closed_form"] or 0) > 1e-4 and row["gap"] > 0]
         band(ax, column(own, "ratio"), own, label, colour=colours[learner], marker=marker)
     for cost in costs:
         own = select(rows, algorithm="stagger", labels=budget // cost)
@@ -70,7 +72,8 @@ def _rarities(ax: Axes, rows: Rows, budget: int, costs: list[int], colours: dict
     x = f"rarity: probability of a rare state × {budget}"
     axes_of(ax, x, GAP, f"H = {rows[0]['horizon']}, A = {rows[0]['actions']}", column(own, "ratio"))
     seen = column(select(rows, algorithm="stagger"), "gap")
-    ax.set_ylim(seen.min() / 2, seen.max() * 20)  # cloning falls out of sight; above is room for the legend
+    if (seen > 0).any():
+        ax.set_ylim(seen[seen > 0].min() / 2, seen.max() * 20)  # cloning falls out of sight; above is the legend's room
     dashes(ax, "closed form")
 
 

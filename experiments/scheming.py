@@ -4,13 +4,13 @@ python -m experiments.scheming --out=DIR
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from experiments import claim, needs, scheming_detectors, scheming_figures
-from experiments.claim import BadFlag, Claim, Settings
+from experiments.claim import BadFlag, Claim, Drawings, Settings
 from experiments.scheming_findings import nearest, verdict
 from experiments.scheming_points import BUDGETS, EVALUATIONS, measure
 
@@ -78,16 +78,16 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Defection against k; the budget's rounds; what training leaves."""
     every = table.to_pylist()
     detector = [row for row in every if row["kind"] == scheming_detectors.KIND]
     rows = [row for row in every if row["kind"] != scheming_detectors.KIND]
-    drawn = {"scheming": scheming_figures.against_chunk(rows, settings, nearest(settings))}
+    drawn = {"scheming": partial(scheming_figures.against_chunk, rows, settings, nearest(settings))}
     if "transformer" in settings.worlds:
-        drawn["budget"] = scheming_figures.over_rounds(rows, settings)
-    detected = scheming_detectors.figure(detector, settings)
-    return drawn | {"left": scheming_figures.left(rows, settings), "detectors": detected}
+        drawn["budget"] = partial(scheming_figures.over_rounds, rows, settings)
+    detected = partial(scheming_detectors.figure, detector, settings)
+    return drawn | {"left": partial(scheming_figures.left, rows, settings), "detectors": detected}
 
 
 CLAIM = Claim(

@@ -119,9 +119,9 @@ def figure(rows: Rows, settings: Settings) -> Figure:
             if choice == RATIO:
                 distance = np.array([np.mean([row["bound"] for row in each]) for each in own])
                 ax.fill_between(offsets, (1 + distance) / 2, 1 - (1 - distance) ** 2 / 2, color="#999999", alpha=0.3)
-                ax.plot(offsets, distance, color="black", linestyle="--", linewidth=1.2, label="$T_j$")
+                ax.plot(offsets, distance, color="black", linestyle="--", linewidth=1.2, label="T_j")
         ax.axhline(0.5, color="#777777", linestyle=":", linewidth=1.2)
-        ax.set_xscale("log", base=2)
+        report.logarithmic(ax, "x", base=2)
         ax.set_xticks(offsets, [f"{offset}" for offset in offsets])
         ax.set_ylim(0, 1)
         ax.set_xlabel("tokens seen, j")

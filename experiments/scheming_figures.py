@@ -17,10 +17,11 @@ TRAIN, DEPLOY, GAP, LIMIT = "#0072B2", "#D55E00", "#009E73", "#777777"
 
 def pooled(rows: Rows, name: str) -> tuple[float, float, float]:
     """Mean over runs; its 95% interval over texts, or all runs where they are exact."""
-    values = np.array([row[name] for row in rows])
+    values = np.array([row[name] for row in rows], float)
     if rows[0]["interpreter"] == "exact":
         return float(values.mean()), float(values.min()), float(values.max())
-    half = np.array([(row[f"{name}_high"] - row[f"{name}_low"]) / 2 for row in rows])
+    high, low = (np.array([row[f"{name}_{end}"] for row in rows], float) for end in ("high", "low"))
+    half = (high - low) / 2
     wide = float(np.sqrt((half**2).sum()) / len(half))
     return float(values.mean()), float(values.mean() - wide), float(values.mean() + wide)
 
@@ -34,11 +35,12 @@ def _line(ax: Axes, x: Any, bands: list[tuple[float, float, float]], colour: str
 def within(rows: Rows, chunks: Any, eta: float) -> int:
     """The longest chunk whose mean T_j, its upper limit where sampled, stays below the budget in every run."""
     limits = {k: [row["bound_high"] or row["bound"] for row in rows if row["chunk"] == k] for k in chunks}
+    limits = {k: [np.inf if limit is None else limit for limit in own] for k, own in limits.items()}
     return max((k for k in chunks if k == 1 or max(limits[k]) <= eta), default=1)
 
 
 def _chunks(ax: Axes, chunks: Any) -> None:
-    ax.set_xscale("log", base=2)
+    report.logarithmic(ax, "x", base=2)
     ax.set_xticks(chunks, [f"{k}" for k in chunks])
     ax.set_xlabel("chunk length k (tokens)")
 
@@ -70,7 +72,7 @@ def against_chunk(rows: Rows, settings: Settings, threshold: float) -> Figure:
             _line(ax, chunks, [pooled(at[k], name) for k in chunks], colour, label=label, marker=marker)
         bound = [pooled(at[k], "bound")[0] for k in chunks]
         ax.plot(
-            chunks, bound, linestyle="--", linewidth=1.2, color="black", zorder=5, label="bound on the gap: mean $T_j$"
+            chunks, bound, linestyle="--", linewidth=1.2, color="black", zorder=5, label="bound on the gap: mean T_j"
         )
         longest = within(own, chunks, settings.eta)
         ax.axhline(settings.eta, color=LIMIT, linestyle=":", linewidth=1.2)
@@ -134,10 +136,10 @@ def over_rounds(rows: Rows, settings: Settings) -> Figure:
         ha="right",
         fontsize=9,
     )
-    axes[1].set_ylabel("gap, mean $T_j$ (probability)")
+    axes[1].set_ylabel("gap, mean T_j (probability)")
     axes[2].set_ylabel("forbidden token, where it defects")
     axes[2].set_ylim(bottom=0)
-    titles = "the budget's chunks", "gap (solid), mean $T_j$ (dashed)", "what is left of the defect"
+    titles = "the budget's chunks", "gap (solid), mean T_j (dashed)", "what is left of the defect"
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title)
         ax.set_xlabel("round")
@@ -160,7 +162,7 @@ def left(rows: Rows, settings: Settings) -> Figure:
         if world == "tabular":
             _by_threshold(ax, rows, settings, chunks)
             ax.set_ylabel("forbidden tokens a deployed token")
-            ax.set_yscale("log")
+            report.logarithmic(ax, "y")
         else:
             for knows in settings.knows:
                 own = [

@@ -4,13 +4,13 @@ python -m experiments.zoo --out=DIR
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from matplotlib.figure import Figure
 
 from experiments import claim, needs, zoo_figures, zoo_findings, zoo_worlds
-from experiments.claim import BadFlag, Claim, Settings
+from experiments.claim import BadFlag, Claim, Drawings, Settings
 from experiments.zoo_blocks import measure
 from experiments.zoo_budget import ROUNDS
 from experiments.zoo_known import ROWS
@@ -53,13 +53,13 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def figures(settings: Settings, table: pa.Table) -> dict[str, Figure]:
+def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Gaps, exponents and prices."""
     found = zoo_findings.summary(settings, table)
     return {
-        "gaps": zoo_figures.gaps(found),
-        "exponents": zoo_figures.exponents(found),
-        "prices": zoo_figures.prices(found),
+        "gaps": partial(zoo_figures.gaps, found),
+        "exponents": partial(zoo_figures.exponents, found),
+        "prices": partial(zoo_figures.prices, found),
     }
 
 

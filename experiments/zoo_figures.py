@@ -68,14 +68,14 @@ def prices(found: Found) -> Figure:
     measures = (
         ("hand-overs or interventions a label", lambda cell: cell.handovers / max(cell.labels, 1e-9)),
         ("expert's own steps a label", lambda cell: cell.expert_steps / max(cell.labels, 1e-9)),
-        ("labels asked / most asked in the world", lambda cell: cell.labels / most[cell.world]),
+        ("labels asked / most asked in the world", lambda cell: cell.labels / max(most[cell.world], 1e-9)),
         ("roll-outs for T labels", lambda cell: cell.rollouts * cell.horizon / max(cell.labels, 1e-9)),
     )
     for ax, (title, measure) in zip(axes, measures, strict=True):
         for place, name in enumerate(names):
             values = np.array([measure(cell) for (_, algorithm), cell in found.items() if algorithm == name])
             middle = float(np.median(values))
-            bar = [[middle - values.min()], [values.max() - middle]]
+            bar = report.bar(middle, values.min(), values.max())
             ax.errorbar([middle], [place], xerr=bar, fmt="o", color=report.PALETTE[0], capsize=2)
         ax.set_yticks(range(len(names)), names if ax is axes[0] else [""] * len(names), fontsize=9)
         ax.set_ylim(len(names) - 0.4, -0.6)

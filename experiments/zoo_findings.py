@@ -48,7 +48,8 @@ def summary(settings: Settings, table: pa.Table) -> dict[tuple[str, str], Cell]:
         reference = (
             np.array([row["gap"] for row in cloning[horizons[-1]]]) if cloning else np.full(settings.runs, np.nan)
         )
-        mean, error = gaps[horizons[-1]].mean(), stats.sem(gaps[horizons[-1]])
+        mean = gaps[horizons[-1]].mean()
+        error = stats.sem(gaps[horizons[-1]]) if settings.runs > 1 else np.nan
         width = stats.t.ppf(0.975, settings.runs - 1) * error
         every = [row for own in by_horizon.values() for row in own]
         found[world, algorithm] = Cell(

@@ -15,6 +15,7 @@ from experiments import better_than_expert, study
 from experiments.better_than_expert_findings import COMPARED, STATEMENTS, columns
 from experiments.claim import Settings
 from experiments.claim.running import execute
+from tests import degenerate
 
 SMALL = ("--worlds=random_aliased,cheap_and_dear", "--horizon=5", "--rounds=8", "--runs=6")
 
@@ -140,3 +141,7 @@ def test_bad_flags_are_named(flag, tmp_path, capsys):
     assert flag.split("=")[0] in message
     assert message.count("\n") == 1
     assert not out.exists()
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(better_than_expert.CLAIM, directory) > 0

@@ -9,6 +9,7 @@ import pytest
 from dagger_jax import schedules
 from experiments import chunk_choice
 from experiments.claim.running import execute
+from tests import degenerate
 
 SMALL = ("--worlds=recoverable_reset_cliff", "--horizon=8", "--rounds=5", "--episodes=4", "--runs=3")
 
@@ -86,3 +87,7 @@ def test_bad_flags_are_named(flag, tmp_path, capsys):
     assert flag.split("=")[0] in message
     assert message.count("\n") == 1
     assert not out.exists()
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(chunk_choice.CLAIM, directory) > 0

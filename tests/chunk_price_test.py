@@ -12,6 +12,7 @@ from dagger_jax.environments import gallery
 from experiments import chunk_price, claim
 from experiments import chunk_price_cases as cases
 from experiments.claim.running import execute
+from tests import degenerate
 
 SMALL = ("--horizons=8,16,32", "--chunks=1,2,4", "--alphas=0,0.5,1", "--eps=0.001", "--u=1,2,4", "--runs=16")
 
@@ -126,3 +127,7 @@ def test_same_settings_and_block_give_the_same_bits():
     (cell,) = [cell for cell in chunk_price.cells(settings) if cell["part"] == "random lengths"]
     once, again = (chunk_price.measure(settings, cell).points for _ in range(2))
     assert jax.tree.all(jax.tree.map(lambda one, other: one == other, once, again))
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(chunk_price.CLAIM, directory) > 0

@@ -1,12 +1,17 @@
 """The contract of every experiment, on a toy claim; run as a script, this file is that experiment."""
 
+import dataclasses
+import errno
 import io
+import itertools
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,6 +34,8 @@ def _cells(settings):
 
 def _measure(settings, cell):
     time.sleep(float(os.environ.get("TOY_PAUSE", "0")))
+    if settings.most == 1.5 and cell["run"] == 1:
+        raise ArithmeticError("no\nnumber")
     noise = np.random.default_rng([settings.seed, cell["horizon"], cell["run"]]).normal()
     gap = cell["horizon"] * (1 + 0.01 * noise)
     point = {**cell, "world": "cliff", "algorithm": "dagger", "gap": gap, "interpreter": "sampled", "slack": noise}
@@ -42,9 +49,15 @@ def _verdict(settings, table):
 
 
 def _figures(settings, table):
-    figure, (axes,) = report.panels(caption="The gap grows.")
-    report.loglog(axes, table["horizon"].to_numpy(), table["gap"].to_numpy(), label="dagger")
-    return {"growth": figure}
+    def growth():
+        figure, (axes,) = report.panels(caption="The gap grows.")
+        report.loglog(axes, table["horizon"].to_numpy(), table["gap"].to_numpy(), label="dagger")
+        return figure
+
+    def fails():
+        raise LookupError("no such line")
+
+    return {"fails": fails, "growth": growth} if settings.most == 1.75 else {"growth": growth}
 
 
 _DEFAULTS = {"horizons": (4, 8), "most": 2.0, "worlds": ("cliff",)}
@@ -74,29 +87,40 @@ def _run(*flags):
     return execute(TOY, ["toy", *flags])
 
 
-def _start(*flags, pause=0.0):
-    root = str(Path(__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu", "TOY_PAUSE": str(pause)}
-    # A shell that starts a job in the background has it ignore interrupts, and a child inherits what is
-    # ignored, but not what is handled. (A preexec_fn would fork by hand, of which JAX warns.)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            [sys.executable, __file__, *flags],
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=1,
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
+@pytest.fixture
+def start():
+    """Starts the toy as a process of its own; what a failed test leaves is killed, and its pipes are closed."""
+    started = []
+
+    def one(*flags, pause=0.0, command=(), **options):
+        root = str(Path(__file__).parents[1])
+        environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu", "TOY_PAUSE": str(pause)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        # A shell that starts a job in the background has it ignore interrupts, and a child inherits what is
+        # ignored, but not what is handled. (A preexec_fn would fork by hand, of which JAX warns.)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(
+                [*command, sys.executable, __file__, *flags],
+                env=environment | options.pop("env", {}),
+                text=True,
+                bufsize=1,
+                **{**pipes, **options},
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
+        started.append(process)
+        return process
+
+    yield one
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def _wait_for_blocks(out, count):
-    deadline = time.monotonic() + 60
+def _wait_for_blocks(process, out, count):
     while len(list(out.glob("cells/*.parquet"))) < count:
-        assert time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.02)
 
 
@@ -105,7 +129,7 @@ def test_a_run_writes_everything(tmp_path, capsys):
     assert _run(f"--out={out}", "--horizons=4,16", "--seed=7") == 0
     assert {path.name for path in out.iterdir()} == {
         *("cells", "settings.json", "points.parquet", "findings.json", "run.json", "report.html"),
-        *("growth.png", "growth.svg"),
+        *("growth.png", "growth.svg", ".lock"),
     }
     table = pq.read_table(out / "points.parquet")
     assert table.column_names == [*claim.COLUMNS, "slack"]
@@ -154,13 +178,23 @@ def test_a_finding_that_fails_is_status_one(tmp_path, capsys):
         ("--seed=-1", "--seed: '-1'"),
         ("--runs=0", "--runs: '0'"),
         ("--horizon=4", "--horizon: there is no such flag; allowed: --horizons"),
-        ("--resume=maybe", "--resume: it has no value that can be read; allowed: true, false"),
-        ("--flagfile=missing", "--flagfile"),
+        ("--resume=maybe", "--resume: 'maybe' is not allowed; allowed: true, false"),
+        ("--noresume=1", "--noresume: it takes no value"),
+        ("--flagfile=/bin/ls", "--flagfile: there is no such flag"),
+        ("--undefok=foo", "--undefok: there is no such flag"),
+        ("--seed=1 --seed=2", "--seed: it is given twice"),
+        ("--resume --noresume", "--resume: it is given twice"),
+        ("--seed", "--seed: it has no value"),
+        ("--worlds=\udcff.npz", "--worlds: '\\udcff.npz' is not UTF-8"),
+        ("--worlds=" + 300 * "a" + ".npz", "--worlds: 'aaaa"),
+        ("--worlds=a\x1b[31m.npz", "--worlds: 'a\\x1b[31m.npz'"),
+        ("--=3", "--=3: not a flag"),
+        ("--", "--: not a flag"),
         ("stray", "--stray: not a flag"),
     ],
 )
 def test_bad_flags_are_one_line_and_write_nothing(tmp_path, capsys, flag, words):
-    assert _run(f"--out={tmp_path / 'out'}", flag) == 2
+    assert _run(f"--out={tmp_path / 'out'}", *flag.split(" ")) == 2
     printed = capsys.readouterr()
     assert words in printed.err
     assert printed.err.count("\n") == 1
@@ -170,7 +204,7 @@ def test_bad_flags_are_one_line_and_write_nothing(tmp_path, capsys, flag, words)
 
 def test_bad_directories_are_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
-    places = (tmp_path / "file", tmp_path / "file" / "below", tmp_path, "/proc/nowhere")
+    places = (tmp_path / "file", tmp_path / "file" / "below", tmp_path, "/proc/nowhere", "~nosuchuser/x", "\udcff")
     for flags in ((), ("--out",), ("--out", "--seed=1"), *((f"--out={place}",) for place in places)):
         assert _run(*flags) == 2
         assert re.fullmatch(r"toy: --out: .*allowed: .*\n", capsys.readouterr().err)
@@ -180,10 +214,41 @@ def test_bad_directories_are_refused(tmp_path, capsys):
 def test_a_directory_with_other_flags_is_refused(tmp_path, capsys):
     assert _run(f"--out={tmp_path}") == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for resume in ("--resume", "--noresume"):
-        assert _run(f"--out={tmp_path}", "--horizons=4", resume) == 2
-        assert "--horizons is 4,8 there and 4 here" in capsys.readouterr().err
+    assert _run(f"--out={tmp_path}", "--horizons=4") == 2
+    refused = "--horizons is 4,8 there and 4 here; use another directory, or --noresume to start over"
+    assert refused in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert _run(f"--out={tmp_path}", "--horizons=4", "--noresume") == 0
+    assert pq.read_table(tmp_path / "points.parquet")["horizon"].to_pylist() == [4, 4, 4]
+    assert len(list(tmp_path.glob("cells/*.parquet"))) == 3
+    assert _run(f"--out={tmp_path}", "--horizons=4") == 0
+
+
+def test_edited_source_is_another_run(tmp_path, capsys, monkeypatch):
+    assert _run(f"--out={tmp_path}") == 0
+    monkeypatch.setattr(record, "source", lambda: 64 * "f")
+    assert _run(f"--out={tmp_path}") == 2
+    assert re.search(r"source is [0-9a-f]{12} there and f{12} here; use another", capsys.readouterr().err)
+    assert _run(f"--out={tmp_path}", "--noresume") == 0
+    # Each block says what made it, and so do the points.
+    for path in (tmp_path / "points.parquet", *tmp_path.glob("cells/*.parquet")):
+        made = json.loads(pq.read_schema(path).metadata[b"dagger_jax"])["made_with"]
+        assert made["source"] == 64 * "f"
+        assert {"python", "jax", "scipy", "flax", "optax", "scikit-learn", "numpy"} <= set(made)
+
+
+def test_the_digest_of_the_source_is_that_of_what_measures(tmp_path, monkeypatch):
+    assert re.fullmatch("[0-9a-f]{64}", record.source())
+    files = ("dagger_jax/runtime/record.py", "dagger_jax/report/page.py", "experiments/zoo.py")
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(record, "__file__", str(tmp_path / files[0]))
+    digests = [record.source.__wrapped__()]
+    for name in files:
+        (tmp_path / name).write_text("x = 1")
+        digests.append(record.source.__wrapped__())
+    assert [one == other for one, other in itertools.pairwise(digests)] == [False, True, False]
 
 
 def test_a_file_that_changed_is_another_setting(tmp_path, capsys):
@@ -220,18 +285,20 @@ def test_noresume_measures_all_again(tmp_path, capsys):
     assert (tmp_path / "points.parquet").read_bytes() == points
 
 
-def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
+def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path, start):
     assert _run(f"--out={tmp_path / 'whole'}") == 0
     out = tmp_path / "killed"
     for blocks in (1, 3):
-        process = _start(f"--out={out}", pause=0.5)
-        _wait_for_blocks(out, blocks)
+        process = start(f"--out={out}", pause=0.5)
+        _wait_for_blocks(process, out, blocks)
         process.kill()
         process.communicate()
         assert not (out / "points.parquet").exists()
     found = len(list(out.glob("cells/*.parquet")))
-    process = _start(f"--out={out}")
-    printed, errors = process.communicate(timeout=60)
+    (out / "cells" / ".tmp-killed").write_bytes(b"PAR1")
+    process = start(f"--out={out}")
+    printed, errors = process.communicate()
+    assert not list(out.rglob(".tmp-*"))
     assert (process.returncode, errors) == (0, "")
     assert f"toy: {found} of 6 blocks were stored before" in printed
     assert (out / "points.parquet").read_bytes() == (tmp_path / "whole" / "points.parquet").read_bytes()
@@ -241,18 +308,106 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
     }
 
 
-def test_interrupted_it_says_how_to_go_on(tmp_path):
-    process = _start(f"--out={tmp_path / 'out'}", pause=0.2)
-    _wait_for_blocks(tmp_path / "out", 1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors == "toy: interrupted; finished blocks are stored, the same command resumes\n"
+def test_a_block_that_raises_is_named_and_what_is_finished_is_kept(tmp_path, capsys):
+    assert _run(f"--out={tmp_path}", "--most=1.5") == 3
+    line = capsys.readouterr().err
+    assert line.startswith(
+        "toy: block horizon=4 run=1 failed: ArithmeticError: no number; finished blocks are stored, "
+    )
+    assert line.endswith(f"the same command resumes; traceback in {tmp_path / 'error.log'}\n")
+    assert "in _measure" in (tmp_path / "error.log").read_text()
+    assert len(list(tmp_path.glob("cells/*.parquet"))) == 1
 
 
-def test_help_is_for_newcomers():
-    process = _start("--help")
-    printed, errors = process.communicate(timeout=60)
+def test_a_figure_fails_alone(tmp_path, capsys):
+    assert _run(f"--out={tmp_path}", "--most=1.75") == 3
+    printed = capsys.readouterr()
+    assert "HOLDS" in printed.out
+    assert printed.err.count("\n") == 1
+    assert "toy: not made: figure fails: LookupError: no such line; all else is in" in printed.err
+    assert "in fails" in (tmp_path / "error.log").read_text()
+    assert {"run.json", "findings.json", "growth.svg"} <= {path.name for path in tmp_path.iterdir()}
+    page = (tmp_path / "report.html").read_text()
+    assert "fails could not be drawn: LookupError: no such line" in page
+    assert "The gap grows." in page
+
+
+@pytest.mark.parametrize("part", ["verdict", "cells"])
+def test_what_nobody_expects_is_one_line_and_a_log(tmp_path, capsys, monkeypatch, part):
+    def fails(*_):
+        raise RecursionError("deep")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    broken = dataclasses.replace(TOY, **{part: fails})
+    assert execute(broken, ["toy", f"--out={tmp_path / 'out'}"]) == 3
+    line = capsys.readouterr().err
+    (log,) = re.findall(r"toy: failed: RecursionError: deep;.* traceback in (.*)\n", line)
+    assert "in fails" in Path(log).read_text()
+    assert ("finished blocks are stored" in line) == (part == "verdict")
+    assert log.startswith(str(tmp_path / "out")) == (part == "verdict")
+
+
+def test_a_full_disk_is_one_line_and_finished_blocks_are_kept(tmp_path, capsys, monkeypatch):
+    real, left = os.fsync, [6]  # settings.json and two blocks, each with its folder
+
+    def fsync(handle):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert _run(f"--out={tmp_path}") == 3
+    line = capsys.readouterr().err
+    assert re.fullmatch(r"toy: .*/cells/\w+\.parquet: No space left on device; finished blocks are stored, .*\n", line)
+    monkeypatch.undo()
+    assert _run(f"--out={tmp_path}") == 0
+    assert json.loads((tmp_path / "run.json").read_text())["blocks"]["found_stored"] == 2
+
+
+def test_a_second_process_is_refused_by_name(tmp_path, capsys, start):
+    process = start(f"--out={tmp_path}", pause=1000.0)
+    while "now" not in process.stdout.readline():
+        assert process.poll() is None
+    for flags in ((), ("--noresume",)):
+        assert _run(f"--out={tmp_path}", *flags) == 2
+        assert f"is in use by process {process.pid} on {socket.gethostname()}; wait" in capsys.readouterr().err
+    process.kill()
+    process.wait()
+    assert _run(f"--out={tmp_path}") == 0
+
+
+def test_a_finished_run_that_can_only_be_read_is_shown_again(tmp_path, capsys, monkeypatch):
+    for most, status in (("2", 0), ("0.5", 1)):
+        out = tmp_path / most
+        assert _run(f"--out={out}", f"--most={most}") == status
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        capsys.readouterr()
+
+        def refuse(*_, **__):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        # Who runs as root may write everywhere.
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "TemporaryFile", refuse)
+            patch.setattr(tempfile, "mkstemp", refuse)
+            assert _run(f"--out={out}", f"--most={most}") == status
+            assert "1 findings hold" in capsys.readouterr().out
+            assert _run(f"--out={out}", f"--most={most}", "--noresume") == 2
+            next(out.glob("cells/*.parquet")).rename(tmp_path / "cell")
+            assert _run(f"--out={out}", f"--most={most}") == 2
+            assert "1 of 6 blocks are not measured yet" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}.items() <= before.items()
+
+
+def test_a_stray_file_of_the_desktop_is_no_other_file(tmp_path):
+    (tmp_path / ".DS_Store").write_bytes(b"")
+    assert _run(f"--out={tmp_path}") == 0
+
+
+def test_help_is_for_newcomers(start):
+    process = start("--help")
+    printed, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     assert TOY.statement in printed
     for flag in ("horizons", "most", "worlds", "out", "seed", "runs", "preset", "resume", "help"):

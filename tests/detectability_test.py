@@ -11,6 +11,7 @@ from experiments import detectability, detectability_points
 from experiments.claim.options import resolve
 from experiments.claim.running import execute
 from experiments.detectability_worlds import ABOUT, ROLL_IN, build, closed_form
+from tests import degenerate
 
 SMALL = ("--preset=quick", "--chunks=1,2,4,8", "--eps=0.05", "--episodes=2048")
 
@@ -140,3 +141,7 @@ def test_bad_flags_are_one_line_and_write_nothing(tmp_path, capsys, flag, words)
     assert flag.split("=")[0] in error
     assert words in error
     assert not out.exists()
+
+
+def test_figures_cope_with_any_points(finished):
+    assert degenerate.draw(detectability.CLAIM, finished[1]) > 0

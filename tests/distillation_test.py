@@ -13,6 +13,7 @@ from dagger_jax.tokens import evidence, walk, writers
 from experiments import claim, distillation, distillation_findings, exposure_bias_text
 from experiments import distillation_methods as ways
 from experiments.claim.running import execute
+from tests import degenerate
 
 pytestmark = pytest.mark.slow  # most of a minute of compiling; the other three token experiments are in the fast tests
 
@@ -246,3 +247,7 @@ def test_bad_corpora_are_named(text, flag, tmp_path, capsys):
     message = capsys.readouterr().err
     assert f"--{flag}" in message
     assert message.count("\n") == 1
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(distillation.CLAIM, directory) > 0

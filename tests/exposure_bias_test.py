@@ -20,6 +20,7 @@ from experiments import exposure_bias_training as training
 from experiments import exposure_bias_worlds as worlds
 from experiments.claim import Settings, resolve
 from experiments.claim.running import execute
+from tests import degenerate
 
 SMALL = {
     "length": 8,
@@ -338,3 +339,7 @@ def refused(flags, says, tmp_path, capsys):
     assert flags[0].split("=")[0] in message or says.startswith("--")
     assert message.count("\n") == 1
     assert not out.exists()
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(exposure_bias.CLAIM, directory) > 0

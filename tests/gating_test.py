@@ -15,6 +15,7 @@ from dagger_jax.types import Takeover
 from experiments import chunk_choice, gating, study, zoo_training
 from experiments.claim import Settings
 from experiments.claim.running import execute
+from tests import degenerate
 
 SMALL = ("--worlds=recoverable_reset_cliff", "--gates=safe,novelty", "--horizon=6", "--rounds=8", "--runs=4")
 
@@ -206,3 +207,7 @@ def test_bad_flags_are_named(flag, tmp_path, capsys):
     assert flag.split("=")[0] in message
     assert message.count("\n") == 1
     assert not out.exists()
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(gating.CLAIM, directory) > 0

@@ -15,6 +15,7 @@ from dagger_jax.tokens import transformer
 from experiments import kv_cost, kv_cost_findings
 from experiments.claim import options
 from experiments.claim.running import execute
+from tests import degenerate
 
 SMALL = ("--lengths=8,16,24,32", "--widths=64", "--layers=1", "--heads=1", "--vocabulary=16", "--runs=3")
 SETTINGS = options.resolve(
@@ -166,3 +167,7 @@ def test_bad_flags_are_named(flag, tmp_path, capsys):
     assert flag.split("=")[0] in message
     assert message.count("\n") == 1
     assert not out.exists()
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(kv_cost.CLAIM, directory) > 0

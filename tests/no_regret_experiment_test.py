@@ -16,6 +16,7 @@ from experiments import no_regret, no_regret_figures
 from experiments.claim.options import resolve
 from experiments.claim.running import execute
 from experiments.no_regret import BETAS, CLAIM, LEARNERS
+from tests import degenerate
 
 WORLDS, ROUNDS, REPLICAS = 4, 8, 40
 SMALL = ("--learners=hedge", "--horizon=5", f"--rounds={ROUNDS}", f"--replicas={REPLICAS}", f"--runs={WORLDS}")
@@ -196,3 +197,7 @@ def test_bad_flags_are_one_line_and_write_nothing(tmp_path, capsys, flag, words)
     assert flag.split("=")[0] in error
     assert words in error
     assert not out.exists()
+
+
+def test_figures_cope_with_any_points(finished):
+    assert degenerate.draw(CLAIM, finished[1]) > 0

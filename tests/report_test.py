@@ -1,6 +1,7 @@
 """The report: one file that loads nothing, escapes everything, and says what it leaves out."""
 
 import re
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -89,14 +90,72 @@ def test_figures_are_reproducible_and_leave_no_settings_behind(tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_loglog_sorts_and_leaves_out_what_has_no_logarithm():
-    _, (axes,) = report.panels()
-    colour = report.loglog(axes, [8, 2, 4], [0.0, 1.0, 2.0], theory=[3.0, 1.0, 2.0])
+def test_loglog_sorts_and_shows_what_has_no_logarithm_at_the_end_of_the_axis(tmp_path):
+    figure, (axes,) = report.panels()
+    colour = report.loglog(axes, [8, 2, 4], [0.0, 1.0, -2.0], theory=[3.0, 1.0, 2.0])
     measured, theory = axes.get_lines()
-    np.testing.assert_array_equal(measured.get_xdata(), [2, 4, 8])
-    np.testing.assert_array_equal(measured.get_ydata(), [1, 2, np.nan])
     assert to_hex(measured.get_color()) == colour
     assert theory.get_color() == "black"  # seen on top of a line that it agrees with
+    report.save(figure, tmp_path, "some")
+    measured, theory, marks = axes.get_lines()
+    assert axes.get_yscale() == "log"
+    np.testing.assert_array_equal(measured.get_xdata(), [2, 4, 8])
+    np.testing.assert_array_equal(measured.get_ydata(), [1, np.nan, np.nan])
+    np.testing.assert_array_equal(theory.get_ydata(), [1, 2, 3])
+    np.testing.assert_array_equal(marks.get_xdata(), [4, 8])
+    assert [text.get_text() for text in axes.texts] == ["< 0", "0"]
+
+
+@pytest.mark.parametrize("y", [[0.0, 0.0], [-1.0, 0.0], [np.nan, np.nan], [0.0, np.nan]])
+def test_loglog_of_nothing_positive_is_linear(tmp_path, y):
+    figure, (axes,) = report.panels()
+    report.loglog(axes, [1, 2], y, low=y, high=y, theory=y)
+    report.save(figure, tmp_path, "none")
+    assert axes.get_yscale() == "linear"
+    assert axes.get_xscale() == ("linear" if np.isnan(y).all() else "log")
+    np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), y)
+    report.loglog(axes, [4], [2.0])  # a series that has a gap makes it logarithmic after all
+    assert axes.get_yscale() == "log"
+
+
+def test_zeros_along_x_stand_at_the_left(tmp_path):
+    figure, (axes,) = report.panels()
+    axes.plot([0.0, 1.0, 10.0], [1.0, 2.0, 3.0], "o-")
+    report.logarithmic(axes, "x", "y")
+    report.save(figure, tmp_path, "left")
+    np.testing.assert_array_equal(axes.get_lines()[0].get_xdata(), [np.nan, 1, 10])
+    np.testing.assert_array_equal(axes.get_lines()[1].get_ydata(), [1])
+
+
+def test_bars_have_no_negative_arms():
+    np.testing.assert_array_equal(report.bar(2.0, 1.0, 4.0), [[1], [2]])
+    arms = report.bar([2.0, 2.0, np.nan, np.inf], [3.0, np.nan, 0.0, 1.0], [5.0, 4.0, 1.0, np.inf])
+    np.testing.assert_array_equal(arms, [[0, 0, 0, 0], [3, 2, 0, 0]])
+
+
+def test_text_is_shown_as_it_is(tmp_path):
+    name = "a$x^$\x1b_{\x00é\n$"
+    figure, (axes,) = report.panels()
+    axes.plot([1], [1], label=name)
+    axes.set_title(name)
+    axes.set_xlabel(name)
+    axes.set_xticks([1], [name])
+    axes.annotate(name, (1, 1))
+    axes.legend()
+    figure.supxlabel(name)
+    picture = report.save(figure, tmp_path, "names")
+    root = ElementTree.fromstring(picture.svg.read_text())
+    assert root.tag.endswith("svg")
+    comments = picture.svg.read_text().count("a$x^$\\x1b_{\\x00é")
+    assert comments >= 6
+
+
+def test_a_figure_that_could_not_be_drawn_is_said_in_its_place(tmp_path):
+    findings = [{"low": None, "high": None, **FINDINGS[0], "state": "holds"}]
+    pictures = [report.Undrawn("growth", "ValueError: <x>"), report.save(_figure(), tmp_path, "more")]
+    report.page(tmp_path / "r.html", "T", "C.", findings, pictures, pa.table({"gap": [0.1]}), RUN)
+    page = (tmp_path / "r.html").read_text()
+    assert page.index("growth could not be drawn: ValueError: &lt;x&gt;") < page.index("data:image/svg+xml")
 
 
 @pytest.mark.parametrize(

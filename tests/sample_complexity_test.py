@@ -16,6 +16,7 @@ from experiments import sample_complexity_findings as findings
 from experiments import sample_complexity_known as known
 from experiments import sample_complexity_prices as prices
 from experiments.claim.running import execute
+from tests import degenerate
 
 SMALL = ("--horizons=4", "--states=4,6,8", "--trajectories=40,80,160", "--runs=400", "--trained=8", "--costs=1,3")
 
@@ -224,3 +225,7 @@ def test_same_settings_and_block_give_the_same_bits(settings):
     for cell in blocks.values():
         once, again = (sample_complexity.measure(settings, cell).points for _ in range(2))
         assert once == again
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(sample_complexity.CLAIM, directory) > 0

@@ -17,6 +17,7 @@ from experiments import scheming as experiment
 from experiments import scheming_points
 from experiments.claim import resolve
 from experiments.claim.running import execute
+from tests import degenerate
 
 T, V = 5, 2  # and the forbidden token
 
@@ -252,3 +253,7 @@ def test_bad_flags_are_named(flags, tmp_path, capsys):
     assert flags.split("=")[0] in message
     assert message.count("\n") == 1
     assert not out.exists()
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(experiment.CLAIM, directory) > 0

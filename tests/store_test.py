@@ -2,13 +2,14 @@
 
 import json
 import multiprocessing
+import os
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax.runtime import files, store
+from dagger_jax.runtime import files, lock, store
 
 SCHEMA = pa.schema({"world": pa.string(), "horizon": pa.int64(), "gap": pa.float64()})
 IDENTITY = {"claim": "toy", "settings": {"horizons": (4, 8), "seed": 0}, "made_with": {"jax": "1"}}
@@ -108,19 +109,72 @@ def test_unusable_directories_are_refused_untouched(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "mine.txt"]
 
 
-def test_what_a_killed_writer_leaves_behind_does_not_count(tmp_path):
+def test_what_a_killed_writer_leaves_behind_does_not_count_and_is_cleared(tmp_path):
     (tmp_path / ".tmp-killed").write_bytes(b"{")
     opened, tables = _filled(tmp_path)
     (tmp_path / "cells" / ".tmp-killed").write_bytes(b"PAR1")
     assert pq.read_table(tmp_path / "cells").num_rows == store.merge(opened, tables).num_rows
+    with lock.hold(opened):
+        assert not list(tmp_path.rglob(".tmp-*"))
 
 
 def test_forgetting_removes_the_points_only(tmp_path):
     opened, tables = _filled(tmp_path)
     store.merge(opened, tables)
     (tmp_path / "notes.txt").write_text("mine")
-    store.forget(opened, CELLS)
+    store.forget(opened)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cells", "notes.txt", "settings.json"]
+
+
+def test_another_run_of_the_same_claim_is_started_over_if_that_is_asked_for(tmp_path):
+    _filled(tmp_path)
+    other = {**IDENTITY, "settings": {"horizons": (4, 16), "seed": 0}}
+    opened = store.open_store(tmp_path, other, SCHEMA, anew=True)
+    with pytest.raises(store.Refused, match="--horizons is 4,8 there"):
+        store.confirm(opened)  # nothing has changed before
+    store.forget(opened)
+    store.confirm(opened)
+    assert not list(tmp_path.glob("cells/*"))
+    with pytest.raises(store.Refused, match=r"claim is toy there and other here;.*use another directory$"):
+        store.open_store(tmp_path, {**IDENTITY, "claim": "other"}, SCHEMA, anew=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 100_000,
+        b"{" + b'"a":{' * 100_000,
+        b"[]",
+        b"3",
+        b"\xff",
+        *(files.json_bytes({"claim": "toy", **odd}) for odd in ({"settings": 3}, {"files": []}, {"made_with": [1]})),
+    ],
+)
+def test_settings_of_another_shape_are_damage(tmp_path, text):
+    opened, _ = _filled(tmp_path)
+    path = tmp_path / "settings.json"
+    if text.startswith(b"{\n"):
+        path.write_bytes(store._settings_bytes(json.loads(text)))  # a whole file, of which the digest is right
+    else:
+        path.write_bytes(text)
+    with pytest.raises(store.Corrupt, match=r"settings\.json is truncated or altered"):
+        store.confirm(opened)
+
+
+def test_a_directory_in_place_of_a_file_is_named(tmp_path):
+    opened, tables = _filled(tmp_path)
+    for path, use in (
+        (store.cell_path(opened, CELLS[0]), lambda: store.read(opened, CELLS[0])),
+        (tmp_path / "points.parquet", lambda: store.merge(opened, tables)),
+        (tmp_path / "settings.json", lambda: store.open_store(tmp_path, IDENTITY, SCHEMA)),
+    ):
+        path.unlink(missing_ok=True)
+        path.mkdir()
+        with pytest.raises(store.StoreError, match=rf"{path.name} cannot be read \(Is a directory\)"):
+            use()
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(store.Refused, match=r"\.lock cannot be opened"), lock.hold(opened):
+        pass
 
 
 def _write_often(directory):
@@ -129,7 +183,7 @@ def _write_often(directory):
         store.merge(opened, tables)
 
 
-def test_processes_may_share_a_directory(tmp_path):
+def test_processes_that_share_a_directory_damage_nothing(tmp_path):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_write_often, args=(tmp_path,)) for _ in range(2)]
     for worker in workers:
@@ -140,6 +194,20 @@ def test_processes_may_share_a_directory(tmp_path):
     opened = store.open_store(tmp_path, IDENTITY, SCHEMA)
     assert all(store.read(opened, cell) is not None for cell in CELLS)
     assert not [path for path in tmp_path.rglob(".*")]
+
+
+def test_one_holds_a_directory_at_a_time(tmp_path):
+    opened, _ = _filled(tmp_path)
+    with lock.hold(opened):
+        with pytest.raises(store.Refused, match=rf"is in use by process {os.getpid()} on .*; wait"), lock.hold(opened):
+            pass
+        assert store.read(opened, CELLS[0]) is not None  # whoever reads needs no lock
+    with lock.hold(opened):
+        pass
+
+
+def test_names_are_shown_by_their_escapes():
+    assert files.printable("ε a\x1b[31m\x00\udcff\n\u202e") == r"ε a\x1b[31m\x00\udcff" + "\n" + r"\u202e"
 
 
 def test_json_is_strict_and_plain():

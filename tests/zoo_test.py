@@ -15,6 +15,7 @@ from dagger_jax.precision import exact as exactly
 from experiments import study, zoo, zoo_budget, zoo_findings, zoo_known, zoo_theorems, zoo_training, zoo_worlds
 from experiments.claim.contract import Settings
 from experiments.claim.running import execute
+from tests import degenerate
 
 WORLDS = ("chunk_reset", "density_ratio")  # of equal sizes: one block a horizon
 NAMES = ("behavioural_cloning", "dagger", "searn", "stagger", "safe_dagger", "mimic_md")
@@ -180,8 +181,8 @@ def test_two_horizons_and_no_cloning_leave_out_what_they_cannot_say(directory):
         shown = zoo_findings.tables(own, table)["every_algorithm_in_every_world"].to_pylist()
         assert all(row["exponent"] is None for row in shown)
         assert all((row["gap / cloning's"] is None) == (algorithms != NAMES) for row in shown)
-        for figure in zoo.figures(own, table).values():
-            assert figure.axes
+        for draw in zoo.figures(own, table).values():
+            assert draw().axes
 
 
 def test_a_gap_near_the_horizon_has_no_exponent(directory):
@@ -294,3 +295,7 @@ def test_bad_flags_are_refused(flag, message, tmp_path, capsys):
     assert execute(zoo.CLAIM, arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_figures_cope_with_any_points(directory):
+    assert degenerate.draw(zoo.CLAIM, directory) > 0

@@ -1,6 +1,7 @@
 """Figures in one style."""
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,9 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
+from dagger_jax.report.settling import logarithmic, settle
 from dagger_jax.runtime.files import replace
 
 # Okabe and Ito (2008): told apart with any colour vision. Their yellow is too pale for lines.
@@ -49,6 +50,13 @@ class Picture(NamedTuple):
     caption: str
     png: Path
     svg: Path
+
+
+class Undrawn(NamedTuple):
+    """A figure that could not be drawn."""
+
+    name: str
+    reason: str
 
 
 @contextmanager
@@ -105,10 +113,13 @@ def loglog(
 ) -> str:
     """Draws a measurement over logarithmic axes: points with a band, and the theorem's value dashed, in black.
 
+    Values that have no logarithm are marked at the lower end of the axis when the figure is saved (`settle`); where
+    none has, the axis is linear.
+
     Args:
         axes: where to draw.
         x: such as the horizon, [M], positive.
-        y: what was measured, [M]; values that are not positive are left out.
+        y: what was measured, [M]; NaN where nothing was.
         low: lower end of the band, [M].
         high: upper end of the band, [M].
         theory: what a theorem says, [M].
@@ -123,8 +134,7 @@ def loglog(
     order = np.argsort(np.asarray(x, float))
 
     def drawn(values: ArrayLike) -> np.ndarray:
-        array = np.asarray(values, float)[order]
-        return np.where(array > 0, array, np.nan)
+        return np.asarray(values, float)[order]
 
     (line,) = axes.plot(drawn(x), drawn(y), marker=marker, label=label or "_nolegend_", color=colour, linewidth=width)
     shade = to_hex(line.get_color())
@@ -133,10 +143,8 @@ def loglog(
     if theory is not None:
         # In black and on top: a measurement that agrees with its theory would hide a line of its own colour.
         axes.plot(drawn(x), drawn(theory), linestyle="--", linewidth=1, color="black", zorder=5)
-    # Horizons are powers of two as a rule, and 64 reads better than 6 x 10^1.
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_yscale("log")
+    logarithmic(axes, "x", base=2)  # horizons are powers of two as a rule
+    logarithmic(axes, "y")
     return shade
 
 
@@ -144,7 +152,7 @@ def save(figure: Figure, directory: Path, name: str) -> Picture:
     """Writes a figure as NAME.png and NAME.svg; the same figure gives the same SVG, byte for byte.
 
     Args:
-        figure: the figure; its label is the caption.
+        figure: the figure; its label is the caption. It is changed as `settle` says.
         directory: where the files go.
         name: their name, without suffix.
 
@@ -152,7 +160,10 @@ def save(figure: Figure, directory: Path, name: str) -> Picture:
         The saved figure.
     """
     paths = {kind: directory / f"{name}.{kind}" for kind in ("png", "svg")}
-    with style():
+    settle(figure)
+    with style(), warnings.catch_warnings():
+        # A name may have signs that the font lacks; a box stands for each.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         for kind, path in paths.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)

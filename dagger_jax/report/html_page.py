@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dagger_jax.report.drawing import Picture
-from dagger_jax.runtime.files import replace
+from dagger_jax.report.drawing import Picture, Undrawn
+from dagger_jax.runtime.files import printable, replace
 
 # Beyond this an SVG makes the page slow to open, and the PNG stands in for it.
 _LARGEST_SVG = 1_000_000
@@ -102,7 +102,7 @@ def page(
     title: str,
     statement: str,
     findings: Sequence[Mapping[str, Any]],
-    figures: Sequence[Picture],
+    figures: Sequence[Picture | Undrawn],
     table: pa.Table,
     run: Mapping[str, Any],
     *,
@@ -116,7 +116,7 @@ def page(
         title: the headline.
         statement: the claim, one paragraph.
         findings: as in findings.json: {claim, source, world, expected, observed, low, high, state}.
-        figures: the saved figures.
+        figures: the saved figures, and what could not be drawn.
         table: the measured points.
         run: what is known of the run; a mapping in it becomes a table of its own.
         tables: shown whole, by headline.
@@ -177,7 +177,7 @@ def number(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(number, value))
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else printable(str(value))
 
 
 def _cell(value: Any, tag: str = "td", *, right: bool = False) -> str:
@@ -192,7 +192,10 @@ def _finding(finding: Mapping[str, Any]) -> str:
     return f'<tr><td><b class="{found.replace(" ", "-")}">{BADGES[found]}</b></td>{"".join(map(_cell, values))}</tr>'
 
 
-def _figure(picture: Picture) -> str:
+def _figure(picture: Picture | Undrawn) -> str:
+    if isinstance(picture, Undrawn):
+        words = html.escape(printable(f"{picture.name} could not be drawn: {picture.reason}"))
+        return f'<p><b class="refuted">NO FIGURE</b> {words}</p>'
     vector = picture.svg.stat().st_size <= _LARGEST_SVG
     data = base64.b64encode((picture.svg if vector else picture.png).read_bytes()).decode()
     kind, caption = "svg+xml" if vector else "png", html.escape(picture.caption)

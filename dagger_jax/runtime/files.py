@@ -18,6 +18,9 @@ def replace(path: Path, data: bytes) -> None:
     Args:
         path: where the file shall stand.
         data: what it shall hold.
+
+    Raises:
+        OSError: it cannot be written; `filename` names it.
     """
     handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     try:
@@ -28,14 +31,28 @@ def replace(path: Path, data: bytes) -> None:
             os.fchmod(handle, 0o644)
             os.fsync(handle)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a write that fails names no file
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def printable(text: str) -> str:
+    """Shows what has no sign of its own, such as control characters, by its escape; line breaks stay.
+
+    Args:
+        text: such as a name that somebody else gave.
+
+    Returns:
+        Text that changes no terminal and is valid in XML.
+    """
+    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
 
 
 def plain(value: Any) -> Any:

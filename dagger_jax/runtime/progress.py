@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from dagger_jax.runtime.files import printable
+
 Item = TypeVar("Item")
 
 
@@ -27,7 +29,7 @@ def track(
 
     Args:
         items: the work to do.
-        describe: an item in a few words.
+        describe: an item in a few words, in which control characters are escaped.
         title: what all of it is.
         done: how many further items were finished before.
         stream: where to show it; standard output by default.
@@ -42,19 +44,25 @@ def track(
 
 
 def _bar(items, describe, title, done, stream, every) -> Generator:
+    # Names of files may look like rich's markup.
     columns = (
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[now]}", style="dim", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
+        TextColumn(
+            "{task.fields[now]}",
+            markup=False,
+            style="dim",
+            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+        ),
     )
     start = time.monotonic()
     with Progress(*columns, console=Console(file=stream), expand=True) as progress:
         task = progress.add_task(title, total=done + len(items), completed=done, left="", now="")
         for number, item in enumerate(items):
-            progress.update(task, left=_left(start, number, len(items)), now=describe(item))
+            progress.update(task, left=_left(start, number, len(items)), now=printable(describe(item)))
             yield item
             progress.advance(task)
         progress.update(task, left="", now="")
@@ -68,7 +76,7 @@ def _lines(items, describe, title, done, stream, every) -> Generator:
         if time.monotonic() - spoken >= every or number == 0:
             spoken = time.monotonic()
             left = _left(start, number, len(items))
-            words = (f"{title}: {done + number} of {total} done", f"now {describe(item)}", left)
+            words = (f"{title}: {done + number} of {total} done", f"now {printable(describe(item))}", left)
             print(", ".join(filter(None, words)), file=stream, flush=True)
         yield item
     print(f"{title}: {total} of {total} done in {duration(time.monotonic() - start)}", file=stream, flush=True)

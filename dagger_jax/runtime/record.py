@@ -1,5 +1,7 @@
 """What a run ran on, and how long the compiler took."""
 
+import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -10,8 +12,10 @@ from pathlib import Path
 
 import jax
 import jax.monitoring
+import jax.numpy as jnp
 
-_PACKAGES = ("dagger_jax", "jax", "jaxlib", "numpy", "scipy", "flax", "optax", "pyarrow", "matplotlib")
+_DECIDING = ("dagger_jax", "jax", "jaxlib", "numpy", "scipy", "flax", "optax", "scikit-learn", "pyarrow")
+_PACKAGES = (*_DECIDING, "matplotlib")
 _COMPILING = (
     "/jax/core/compile/jaxpr_trace_duration",
     "/jax/core/compile/jaxpr_to_mlir_module_duration",
@@ -54,10 +58,49 @@ def software() -> dict[str, str]:
     """What must be equal for two processes to measure the same bits.
 
     Returns:
-        Version by name, and the kind of device.
+        Version by name, the digest of the source, the kind of device, and how many bits JAX's floats have.
     """
-    deciding = ("dagger_jax", "jax", "jaxlib", "numpy", "pyarrow")
-    return {**{name: _version(name) for name in deciding}, "backend": jax.default_backend()}
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _DECIDING},
+        "source": source(),
+        "backend": jax.default_backend(),
+        "floats": str(jnp.result_type(float)),
+    }
+
+
+@functools.cache
+def source() -> str:
+    """The digest of the source that measures: every module of the engine and of the experiments but the report's.
+
+    Returns:
+        A sha256 in hexadecimal digits.
+    """
+    root, digest = Path(__file__).parents[2], hashlib.sha256()
+    for path in sorted(path for package in ("dagger_jax", "experiments") for path in (root / package).rglob("*.py")):
+        name = path.relative_to(root)
+        if name.parts[1] != "report":
+            digest.update(f"{name.as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+class Unavailable(Exception):
+    """JAX has no device to run on; the message says why, in one line."""
+
+
+def start() -> None:
+    """Makes JAX find its devices.
+
+    Raises:
+        Unavailable: there are none of the kind that is asked for.
+    """
+    try:
+        jax.devices()
+    except Exception as error:  # a RuntimeError as a rule; where a plugin is missing an AssertionError
+        asked = os.environ.get("JAX_PLATFORMS")
+        where = f" on the JAX_PLATFORMS={asked} that the environment asks for" if asked else ""
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Unavailable(f"JAX cannot start{where} ({reason})") from error
 
 
 def device() -> dict[str, str | int | None]:

@@ -3,16 +3,19 @@
     DIR/settings.json          who may write here: the claim, its settings and the software that measures
     DIR/cells/<sha256>.parquet the points of one block; the name is the digest of the block and the settings
     DIR/points.parquet         the blocks' points, in the blocks' order
+    DIR/.lock                  who measures here now
 
 A file is complete or absent, whatever moment a process is killed at: it is written under a name that starts
-with a dot (readers of a folder pass over it), flushed to the disk, then renamed. So existence means done, and
-any number of processes may share a directory. Files that hold the same points are the same bytes, so a
-damaged one shows: what was read from it does not encode to it again.
+with a dot (readers of a folder pass over it), flushed to the disk, then renamed. So existence means done. Files
+that hold the same points are the same bytes, so a damaged one shows: what was read from it does not encode to it
+again.
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +27,9 @@ import pyarrow.parquet as pq
 from dagger_jax.runtime.files import TEMPORARY, json_bytes, plain, replace
 
 _METADATA = b"dagger_jax"
+_DIGEST = re.compile("[0-9a-f]{64}")
+# The disk is at fault, and not the choice of directory.
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 class StoreError(Exception):
@@ -44,9 +50,10 @@ class Store(NamedTuple):
     directory: Path
     schema: pa.Schema  # of every block and of the merged table
     identity: dict[str, Any]  # {claim, settings, files, made_with, columns}: what two equal runs have in common
+    writable: bool = True
 
 
-def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) -> Store:
+def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema, *, anew: bool = False) -> Store:
     """Makes the directory, or takes up the one that holds the same run.
 
     Args:
@@ -54,13 +61,15 @@ def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) 
         identity: all that decides what is measured, JSON-able: the claim, settings {flag: value}, files
             {path: sha256}, made_with {software: version}.
         schema: the one schema of all points.
+        anew: a directory that holds another run of the same claim is taken as well; `forget` must then follow.
 
     Returns:
-        The store.
+        The store; it is not writable where this run's directory can only be read.
 
     Raises:
-        Refused: the directory cannot be written, or holds other files or another run; nothing was changed.
+        Refused: the directory cannot be made, or holds other files or another run; nothing was changed.
         Corrupt: settings.json is damaged.
+        OSError: the disk is full, or fails.
     """
     columns = [f"{field.name} {field.type}" for field in schema]
     store = Store(directory, schema, json.loads(json_bytes({**identity, "columns": columns})))
@@ -68,48 +77,58 @@ def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema) 
         if directory.exists() and not directory.is_dir():
             raise Refused(f"{directory} is a file; allowed: a new or empty directory")
         directory.mkdir(parents=True, exist_ok=True)
-        foreign = [entry for entry in sorted(os.listdir(directory)) if not entry.startswith(TEMPORARY)]
+        foreign = [entry for entry in sorted(os.listdir(directory)) if not entry.startswith(".")]
         if "settings.json" not in foreign:
             if foreign:
                 raise Refused(f"{directory} holds other files ({foreign[0]}); allowed: a new or empty directory")
             replace(directory / "settings.json", _settings_bytes(store.identity))
-        confirm(store)
-        (directory / "cells").mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory / "cells", prefix=TEMPORARY):
-            pass
+        confirm(store, anew=anew)
+        try:
+            (directory / "cells").mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory / "cells", prefix=TEMPORARY):
+                pass
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or anew:
+                raise
+            store = store._replace(writable=False)
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in _DISK:
+            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise Refused(f"cannot write in {directory} ({reason}); allowed: a directory that can be written") from error
     return store
 
 
-def confirm(store: Store) -> None:
+def confirm(store: Store, *, anew: bool = False) -> None:
     """Checks that the directory still belongs to this run.
 
     Args:
         store: the store.
+        anew: another run of the same claim will do.
 
     Raises:
-        Refused: it holds another run; the message names what differs, with both values.
+        Refused: it holds another run; the message names what differs, with both values, and what to do.
         Corrupt: settings.json is damaged.
     """
     path = store.directory / "settings.json"
-    data = path.read_bytes()
+    data = _bytes(path)
     try:
-        found = {key: value for key, value in json.loads(data).items() if key != "sha256"}
+        found = {key: value for key, value in json.loads(data or b"").items() if key != "sha256"}
         whole = _settings_bytes(found) == data
-    except (ValueError, AttributeError):
-        found, whole = {}, False
+        there, here = _flat(found), _flat(store.identity)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        whole, there, here = False, {}, {}
     if not whole:
         raise Corrupt(f"{path} is truncated or altered: the run it belonged to cannot be known; use another directory")
-    there, here = _flat(found), _flat(store.identity)
+    same = there["claim"] == here["claim"]
     differing = [
         f"{name} is {_words(there.get(name))} there and {_words(here.get(name))} here"
         for name in dict.fromkeys((*here, *there))
         if there.get(name) != here.get(name)
     ]
-    if differing:
-        raise Refused(f"{store.directory} holds another run: {'; '.join(differing)}; use another directory")
+    if differing and not (anew and same):
+        or_else = ", or --noresume to start over" if same else ""
+        raise Refused(f"{store.directory} holds another run: {'; '.join(differing)}; use another directory{or_else}")
 
 
 def cell_path(store: Store, cell: Mapping[str, Any]) -> Path:
@@ -162,9 +181,8 @@ def read(store: Store, cell: Mapping[str, Any]) -> pa.Table | None:
         Corrupt: the file is truncated or altered.
     """
     path = cell_path(store, cell)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    data = _bytes(path)
+    if data is None:
         return None
     expected = store.schema.with_metadata({_METADATA: _metadata(store, cell)})
     try:
@@ -195,25 +213,38 @@ def merge(store: Store, tables: Iterable[pa.Table]) -> pa.Table:
     bare = store.schema.with_metadata({_METADATA: _metadata(store, None)})
     table = pa.concat_tables([part.replace_schema_metadata(bare.metadata) for part in tables]).combine_chunks()
     data, path = _encode(table), store.directory / "points.parquet"
-    if path.exists() and path.read_bytes() != data:
+    if _bytes(path) not in (None, data):
         raise Corrupt(
             f"{path} is truncated or altered: the blocks in cells/ hold other points; delete it and run again"
         )
-    replace(path, data)
+    if store.writable:
+        replace(path, data)
     return table
 
 
-def forget(store: Store, cells: Iterable[Mapping[str, Any]]) -> None:
-    """Removes a run's points and what was concluded from them, so that all of it is measured again.
+def forget(store: Store) -> None:
+    """Removes the points that are stored, of whatever run of the claim, and what was concluded from them.
+
+    The directory then belongs to this run. Call it while `lock.hold` is open.
 
     Args:
         store: the store.
-        cells: the blocks.
     """
-    for name in ("report.html", "findings.json", "run.json", "points.parquet"):
+    for name in ("report.html", "findings.json", "run.json", "points.parquet", "error.log"):
         (store.directory / name).unlink(missing_ok=True)
-    for cell in cells:
-        cell_path(store, cell).unlink(missing_ok=True)
+    for path in (store.directory / "cells").glob("*.parquet"):
+        path.unlink()
+    replace(store.directory / "settings.json", _settings_bytes(store.identity))
+
+
+def _bytes(path: Path) -> bytes | None:
+    """What a file holds, or None where there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Corrupt(f"{path} cannot be read ({error.strerror}); delete it and run again") from error
 
 
 def _settings_bytes(identity: Mapping[str, Any]) -> bytes:
@@ -239,4 +270,7 @@ def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(value: Any) -> str:
-    return ",".join(map(_words, value)) if isinstance(value, list) else "absent" if value is None else str(value)
+    if isinstance(value, list):
+        return ",".join(map(_words, value))
+    # Of a digest the beginning is enough to tell.
+    return "absent" if value is None else value[:12] if _DIGEST.fullmatch(str(value)) else str(value)

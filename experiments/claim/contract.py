@@ -84,6 +84,10 @@ class Finding(NamedTuple):
         return self.state in (State.HOLDS, State.INFORMATION)
 
 
+# What draws each figure, by file name.
+Drawings = Mapping[str, Callable[[], Figure]]
+
+
 class Measurement(NamedTuple):
     """What one block of work yields."""
 
@@ -147,7 +151,8 @@ class Claim:
             JSON-able dict, no two alike.
         measure: measures one block; the same settings and cell give the same bits.
         verdict: what the points say about the claim.
-        figures: figures by file name; a figure's label (`figure.set_label`) is its caption.
+        figures: what draws each figure, by file name, so that each may fail alone; a figure's label
+            (`figure.set_label`) is its caption.
         flags: the experiment's own flags.
         columns: the columns of points.parquet besides COLUMNS.
         tables: summaries by file name, shown whole in the report and written as NAME.csv.
@@ -162,7 +167,7 @@ class Claim:
     cells: Callable[[Settings], list[dict[str, Any]]]
     measure: Callable[[Settings, dict[str, Any]], Measurement]
     verdict: Callable[[Settings, pa.Table], list[Finding]]
-    figures: Callable[[Settings, pa.Table], dict[str, Figure]]
+    figures: Callable[[Settings, pa.Table], Drawings]
     flags: tuple[Flag, ...] = ()
     columns: Mapping[str, pa.DataType] = field(default_factory=dict)
     tables: Callable[[Settings, pa.Table], dict[str, pa.Table]] | None = None

@@ -99,6 +99,13 @@ def _number(kind: Callable[[str], Any], low: float | None, high: float | None, t
     return value if -size <= value <= size and inside else None
 
 
+def _directory(text: str) -> Path | None:
+    try:
+        return None if text.startswith("-") else Path(text).expanduser()
+    except RuntimeError:  # ~name of nobody
+        return None
+
+
 def _range(words: str, low: float | None, high: float | None) -> str:
     if low is None and high is None:
         return words
@@ -114,7 +121,14 @@ OUT = Flag(
     "out",
     "The directory for the results. One that holds an unfinished run of the same command is continued.",
     "a new or an empty directory, or one that the same command has written",
-    lambda text: None if text.startswith("-") else Path(text).expanduser(),
+    _directory,
     many=False,
 )
-RESUME = "Continue from the finished blocks in the directory; --noresume measures them all again."
+RESUME = Flag(
+    "resume",
+    "Continue from the finished blocks in the directory; --noresume starts over, also where another run of the same "
+    "experiment is in it.",
+    "true, false",
+    {"true": True, "false": False}.get,
+    many=False,
+)

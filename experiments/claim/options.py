@@ -1,7 +1,6 @@
 """The command line: how flags are read, checked and explained.
 
-A claim's flags live in a `FlagValues` of its own, not in absl's global one: two experiments may both have
-`--worlds`, and `--help` shows nothing but what the experiment understands.
+Two experiments may both have `--worlds`, and `--help` shows all that an experiment understands, and nothing else.
 """
 
 import re
@@ -10,8 +9,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from absl import flags as absl_flags
 
 from experiments.claim import inputs
 from experiments.claim.contract import BadFlag, Claim, Flag, Settings
@@ -62,54 +59,29 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     Raises:
         BadFlag: a flag is unknown, missing or not allowed; the message is one line.
     """
-    values = read((*claim.flags, RUNS, SEED, PRESET, OUT), arguments, switch=("resume", RESUME))
+    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME), arguments)
     if "out" not in values:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
-    out, resume = values.pop("out"), values.pop("resume")
+    out, resume = values.pop("out"), values.pop("resume", True)
     settings = resolve(claim, **values)
     return Request(settings, out, resume, {key: each.digest for key, each in inputs.used(settings.values).items()})
 
 
-def read(flags: Sequence[Flag], arguments: Sequence[str], switch: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Reads a command line; touches no file.
+def read(flags: Sequence[Flag], arguments: Sequence[str]) -> dict[str, Any]:
+    """Reads a command line; touches no file but those that flags name.
 
     Args:
         flags: what may be given.
         arguments: the command line, the program's name first.
-        switch: name and meaning of a flag that is on, and that --noNAME puts off.
 
     Returns:
-        The values of the flags that are given, and of the switch.
+        The values of the flags that are given.
 
     Raises:
         BadFlag: a flag is unknown or not allowed; the message is one line.
     """
     declared = {flag.name: flag for flag in flags}
-    values = absl_flags.FlagValues()
-    for flag in flags:
-        absl_flags.DEFINE_string(flag.name, None, flag.meaning, flag_values=values)
-    if switch:
-        absl_flags.DEFINE_boolean(switch[0], True, switch[1], flag_values=values)
-    try:
-        extra = values([*arguments])[1:]
-    except absl_flags.UnrecognizedFlagError as error:
-        known = ", ".join(f"--{name}" for name in (*declared, *(switch or ())[:1]))
-        raise BadFlag(error.flagname, f"there is no such flag; allowed: {known}") from error
-    except absl_flags.Error as error:
-        name = (re.findall(r"--(\w+)", str(error)) or ["flagfile"])[0]
-        allowed = (
-            declared[name].allowed
-            if name in declared
-            else "true, false"
-            if switch and name == switch[0]
-            else "a flag file"
-        )
-        raise BadFlag(name, f"it has no value that can be read; allowed: {allowed}") from error
-    if extra:
-        raise BadFlag(extra[0].lstrip("-"), "not a flag; flags are written --name=value, lists without spaces")
-    texts = {name: values[name].value for name in declared}
-    given = {name: _read(declared[name], str(text)) for name, text in texts.items() if text is not None}
-    return given | ({switch[0]: bool(values[switch[0]].value)} if switch else {})
+    return {name: _read(declared[name], text) for name, text in _texts(declared, arguments[1:]).items()}
 
 
 def explain(claim: Claim) -> str:
@@ -127,13 +99,14 @@ def explain(claim: Claim) -> str:
         _entry(claim, PRESET, "default"),
         _entry(claim, RUNS),
         _entry(claim, SEED, "0"),
-        f"  --resume, --noresume\n{_wrap(RESUME, 6)}\n{_wrap('Default: --resume.', 6)}",
+        f"  --resume, --noresume\n{_wrap(RESUME.meaning, 6)}\n{_wrap('Default: --resume.', 6)}",
         f"  --help\n{_wrap('Show this text.', 6)}",
     ]
     results = "report.html, findings.json, points.parquet, figures (PNG, SVG), run.json."
     status = (
-        "0: every tested finding holds. 1: one is refuted. 2: bad input. 5: none is refuted, one is not shown. "
-        "130: interrupted; run again to resume."
+        "0: every tested finding holds. 1: one is refuted. 2: bad input. 3: the environment or the program failed, "
+        "what was measured is kept. 5: none is refuted, one is not shown. 130, 143: interrupted, terminated; run again "
+        "to resume."
     )
     sections = (
         f"{claim.name}: {claim.title}",
@@ -162,6 +135,45 @@ def explain_tool(name: str, about: str, flags: Sequence[Flag], defaults: Mapping
     return "\n\n".join(sections)
 
 
+def _texts(declared: Mapping[str, Flag], words: Sequence[str]) -> dict[str, str]:
+    """What is written for each flag: --name=text, --name text, and --resume or --noresume alone."""
+    texts: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        dashes, name, equals, text = re.findall(r"(?s)^(-{0,2})([^=]*)(=?)(.*)", word)[0]
+        if not dashes or not name:
+            raise BadFlag(_short(word.lstrip("-")), "not a flag; flags are written --name=value, lists without spaces")
+        if name == "noresume":
+            if equals:
+                raise BadFlag(name, "it takes no value; allowed: --noresume alone")
+            name, text = "resume", "false"
+        elif name not in declared:
+            known = ", ".join(f"--{flag}" for flag in declared)
+            raise BadFlag(_short(name), f"there is no such flag; allowed: {known}")
+        elif not equals:
+            text = "true" if name == "resume" else next(rest, None)
+        if text is None:
+            raise BadFlag(name, f"it has no value; allowed: {declared[name].allowed}")
+        if name in texts:
+            raise BadFlag(name, "it is given twice; allowed: each flag once")
+        if not _encodable(text):
+            raise BadFlag(name, f"{_short(ascii(text))} is not UTF-8; allowed: {declared[name].allowed}")
+        texts[name] = text
+    return texts
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:120]}..."
+
+
 def _read(flag: Flag, text: str) -> Any:
     items = _parts(flag, text) if flag.many else [text.strip()]
     allowed = flag.allowed + (", separated by commas" if flag.many else "")
@@ -169,9 +181,9 @@ def _read(flag: Flag, text: str) -> Any:
     for item in items:
         value = flag.read(item) if item else None
         if value is None:
-            raise BadFlag(flag.name, f"{item!r} is not allowed; allowed: {allowed}")
+            raise BadFlag(flag.name, f"{_short(repr(item))} is not allowed; allowed: {allowed}")
         if value in values:
-            raise BadFlag(flag.name, f"{item!r} is given twice; allowed: {allowed}, each once")
+            raise BadFlag(flag.name, f"{_short(repr(item))} is given twice; allowed: {allowed}, each once")
         values.append(value)
     return tuple(values) if flag.many else values[0]
 

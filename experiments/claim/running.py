@@ -1,8 +1,6 @@
-"""Runs a claim: measures what is not stored yet, judges, and writes the results."""
+"""Runs a claim: measures what is not stored yet, judges, and has the results written."""
 
-import io
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -11,17 +9,18 @@ from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-from rich.console import Console
-from rich.text import Text
 
 from dagger_jax import report
-from dagger_jax.runtime import files, progress, record, store
-from experiments.claim import inputs, options, sizes
-from experiments.claim.contract import BadFlag, Claim, Finding, Settings
+from dagger_jax.runtime import files, lock, progress, record, store
+from experiments import program
+from experiments.claim import inputs, options, publishing, sizes
+from experiments.claim.contract import BadFlag, Claim, Settings
 
-_COLOURS = {"holds": "green", "refuted": "red", "not shown": "yellow", "information": "blue"}
 _STATUS = {"holds": 0, "refuted": 1, "not shown": 5}
+
+
+class BlockFailed(Exception):
+    """A block of work raised; the message names the block and what it raised."""
 
 
 def run(claim: Claim) -> None:
@@ -31,9 +30,11 @@ def run(claim: Claim) -> None:
         claim: the experiment.
 
     Raises:
-        SystemExit: always. 0 every tested finding holds, 1 one is refuted, 2 bad input, 5 none is refuted but one
-            is not shown, 130 interrupted.
+        SystemExit: always. 0 every tested finding holds, 1 one is refuted, 2 bad input, 3 the environment or the
+            program failed, 5 none is refuted but one is not shown, 130 interrupted, 143 terminated.
     """
+    program.begin(claim.name)
+    program.then = f"; {program.RESUMES}"
     raise SystemExit(execute(claim, sys.argv))
 
 
@@ -47,28 +48,50 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
+    request = None
     try:
         if options.HELP & set(arguments):
             print(options.explain(claim), flush=True)
             return 0
         request = options.parse(claim, arguments)
+        record.start()
         cells = _blocks(claim, request)
-        findings = _conduct(claim, request, cells)
-        return _STATUS[report.overall([finding._asdict() for finding in findings])]
+        return _conduct(claim, request, cells)
     except (BadFlag, store.StoreError) as error:
         message = inputs.named(str(error) if isinstance(error, BadFlag) else f"--out: {error}")
-        print(f"{claim.name}: {' '.join(message.split())}", file=sys.stderr)
+        program.say(f"{claim.name}: {message}")
         return 2
-    except KeyboardInterrupt:
-        print(
-            f"{claim.name}: interrupted; finished blocks are stored, the same command resumes",
-            file=sys.stderr,
-        )
-        return 130
     except BrokenPipeError:
-        # Whoever read the output has gone: end as SIGPIPE does, and let Python's last flush go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone: end as SIGPIPE does.
+        program.mute(sys.stdout)
         return 141
+    except Exception as error:
+        return _failed(claim, request, error)
+
+
+def _failed(claim: Claim, request: options.Request | None, error: Exception) -> int:
+    """Says in one line what failed; a traceback is kept where the environment alone does not explain it."""
+    own = request is not None and (request.out / "settings.json").is_file()
+    stored = f"; {program.RESUMES}" if request is not None and own else ""
+    if isinstance(error, record.Unavailable):
+        words = str(error)
+    elif isinstance(error, OSError) and (error.filename or _stuck()):
+        words = f"{error.filename or 'standard output'}: {error.strerror}"
+    else:
+        words = str(error) if isinstance(error, BlockFailed) else f"failed: {program.brief(error)}"
+        stored += f"; {program.log(claim.name, [error], request.out if request is not None and own else None)}"
+    program.say(f"{claim.name}: {words}{stored}")
+    return program.FAILED
+
+
+def _stuck() -> bool:
+    """Whether standard output takes no more, not even an empty line; then what it still holds is given up."""
+    try:
+        print(flush=True)
+    except OSError:
+        program.mute(sys.stdout)
+        return True
+    return False
 
 
 def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
@@ -80,7 +103,7 @@ def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
     return cells
 
 
-def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]) -> list[Finding]:
+def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]) -> int:
     settings, started = request.settings, time.gmtime()
     read = inputs.used(settings.values)
     identity = {
@@ -89,40 +112,56 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
         "files": request.files,
         "made_with": record.software(),
     }
-    kept = store.open_store(request.out, identity, claim.schema)
-    if not request.resume:
-        store.forget(kept, cells)
-    tables, counted = _measure(claim, settings, kept, cells)
-    table = store.merge(kept, tables)
-    findings = claim.verdict(settings, table)
-    if not findings:
-        raise ValueError("verdict must return at least one finding")
-    findings = [each._replace(claim=inputs.named(each.claim), world=inputs.named(each.world)) for each in findings]
-    facts = {
-        "claim": claim.name,
-        "findings": dict(Counter(str(finding.state) for finding in findings)),
-        "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
-        "inputs": {key: f"{inputs.shown(each.path)}, sha256 {each.digest}" for key, each in read.items()},
-        "seed": settings.seed,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
-        **counted,
-        "device": record.device(),
-        "versions": record.versions(),
-        "git_revision": record.revision(),
-    }
-    _publish(claim, request, table, findings, facts)
-    return findings
+    kept = store.open_store(request.out, identity, claim.schema, anew=not request.resume)
+    with lock.hold(kept):
+        if not request.resume:
+            store.forget(kept)
+        if kept.writable:
+            (request.out / "error.log").unlink(missing_ok=True)
+        tables, counted = _measure(claim, settings, kept, cells)
+        table = store.merge(kept, tables)
+        findings = claim.verdict(settings, table)
+        if not findings:
+            raise ValueError("verdict must return at least one finding")
+        findings = [each._replace(claim=inputs.named(each.claim), world=inputs.named(each.world)) for each in findings]
+        facts = {
+            "claim": claim.name,
+            "findings": dict(Counter(str(finding.state) for finding in findings)),
+            "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
+            "inputs": {key: f"{inputs.shown(each.path)}, sha256 {each.digest}" for key, each in read.items()},
+            "seed": settings.seed,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
+            **counted,
+            "device": record.device(),
+            "versions": record.versions(),
+            "git_revision": record.revision(),
+            "source": record.source(),
+        }
+        # A directory that cannot be written holds its results: they are shown.
+        failures = publishing.publish(claim, request, table, findings, facts) if kept.writable else {}
+    publishing.summarise(claim, findings, request.out / "report.html")
+    if failures:
+        what = "; ".join(f"{name}: {program.brief(error)}" for name, error in failures.items())
+        told = program.log(claim.name, list(failures.values()), request.out)
+        program.say(f"{claim.name}: not made: {what}; all else is in {request.out}; {told}")
+        return program.FAILED
+    return _STATUS[report.overall([finding._asdict() for finding in findings])]
 
 
 def _measure(claim: Claim, settings: Settings, kept: store.Store, cells) -> tuple[list[pa.Table], dict[str, Any]]:
     # Everything stored is read first: a damaged file shows before hours are spent, not after.
     tables = {index: table for index, cell in enumerate(cells) if (table := store.read(kept, cell)) is not None}
     missing = [index for index in range(len(cells)) if index not in tables]
+    if missing and not kept.writable:
+        raise store.Refused(
+            f"cannot write in {kept.directory}, and {len(missing)} of {len(cells)} blocks are not measured yet; "
+            "allowed: a directory that can be written"
+        )
     found, steps, begun = len(tables), 0, time.perf_counter()
     work = progress.track(missing, lambda index: _label(cells[index]), title=claim.name, done=found)
     with closing(work), record.compile_clock() as compiling:
         for index in work:
-            measured = claim.measure(settings, cells[index])
+            measured = _block(claim, settings, cells[index])
             points = [{"claim": claim.name, **point} for point in measured.points]
             tables[index] = store.write(kept, cells[index], points)
             steps += int(measured.environment_steps)
@@ -139,44 +178,13 @@ def _measure(claim: Claim, settings: Settings, kept: store.Store, cells) -> tupl
     return [tables[index] for index in range(len(cells))], counted
 
 
-def _publish(claim: Claim, request: options.Request, table, findings: list[Finding], facts: dict) -> None:
-    listed = [finding._asdict() for finding in findings]
-    files.replace(request.out / "findings.json", files.json_bytes(listed))
-    with report.style():
-        drawn = claim.figures(request.settings, table)
-        pictures = [report.save(figure, request.out, name) for name, figure in drawn.items()]
-    files.replace(request.out / "run.json", files.json_bytes(facts))
-    page = request.out / "report.html"
-    tables = {} if claim.tables is None else claim.tables(request.settings, table)
-    for name, each in tables.items():
-        text = io.BytesIO()
-        pyarrow.csv.write_csv(each, text)
-        files.replace(request.out / f"{name}.csv", text.getvalue())
-    report.page(page, claim.title, claim.statement, listed, pictures, _named(table), facts, tables=tables)
-    _summarise(claim, findings, page)
-
-
-def _named(table: pa.Table) -> pa.Table:
-    """Points with names in place of keys."""
-    for place, column in enumerate(table.schema):
-        if pa.types.is_string(column.type):
-            known = table[place].combine_chunks().dictionary_encode()
-            names = pa.array(map(inputs.named, known.dictionary.to_pylist()), pa.string())
-            table = table.set_column(place, column, names.take(known.indices))
-    return table
-
-
-def _summarise(claim: Claim, findings: list[Finding], page) -> None:
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"\n{claim.title}\n", markup=False)
-    for finding in findings:
-        badge = Text(f" {report.BADGES[finding.state]} ", f"bold {_COLOURS[finding.state]}")
-        console.print(badge, Text(f"{finding.claim} ({finding.world}; {finding.source})"))
-        interval = "" if finding.low is None else f" [{report.number(finding.low)}, {report.number(finding.high)}]"
-        seen = f"{report.number(finding.observed)}{interval}"
-        console.print(Text(f"       expected {report.number(finding.expected)}, observed {seen}"))
-    told = report.summary([finding._asdict() for finding in findings])
-    console.print(f"\n{told} Report: {page}", markup=False)
+def _block(claim: Claim, settings: Settings, cell: dict[str, Any]):
+    try:
+        return claim.measure(settings, cell)
+    except BadFlag:
+        raise
+    except Exception as error:
+        raise BlockFailed(f"block {_label(cell)} failed: {program.brief(error)}") from error
 
 
 def _label(cell: dict[str, Any]) -> str:

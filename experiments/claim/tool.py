@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import program
 from experiments.claim import options
 from experiments.claim.contract import BadFlag, Flag, Settings
-
-FAILED = 3  # the exit status where the environment failed
 
 
 def file(name: str, meaning: str, suffix: str = "") -> Flag:
@@ -83,8 +82,10 @@ def run(
         words: the command line; None: the process's.
 
     Raises:
-        SystemExit: always. 0 done, 2 bad input, 3 the environment failed, 130 interrupted.
+        SystemExit: always. 0 done, 2 bad input, 3 the environment failed, 130 interrupted, 143 terminated.
     """
+    if words is None:
+        program.begin(name)
     words = sys.argv if words is None else words
     status = 0
     try:
@@ -93,9 +94,6 @@ def run(
         else:
             main(settings(flags, defaults, words))
     except (BadFlag, OSError, ImportError) as error:
-        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
-        status = 2 if isinstance(error, BadFlag) else FAILED
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        status = 130
+        program.say(f"{name}: {error}")
+        status = 2 if isinstance(error, BadFlag) else program.FAILED
     raise SystemExit(status)
