@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dagger_jax import memory
+from dagger_jax.runtime import files
 
 _DIGITS = 12  # of a digest, in a key
 _KEY = re.compile(rf"\b([0-9a-f]{{{_DIGITS}}})(\.\w+)?")
@@ -110,7 +111,7 @@ def named(text: str) -> str:
 
 def shown(path: str) -> str:
     """A path as a message shows it: not too long; control characters and bytes that are no text are escaped."""
-    text = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in path)
+    text = files.printable(path)
     return text if len(text) <= 200 else f"{text[:99]}...{text[-98:]}"
 
 

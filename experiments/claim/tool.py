@@ -83,8 +83,10 @@ def run(
         words: the command line; None: the process's.
 
     Raises:
-        SystemExit: always. 0 done, 2 bad input, 3 the environment failed, 130 interrupted.
+        SystemExit: always. 0 done, 2 bad input, 3 the environment failed, 130 interrupted, 143 terminated.
     """
+    if words is None:
+        program.begin(name)
     words = sys.argv if words is None else words
     status = 0
     try:
