@@ -31,7 +31,7 @@ class Evidence(NamedTuple):
     eta: Array  # [T] error under the learner's own law d_pi^t
     advantage: Array  # [T] E[Q*_t(s, a) - V*_t(s)] under the learner's own law
     training_advantage: Array  # [T] the same under the training law
-    shift: Array  # [T] total variation between d_pi^t and rho_t
+    shift: Array  # [T] total variation between d_pi^t and rho_t; 0 where nothing is labelled: there is no rho_t
     overlap: Array  # [T] see `exact.Laws`: 1 - overlap bounds the chunk's distance
 
 
@@ -58,7 +58,7 @@ def measure(problem: Problem, policy: Array, row: Schedule, known: Constants) ->
     Args:
       problem: the world and its expert.
       policy: [L, S, A] the learner's action probabilities.
-      row: columns [T]. Steps that ask no label have eps 0.
+      row: columns [T]. Steps that ask no label have no training law: eps, training_advantage and shift are 0.
       known: `constants(problem)`.
     """
     training = interpreter.play(problem, policy, row)
@@ -75,7 +75,7 @@ def measure(problem: Problem, policy: Array, row: Schedule, known: Constants) ->
         eta=(own * error).sum(-1),
         advantage=(own * disadvantage).sum(-1),
         training_advantage=(law * disadvantage).sum(-1),
-        shift=0.5 * jnp.abs(own - law).sum(-1),
+        shift=0.5 * jnp.abs((novice_share + guide_share)[:, None] * own - law).sum(-1),
         overlap=training.overlap,
     )
 

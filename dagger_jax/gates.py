@@ -164,7 +164,7 @@ class Thrifty(Node):
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
         novel = above_quantile(novelty(problem, memory), law, self.rate / 2)
         risky = above_quantile(risk(problem, policy), law, self.rate / 2)
-        enter = 1 - (1 - novel) * (1 - risky)
+        enter = novel + (1 - novel) * risky
         if self.low is None:
             return _memoryless(enter)
         return _hysteresis(enter, (1 - enter) * (disagreement(problem, policy) < self.low))

@@ -183,7 +183,7 @@ def random_lengths(horizon: int, means: Sequence[int], eps: float, count: int, s
 def geometric(horizon: int, means: Sequence[int], eps: float) -> list[dict[str, Any]]:
     """Chunks that end by a coin at every step: gap = eps sum_t E[r_t], to first order and at most."""
     found = price_geometric(gallery.chunk_reset(horizon), np.array(means, float), eps)
-    expected = [(1 - (1 - 1 / mean) ** np.arange(1, horizon + 1)).sum() * mean * eps for mean in means]
+    expected = [eps * np.cumsum((1 - 1 / mean) ** np.arange(horizon)).sum() for mean in means]
     return [
         {"algorithm": "chunked", "placement": "uniform", "law": "coins", "chunk": mean}
         | {"small_error": expected[place], "longest": mean}

@@ -71,14 +71,15 @@ def closed_form(world: str, eps: float | None, k: int) -> dict[str, float]:
     if world == "chunk_reset":
         kl = -k * np.log1p(-eps)
         agreed, v = np.exp(-kl), -np.expm1(-kl)
-        affinity, auc = np.sqrt(agreed), (1 + v) / 2
+        alike, auc = -kl / 2, (1 + v) / 2
     else:
         fair, biased = (stats.binom.pmf(np.arange(k + 1), k, p) for p in (0.5, 0.5 + eps))
         v, kl = 0.5 * np.abs(fair - biased).sum(), -0.5 * k * np.log1p(-4 * eps**2)
-        affinity = np.sqrt(0.5) ** k * (np.sqrt(0.5 + eps) + np.sqrt(0.5 - eps)) ** k
+        alike = 0.5 * k * np.log1p(-2 * eps**2 / (1 + np.sqrt(1 - 4 * eps**2)))  # log of the affinity
         auc = biased @ (np.cumsum(fair) - fair / 2)  # a biased chunk has more ones than a fair one
-    found = {"total_variation": v, "kl": kl, "hellinger": 2 * (1 - affinity), "accuracy": (1 + v) / 2, "auc": auc}
+    found = {"total_variation": v, "kl": kl, "hellinger": -2 * np.expm1(alike), "accuracy": (1 + v) / 2, "auc": auc}
     if world == "chunk_reset":
-        halves = agreed * (np.log(2) - kl - np.log1p(agreed)), np.log(2) - np.log1p(agreed), v * np.log(2)
+        rest = -np.log1p(-v / 2)
+        halves = agreed * (rest - kl), rest, v * np.log(2)
         found["jensen_shannon"] = sum(halves) / 2
     return {name: float(value) for name, value in found.items()}

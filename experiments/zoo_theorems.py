@@ -79,7 +79,10 @@ def of_one(problems: Problem, policies: Array, rows: Schedule, noise: Array) -> 
         apart = costs.departure(problem, policy, noise)
         ratio = statistics.largest_ratio(problem, policy)
         return seen.gap, {
-            **{name: (seen.gap + slack, seen.gap) for name, slack in bounds.slacks(row, seen, known).items()},
+            **{
+                name: (seen.gap + bounds.slack(bound, row, seen, known), seen.gap)
+                for name, bound in bounds.BOUNDS.items()
+            },
             DART.name: (costs.dart_coupled(apart, problem.world.horizon), apart.gap),
             LOG_LOSS.name: (statistics.by_hellinger_root(statistics.trajectories(problem, policy)), seen.gap),
             RATIO.name: (statistics.density_ratio(seen, known, ratio), seen.gap),

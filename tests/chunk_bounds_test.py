@@ -78,7 +78,8 @@ def judge(problem, row, policy, errors):
                 name: jnp.where(x > 1e-6, bounds.BOUNDS[name].bounded(seen) / jnp.maximum(x, 1e-6), 0.0).max()
                 for name, x in values.items()
             }
-            return seen.gap, bounds.slacks(row, seen, known), ratio
+            slacks = {name: bounds.slack(bound, row, seen, known) for name, bound in bounds.BOUNDS.items()}
+            return seen.gap, slacks, ratio
 
         return jax.vmap(of)(jnp.stack([policy, *oracles]))
 

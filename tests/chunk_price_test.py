@@ -115,7 +115,7 @@ def test_closed_forms_by_hand():
 def test_expected_gap_of_independent_lengths():
     """The renewal recursion against every sequence of lengths 1 and 3, on four steps."""
     law = np.array([0.6, 0.0, 0.4])
-    sequences = {(1, 1, 1, 1): 0.6**4, (1, 1, 1, 1.5): 0.0, (3, 1): 0.4, (1, 3): 0.6 * 0.4}
+    sequences = {(3, 1): 0.4, (1, 3): 0.6 * 0.4}
     sequences |= {(1, 1, 2): 0.6**2 * 0.4, (1, 1, 1, 1): 0.6**3}  # what is beyond step 4 is cut
     expected = sum(chance * gallery.chunk_reset_gap(np.array(pieces), 0.01) for pieces, chance in sequences.items())
     assert sum(sequences.values()) == pytest.approx(1)

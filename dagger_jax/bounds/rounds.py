@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.scipy import special
 
 from dagger_jax.types import Array
 
@@ -33,7 +34,7 @@ def no_regret(
     rounds = losses.shape[-1]
     # n_beta: for every round the cheaper of 2 l_max and 2 l_max T beta_i, as beta does not increase.
     shift = 2 * most * jnp.minimum(1.0, horizon * beta).sum() / rounds
-    played = 1 - (1 - beta[:, None]) ** jnp.arange(horizon)
+    played = -jnp.expm1(special.xlog1py(jnp.arange(horizon), -beta[:, None]))
     return NoRegret(
         best_own=own.min(),
         hindsight=hindsight,

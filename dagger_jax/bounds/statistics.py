@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy import special
 
 from dagger_jax import exact as interpreter
 from dagger_jax import schedules
@@ -28,7 +29,7 @@ def unseen(law: Array, trajectories: Array | int) -> Array:
       law: [H, S] of the expert's state at each step.
       trajectories: N, independent.
     """
-    return (law * (1 - law) ** trajectories).sum(-1)
+    return (law * jnp.exp(special.xlog1py(trajectories, -jnp.minimum(law, 1.0)))).sum(-1)
 
 
 def cloning_expected(law: Array, trajectories: Array | int) -> Array:

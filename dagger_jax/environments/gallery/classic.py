@@ -8,7 +8,7 @@ import numpy as np
 
 from dagger_jax import experts
 from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery.parts import leads_to
+from dagger_jax.environments.gallery.parts import leads_to, mistaken
 from dagger_jax.types import Problem
 
 
@@ -24,8 +24,8 @@ def cliff(horizon: int) -> Problem:
 
 
 def cliff_gap(horizon: int, eps: float) -> float:
-    """T - (1 - eps)(1 - (1 - eps)^T) / eps for a learner that errs with eps in G at every step."""
-    return horizon - (1 - eps) * -np.expm1(horizon * np.log1p(-eps)) / eps
+    """sum_t 1 - (1 - eps)^t for a learner that errs with eps in G at every step."""
+    return float(mistaken(horizon, eps).sum())
 
 
 def rb3(horizon: int, cost: float = 0.0) -> Problem:
@@ -58,9 +58,8 @@ def copy_chain(horizon: int) -> Problem:
 
 
 def copy_chain_gap(horizon: int, eps: float) -> float:
-    """T/2 + 1/2 - (1 - (1 - 2 eps)^(T+1)) / (4 eps): the learner flips with probability eps in both states."""
-    wrong = np.expm1((horizon + 1) * np.log1p(-2 * eps)) if eps < 0.5 else (1 - 2 * eps) ** (horizon + 1) - 1
-    return horizon / 2 + 0.5 + wrong / (4 * eps)
+    """sum_t [1 - (1 - 2 eps)^t] / 2: the learner flips with probability eps in both states."""
+    return float(mistaken(horizon, 2 * eps).sum() / 2)
 
 
 def chunk_reset(horizon: int) -> Problem:
@@ -75,9 +74,9 @@ def chunk_reset(horizon: int) -> Problem:
 
 
 def chunk_reset_gap(lengths: np.ndarray, eps: float) -> float:
-    """sum_j [k_j - (1 - eps)(1 - (1 - eps)^k_j) / eps]: errs with eps in training, always elsewhere."""
+    """sum_j sum_{i <= k_j} 1 - (1 - eps)^i: errs with eps in training, always elsewhere."""
     lengths = np.asarray(lengths)
-    return float((lengths - (1 - eps) * -np.expm1(lengths * np.log1p(-eps)) / eps).sum())
+    return float(np.cumsum(mistaken(lengths.max(), eps))[lengths - 1].sum())
 
 
 def debt(horizon: int, u: int = 3, most: int = 40) -> Problem:

@@ -4,7 +4,7 @@ import numpy as np
 
 from dagger_jax import experts
 from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery.parts import leads_to
+from dagger_jax.environments.gallery.parts import leads_to, mistaken
 from dagger_jax.types import Problem
 
 TREE_MOST = 10  # levels of a tree: 1023 states
@@ -66,7 +66,7 @@ def leaf_tree(horizon: int, seed: int | tuple[int, ...] = 0) -> Problem:
 
 def leaf_tree_gap(horizon: int, eps: float) -> float:
     """1 - (1 - eps)^(T - 1): the learner errs with probability eps at every node of the path."""
-    return -np.expm1((horizon - 1) * np.log1p(-eps))
+    return float(mistaken(horizon - 1, eps)[-1])
 
 
 def hybrid(
@@ -115,8 +115,8 @@ def hybrid(
 
 
 def hybrid_gap(horizon: int, slip: float = 0.01) -> float:
-    """T - (1 - (1 - slip)^T) / slip for a learner that is right in all of E and nowhere in E'; slip > 0."""
-    return horizon + np.expm1(horizon * np.log1p(-slip)) / slip
+    """T - (1 - (1 - slip)^T) / slip for a learner that is right in all of E and nowhere in E'."""
+    return float(mistaken(horizon - 1, slip).sum())
 
 
 def hybrid_useful(horizon: int, stay: float = 50.0) -> float:

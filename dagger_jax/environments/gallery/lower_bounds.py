@@ -5,7 +5,7 @@ from scipy import stats
 
 from dagger_jax import experts
 from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery.parts import leads_to, rare_law, squeeze, unseen
+from dagger_jax.environments.gallery.parts import leads_to, mistaken, rare_law, squeeze, unseen
 from dagger_jax.types import Problem
 
 
@@ -77,8 +77,8 @@ def reset_cliff_gap(
       last: only the last step costs.
     """
     q = (1 - 1 / actions) * unseen(reset_law(states, samples), draws)
-    mistaken = _mistaken(horizon, q, stays)
-    return float(mistaken[-1] if last else mistaken.sum())
+    by_step = mistaken(horizon, q, stays)
+    return float(by_step[-1] if last else by_step.sum())
 
 
 def stationary_reset_cliff_gap(
@@ -114,17 +114,8 @@ def stationary_reset_cliff_gap(
     if fixed:
         rare_wrong, common_wrong = (stats.binom.pmf(kinds, kinds[:, None], wrong) for kinds in (missing, absent))
         law = rare_wrong.T @ law @ common_wrong
-    mistaken = law.reshape(-1) @ _mistaken(horizon, mass.reshape(-1) * (1 if fixed else wrong), stays)
-    return float(mistaken[-1] if last else mistaken.sum())
-
-
-def _mistaken(horizon: int, error: np.ndarray | float, stays: float) -> np.ndarray:
-    """P(a mistake at step h = 1..T), [..., T], that of step h - 1 having led to the bad state.
-
-    m_h = (1 - m_{h-1}) error + m_{h-1} stays, so m_h = error sum_{i<h} (stays - error)^i: nothing cancels.
-    """
-    each = np.asarray(error)[..., None]
-    return each * np.cumsum((stays - each) ** np.arange(horizon), axis=-1)
+    by_step = law.reshape(-1) @ mistaken(horizon, mass.reshape(-1) * (1 if fixed else wrong), stays)
+    return float(by_step[-1] if last else by_step.sum())
 
 
 def identity_bandit(
@@ -186,7 +177,8 @@ def two_state_bandit(horizon: int, samples: int = 20, seed: int | tuple[int, ...
 
 def two_state_bandit_gap(horizon: int, samples: int, draws: int | None = None) -> float:
     """E[gap] = (1/n) (1 - 1/n)^draws T / 2, over the expert and `draws` trajectories (None: n of them)."""
-    return (1 - 1 / samples) ** (samples if draws is None else draws) * horizon / (2 * samples)
+    missed = np.exp((samples if draws is None else draws) * np.log1p(-1 / samples))
+    return float(missed * horizon / (2 * samples))
 
 
 def two_state_bandit_least(horizon: int, samples: int) -> float:

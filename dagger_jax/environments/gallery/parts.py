@@ -1,6 +1,7 @@
 """What several worlds of the gallery are made of."""
 
 import numpy as np
+from scipy import special
 
 
 def leads_to(targets: list[list[int]] | np.ndarray) -> np.ndarray:
@@ -23,4 +24,14 @@ def rare_law(rare: int, samples: int) -> np.ndarray:
 
 def unseen(law: np.ndarray, draws: int) -> float:
     """Expected probability of the states that `draws` draws of a law have not shown."""
-    return float((law * (1 - law) ** draws).sum())
+    return float((law * np.exp(special.xlog1py(draws, -law))).sum())
+
+
+def mistaken(horizon: int, error: np.ndarray | float, stays: float = 1.0) -> np.ndarray:
+    """P(a mistake at step h = 1..T), [..., T], if that of step h - 1 leads to where another follows with `stays`.
+
+    m_h = (1 - m_{h-1}) error + m_{h-1} stays, so m_h = error sum_{i<h} (stays - error)^i, where nothing cancels. For
+    mistakes that stay it is 1 - (1 - error)^h.
+    """
+    each = np.asarray(error)[..., None]
+    return each * np.cumsum((stays - each) ** np.arange(horizon), axis=-1)

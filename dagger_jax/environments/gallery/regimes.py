@@ -7,7 +7,7 @@ import numpy as np
 
 from dagger_jax import experts
 from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery.parts import leads_to
+from dagger_jax.environments.gallery.parts import leads_to, mistaken
 from dagger_jax.types import Problem
 
 FRESH = np.array([0.8, 0.1, 0.1])  # law of a restart in `easy` and `goldilocks`: track, drift, careful
@@ -51,9 +51,8 @@ def goldilocks_gap(horizon: int, action: int, slip: float = 0.2, restart: float 
     if action == 1:
         later = (horizon > 1) * (1 - restart) * drift + max(horizon - 2, 0) * restart * (1 - restart) * drift
         return track * (1 + (horizon - 1) * restart) + later
-    q = (1 - restart) * (1 - slip)
-    settled = restart / (1 - q)
-    return horizon - track * (horizon * settled + (1 - settled) * (1 - q**horizon) / (1 - q))
+    since = ((1 - restart) * (1 - slip)) ** np.arange(horizon)
+    return horizon - track * float((restart * (np.cumsum(since) - since) + since).sum())
 
 
 def goldilocks_error(horizon: int, slip: float = 0.2, restart: float = 0.05) -> float:
@@ -98,7 +97,7 @@ def hard_gap(horizon: int, slip: float = 0.02) -> float:
     Its training error is below slip, so this is about T^2 eps / 2. A learner that is right in lost loses T slip at
     most.
     """
-    return horizon + np.expm1(horizon * np.log1p(-slip)) / slip
+    return float(mistaken(horizon - 1, slip).sum())
 
 
 def density_ratio(horizon: int, ratio: float = 2.0, rare: float = 0.1) -> Problem:
@@ -127,7 +126,7 @@ def density_ratio_gap(horizon: int, eps: float, ratio: float = 2.0, rare: float 
     It errs there with share e = eps / rare; d_pi^t(rare) = rare (1 - g^t) / (1 - g), g = e (1 - 1/C).
     """
     growth = eps / rare * (1 - 1 / ratio)
-    return eps * (horizon - growth * (1 - growth**horizon) / (1 - growth)) / (1 - growth)
+    return float(eps * np.cumsum(growth ** np.arange(horizon)).sum())
 
 
 def _restarting(horizon: int, slip: float, restart: float, seen: np.ndarray, name: str) -> Problem:
