@@ -3,15 +3,13 @@
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax import checks
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact
+from dagger_jax.ties import TIE, first_least
 from dagger_jax.types import Array, Problem, World
-
-TIE = 1e-12  # costs-to-go nearer than this are equal: rounding must not choose the expert's action
 
 
 def deterministic(choice: Array, actions: int) -> np.ndarray:
@@ -24,8 +22,7 @@ def deterministic(choice: Array, actions: int) -> np.ndarray:
 def optimal(world: World) -> Array:
     """The policy of least expected cost, by backward induction; ties go to the lowest action. [T, S, A]"""
     q, _ = backward(world)
-    best = jnp.argmax(q <= q.min(-1, keepdims=True) + TIE, axis=-1)
-    return jax.nn.one_hot(best, world.actions, dtype=q.dtype)
+    return jax.nn.one_hot(first_least(q, TIE), world.actions, dtype=q.dtype)
 
 
 @exact

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 import jax.numpy as jnp
 
+from dagger_jax import ties
 from dagger_jax.checks import known, require
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import product
@@ -61,9 +62,12 @@ def disagreement(problem: Problem, policy: Array) -> Array:
 
 
 def risk(problem: Problem, policy: Array) -> Array:
-    """The learner's expected cost to go above the expert's, V_t(s) - V*_t(s); ThriftyDAgger's critic, exact here."""
+    """The learner's expected cost to go above the expert's, V_t(s) - V*_t(s); ThriftyDAgger's critic, exact here.
+
+    A difference that rounding may have made is 0.
+    """
     own, expert = (backward(problem.world, acting)[1][:-1] for acting in (policy, problem.expert))
-    return own - expert
+    return jnp.where(jnp.abs(own - expert) <= ties.rounding(expert, 16 + problem.world.horizon), 0.0, own - expert)
 
 
 # ---- gates ----------------------------------------------------------------------------------------------------
@@ -202,7 +206,7 @@ class AskOnly(Node):
 def above_quantile(scores: Array, law: Array, rate: Array | float) -> Array:
     """1 where a score is among the top `rate` of the law's mass, a fraction at the threshold itself. [T, S]
 
-    Exactly `rate` of the mass is taken, ties are shared out. Before there is a law everything is taken.
+    Exactly `rate` of the mass is taken, ties up to rounding are shared out. Before there is a law everything is taken.
 
     Raises:
       ValueError: a rate outside [0, 1] (a concrete one only).
@@ -214,10 +218,11 @@ def above_quantile(scores: Array, law: Array, rate: Array | float) -> Array:
     total = mass.sum()
     reached = jnp.cumsum(mass[order])
     threshold = ranked[jnp.minimum((reached < rate * total).sum(), ranked.size - 1)]
-    higher = (mass * (flat > threshold)).sum()
-    level = (mass * (flat == threshold)).sum()
+    tie = ties.rounding(flat)
+    above, equal = flat > threshold + tie, jnp.abs(flat - threshold) <= tie
+    higher, level = (mass * above).sum(), (mass * equal).sum()
     share = jnp.clip((rate * total - higher) / jnp.where(level > 0, level, 1.0), 0.0, 1.0)
-    taken = jnp.where(flat > threshold, 1.0, jnp.where(flat == threshold, share, 0.0))
+    taken = jnp.where(above, 1.0, jnp.where(equal, share, 0.0))
     return jnp.where(total > 0, taken, 1.0).reshape(scores.shape)
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax import exact as interpreter
+from dagger_jax import ties
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact
 from dagger_jax.schedules import training_weights
@@ -73,7 +74,7 @@ def policy(problem: Problem, row: Schedule, errors: Array, focus: Focus = "even"
 
     Errors are by state: an oracle sees the state, also where the learner's observation does not tell it. Where the
     law has no mass, the action of greatest cost-to-go is taken. An error takes the costliest action
-    that the expert would not take for certain.
+    that the expert would not take for certain. Costs that are equal but for rounding (`ties.TIE`) go by the index.
     """
     asked = row.label_guide + row.label_novice
     if not isinstance(asked, jax.core.Tracer) and not np.all(np.asarray(asked) > 0):
@@ -91,9 +92,9 @@ def policy(problem: Problem, row: Schedule, errors: Array, focus: Focus = "even"
 def _build(problem: Problem, row: Schedule, errors: Array, *, focus: Focus) -> tuple[Array, Array]:
     to_go, value = backward(problem.world, problem.expert)
     expert = jnp.broadcast_to(problem.expert, to_go.shape)
-    wrong = jnp.where(expert < 1, to_go, -jnp.inf).argmax(-1)
+    wrong = ties.first_greatest(jnp.where(expert < 1, to_go, -jnp.inf), ties.TIE)
     harm = jnp.take_along_axis(to_go, wrong[..., None], -1)[..., 0] - value[:-1]
-    behaviour = (errors, expert, _certain(wrong, expert), _certain(to_go.argmax(-1), expert), harm)
+    behaviour = (errors, expert, _certain(wrong, expert), _certain(ties.first_greatest(to_go, ties.TIE), expert), harm)
 
     def react(now: tuple[Array, ...], law: Array) -> Array:
         error, expert, wrong, worst, harm = now
@@ -101,7 +102,7 @@ def _build(problem: Problem, row: Schedule, errors: Array, *, focus: Focus) -> t
         if focus == "even":
             share = error / most
         else:
-            order = jnp.argsort(-harm)
+            order = ties.descending(harm, ties.TIE)
             mass = (law * most)[order]
             before = jnp.cumsum(mass) - mass
             filled = jnp.clip((error - before) / jnp.where(mass > 0, mass, 1.0), 0.0, 1.0)

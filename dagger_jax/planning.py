@@ -7,6 +7,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from dagger_jax import ties
 from dagger_jax.types import Array
 
 
@@ -31,7 +32,8 @@ def optimal_partition(
         step is always allowed.
 
     Returns:
-      The partition and its price; pure, so that it may be vmapped.
+      The partition and its price; pure, so that it may be vmapped. Of partitions whose prices are equal but for
+      rounding it is the one whose first chunk is shortest, then the second, and so on.
 
     Raises:
       ValueError: by the argument's name, for a price below 0, or a probability outside [0, 1] (not when traced).
@@ -54,12 +56,13 @@ def optimal_partition(
     suffix = jnp.cumsum(each[::-1], axis=0)[::-1]  # sum over t >= i
     hidden = jnp.cumsum(jnp.log1p(-jnp.minimum(eps, 1 - jnp.finfo(eps.dtype).eps)))
     apart = -jnp.expm1(hidden[None, :] - jnp.concatenate([jnp.zeros(1, hidden.dtype), hidden[:-1]])[:, None])
-    allowed = inside & ((left == 1) | (apart <= detectability))
+    limit = detectability + horizon * jnp.finfo(eps.dtype).eps  # what rounding does to a sum of logarithms
+    allowed = inside & ((left == 1) | (apart <= limit))
     price = jnp.where(allowed, per_chunk + suffix, jnp.inf)
 
     def earlier(later: Array, i: Array) -> tuple[Array, Array]:
         options = price[i] + later[1:]
-        best = options.argmin()
+        best = ties.first_least(options, ties.rounding(options.min(keepdims=True)))
         return jnp.asarray(later).at[i].set(options[best]), best + 1
 
     value, ends = jax.lax.scan(earlier, jnp.zeros(horizon + 1, price.dtype), step, reverse=True)

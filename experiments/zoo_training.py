@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import evidence, exact, interaction, randomness, rollout
+from dagger_jax import evidence, exact, interaction, randomness, rollout, ties
 from dagger_jax.algorithms import Algorithm
 from dagger_jax.learners import Tabular
 from dagger_jax.precision import exact as precisely
@@ -199,7 +199,9 @@ def results(algorithm: Algorithm, trained: Trained, last: np.ndarray, most: int)
     own = (np.asarray(trained.rows.beta).min(-1) < 1) & (rounds <= last[:, None])  # [R, N]
     if algorithm.output == "best":
         loss = np.where(own, trained.loss, np.inf)[:, ::-1]  # of equals the latest
-        return acting[runs, np.where(own.any(1), rounds[-1] - loss.argmin(1), last + 1)][None]
+        return acting[
+            runs, np.where(own.any(1), rounds[-1] - ties.first_least(loss, np.asarray(ties.rounding(loss))), last + 1)
+        ][None]
     begin = np.where(own.any(1), own.argmax(1), last + 1)
     last = np.maximum(begin, last)
     count = min(most, int((last - begin).min()) + 1)

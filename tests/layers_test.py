@@ -17,7 +17,7 @@ PACKAGE = ROOT / "dagger_jax"
 # A module may import modules of earlier lines only. A new module needs a place here.
 ORDER = [
     ["types"],
-    ["checks", "intervals", "memory", "precision", "randomness"],
+    ["checks", "intervals", "memory", "precision", "randomness", "ties"],
     ["environments.npz", "sampling"],
     ["schedules.betas", "schedules.columns", "schedules.partitions"],
     ["schedules"],

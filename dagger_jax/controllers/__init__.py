@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import jax.numpy as jnp
 from flax import struct
 
-from dagger_jax import schedules
+from dagger_jax import schedules, ties
 from dagger_jax.checks import require
 from dagger_jax.controllers.limits import (
     Seen,
@@ -170,7 +170,8 @@ class Budget(Node):
         """k for a mean error a step, in 1..T."""
         error = jnp.maximum(error, 1e-9)
         if self.exact:
-            return jnp.asarray(1 + self.objective(jnp.arange(1, horizon + 1), error).argmin())
+            objective = self.objective(jnp.arange(1, horizon + 1), error)
+            return jnp.asarray(1 + ties.first_least(objective, ties.rounding(objective)))
         k = (self.scale * jnp.sqrt(self.per_query / self.total) / error) ** (2 / 3)
         return jnp.clip(jnp.round(k), 1, horizon).astype(jnp.int32)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dagger_jax import ties
 from dagger_jax.checks import require
 from dagger_jax.types import Array, Node
 
@@ -17,13 +18,14 @@ class Rule(Protocol):
 
 
 class Majority(Node):
-    """The action of least cost so far; ties, and so unseen observations, go to the lowest action.
+    """The action of least cost so far; ties up to rounding, and so unseen observations, go to the lowest action.
 
     Follow the leader for the 0-1 loss: the empirical risk minimiser among deterministic tables.
     """
 
     def __call__(self, costs: Array, weight: Array) -> Array:
-        return jax.nn.one_hot(costs.argmin(-1), costs.shape[-1], dtype=costs.dtype)
+        best = ties.first_least(costs, ties.rounding(costs))
+        return jax.nn.one_hot(best, costs.shape[-1], dtype=costs.dtype)
 
 
 class LogLoss(Node):
