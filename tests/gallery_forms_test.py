@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import bounds
+from dagger_jax import bounds, growth
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact
 from experiments import detectability_worlds
@@ -87,3 +87,9 @@ def test_distances_of_a_small_error(world, eps):
     one, four = (detectability_worlds.closed_form(world, eps, k)["hellinger"] for k in (1, 4))
     first = eps if world == "chunk_reset" else eps**2
     np.testing.assert_allclose([one, four], [first, 4 * first], rtol=10 * eps)
+
+
+@pytest.mark.parametrize("eps", [1e-9, 1e-17, 1e-300])
+def test_growth_of_tiny_gaps(eps):
+    horizons = [8, 16, 32]
+    assert growth.fit(horizons, [gallery.cliff_gap(h, eps) for h in horizons]).verdict == "quadratic"

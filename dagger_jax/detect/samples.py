@@ -8,8 +8,11 @@ from scipy import stats
 from dagger_jax.types import Array, Trace
 
 
+TELLING = 50  # samples, each by how surely it tells the two apart, that an interval of an unbounded mean needs
+
+
 class Estimate(NamedTuple):
-    """A value with its confidence interval."""
+    """A value with its confidence interval. Where `high` is infinite and the value is not, the sample does not tell."""
 
     value: float
     low: float
@@ -56,8 +59,9 @@ def estimate(guide: Array, novice: Array, confidence: float = 0.95) -> dict[str,
     Returns:
       By name. Intervals are those of Agresti and Coull (1998), carried from shares to means of bounded values:
       z^2/2 values are added at each end of the range. They hold where what matters is rare, where the normal
-      interval fails. KL has no range, so its interval (Student's) can be too short where the learner rarely does
-      what the expert often does.
+      interval fails. KL has no range: a history too rare to be seen may hold most of it. Its interval, Student's, is
+      given where the expert's episodes that tell the two apart number TELLING at least, each counting by how surely
+      it does, |p - q| / (p + q); where fewer do it is [0, inf], and only the value is left.
 
     Raises:
       ValueError: unequal numbers, fewer than two episodes, ratios that cannot be, or a confidence that cannot.
@@ -74,7 +78,7 @@ def estimate(guide: Array, novice: Array, confidence: float = 0.95) -> dict[str,
     likely = np.exp(-np.logaddexp(0.0, -both)), np.exp(-np.logaddexp(0.0, both))
     found = {
         "total_variation": _mean(abs(likely[0] - likely[1]).mean(0), confidence),
-        "kl": _unbounded(guide, confidence),
+        "kl": _unbounded(guide, abs(likely[0] - likely[1])[0].sum(), confidence),
         "hellinger": _mean(1 - 2 * np.sqrt(likely[0] * likely[1]).mean(0), confidence, 2.0),
         "jensen_shannon": _mean(1 - stats.entropy(np.stack(likely), base=2).mean(0), confidence, np.log(2)),
     }
@@ -115,9 +119,11 @@ def _mean(values: np.ndarray, confidence: float, scale: float = 1.0, spread: flo
     return Estimate(*(float(scale * value) for value in (values.mean(), low, high)))
 
 
-def _unbounded(values: np.ndarray, confidence: float) -> Estimate:
+def _unbounded(values: np.ndarray, telling: float, confidence: float) -> Estimate:
     value = float(values.mean())
     if value == np.inf:  # seen once, it is certain
         return Estimate(value, value, value)
+    if telling < TELLING:
+        return Estimate(value, 0.0, np.inf)
     error = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return Estimate(value, float(max(0.0, value - error)), float(max(0.0, value + error)))
