@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 EXPERIMENTS := bound_sweep chunk_price chunk_choice detectability sample_complexity no_regret better_than_expert \
 	gating zoo exposure_bias distillation scheming kv_cost
 
-.PHONY: growth $(EXPERIMENTS) experiments bench test test-all lint clean
+.PHONY: growth $(EXPERIMENTS) experiments bench bench-gpu test test-all lint clean
 
 growth: $(READY)
 	$(BIN)/python -m experiments.horizon_growth --out=$(OUT)/horizon_growth
@@ -20,6 +20,9 @@ $(EXPERIMENTS): $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m experiments.benchmark --out=$(OUT)/benchmark.json
+
+bench-gpu: $(READY)
+	$(BIN)/python -m experiments.bench_gpu --out=$(OUT)/gpu
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

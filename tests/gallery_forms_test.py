@@ -50,7 +50,7 @@ def test_gaps_of_restarts(slip, restart):
     stays = (1 - Fraction(restart)) * (1 - Fraction(slip))
     share, wanted = Fraction(1), Fraction(0)
     for _ in range(20):
-        wanted += 1 - Fraction(gallery.regimes.FRESH[0]) * share
+        wanted += 1 - Fraction(regimes.FRESH[0]) * share
         share = share * stays + Fraction(restart)
     equal(gallery.goldilocks_gap(20, 0, slip, restart), wanted)
 
