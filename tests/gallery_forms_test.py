@@ -8,6 +8,7 @@ import pytest
 
 from dagger_jax import bounds, growth
 from dagger_jax.environments import gallery
+from dagger_jax.environments.gallery import regimes
 from dagger_jax.precision import exact
 from experiments import detectability_worlds
 

@@ -41,7 +41,9 @@ def test_off_the_training_law_the_first_of_the_costliest_actions_is_taken():
     for _ in range(20):
         # State 0 stays under action 0, and no label is seen in state 1, where actions 1 and 2 cost the same.
         transition = np.array([[[1, 0], [0, 1], [0, 1]], [[0, 1]] * 3], float)
-        world = tabular.world(transition, shaken(np.array([[0, 0.3, 0.3], [0, 0.3, 0.1 + 0.2]]), rng), np.array([1.0, 0.0]), 2)
+        world = tabular.world(
+            transition, shaken(np.array([[0, 0.3, 0.3], [0, 0.3, 0.1 + 0.2]]), rng), np.array([1.0, 0.0]), 2
+        )
         policy = oracle.policy(Problem(world, optimal(world)), row, np.zeros(2))
         np.testing.assert_array_equal(policy[:, 1, 1], 1)
 

@@ -7,7 +7,6 @@ from scipy import stats
 
 from dagger_jax.types import Array, Trace
 
-
 TELLING = 50  # samples, each by how surely it tells the two apart, that an interval of an unbounded mean needs
 
 
