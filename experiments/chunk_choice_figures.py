@@ -34,6 +34,8 @@ def plain(ax: Axes, *names: str) -> None:
     """Logarithmic axes ("x", "y") with few labels: the closer, the shorter the axis."""
     for name in names:
         axis, (low, high) = getattr(ax, f"{name}axis"), getattr(ax, f"get_{name}lim")()
+        if axis.get_scale() != "log":  # nothing positive is drawn
+            continue
         steps = next(steps for most, steps in STEPS.items() if high < most * low)
         axis.set_major_locator(LogLocator(subs=steps, numticks=20))
         axis.set_major_formatter(lambda value, _: f"{value:g}")

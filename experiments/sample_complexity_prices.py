@@ -153,7 +153,8 @@ def contest(rows: Rows, costs: Iterable[int], rival: Rival) -> list[Price]:
 def _worst(rows: Rows) -> tuple[float, float]:
     """The worst mean gap, and its relative standard error."""
     row = max(rows, key=lambda row: row["gap"])
-    return row["gap"], np.nan if row["gap_stderr"] is None else row["gap_stderr"] / row["gap"]
+    known = row["gap"] and row["gap_stderr"] is not None
+    return row["gap"], row["gap_stderr"] / row["gap"] if known else np.nan
 
 
 def _contest(settings: Settings, rows: Rows) -> Iterable[Finding]:

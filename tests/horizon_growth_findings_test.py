@@ -60,9 +60,9 @@ def test_a_law_holds_is_refuted_or_is_not_shown(power, runs, noise, expected):
 
 def test_without_a_positive_gap_a_stated_law_is_not_shown_and_no_law_is_information():
     nothing = points("recoverable_reset_cliff", "follow_the_leader", "dagger", lambda t: 0.0)
-    assert state(nothing, "growth of the gap") is NOT_SHOWN
+    assert state(nothing, "there is no gap") is NOT_SHOWN
     own = points("world.npz", "follow_the_leader", "dagger", lambda t: 0.0)
-    assert state(own, "growth of the gap") is INFORMATION
+    assert state(own, "there is no gap") is INFORMATION
 
 
 def test_a_data_set_is_counted_once_and_names_all_that_it_is_about():

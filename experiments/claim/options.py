@@ -144,6 +144,8 @@ def _texts(declared: Mapping[str, Flag], words: Sequence[str]) -> dict[str, str]
         define = absl_flags.DEFINE_boolean if flag.switch else absl_flags.DEFINE_multi_string
         define(flag.name, None, flag.meaning, flag_values=values)
     for word in words:
+        if word == "--":
+            raise BadFlag("", "not a flag; flags are written --name=value, lists without spaces")
         if own := re.fullmatch(r"--?(flagfile|undefok)(=.*)?", word, re.DOTALL):
             raise BadFlag(own[1], f"there is no such flag; allowed: {known}")
     try:
