@@ -7,6 +7,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
+from dagger_jax.sampling import choose, thresholds
 from dagger_jax.types import Array
 
 
@@ -74,11 +75,9 @@ def drawn(key: Array, horizon: int, chances: Array) -> Array:
     known = _known(chances)
     if known is not None and not ((known >= 0).all() and 0 < known.sum() < np.inf):
         raise ValueError(f"chances of chunk lengths must be at least 0 and not all 0, got {known.tolist()}")
-    # Inverse of the cumulative law: one uniform a chunk, in place of a Gumbel number a chunk and length.
-    cumulative = jnp.cumsum(jnp.asarray(chances, jnp.result_type(float)))
-    draws = jax.random.uniform(key, (horizon,), cumulative.dtype) * cumulative[-1]
-    lengths = 1 + jnp.minimum(jnp.searchsorted(cumulative, draws, side="right"), cumulative.shape[0] - 1)
-    return _in_order(horizon, lengths)
+    # Inverse of the cumulative law: one word a chunk, in place of a Gumbel number a chunk and length.
+    words = jax.random.bits(key, (horizon,), jnp.uint32)
+    return _in_order(horizon, 1 + jax.vmap(choose, (None, 0))(thresholds(chances), words))
 
 
 def growing(horizon: int, first: Array | float, factor: Array | float) -> Array:
