@@ -78,8 +78,8 @@ def thresholds(policy: Array) -> Array:
     # Exact: a power of two. Integers add up exactly, in any order and on any device, and wrap around at 2^32.
     share = (jnp.minimum(law, 1 - 2**-24) * jnp.float32(2**32)).astype(jnp.uint32)
     likeliest = jnp.arange(law.shape[-1]) == law.argmax(-1, keepdims=True)
-    missing = share.sum(-1, keepdims=True, dtype=jnp.uint32)
-    below = jnp.cumsum(jnp.where(likeliest, share - missing, share), -1, dtype=jnp.uint32)
+    total = share.sum(-1, keepdims=True, dtype=jnp.uint32)
+    below = jnp.cumsum(jnp.where(likeliest, share - total, share), -1, dtype=jnp.uint32)
     taken = (share > 0) | likeliest
     later = jax.lax.cumsum(taken.astype(jnp.int32), axis=taken.ndim - 1, reverse=True)[..., 1:] > 0
     return jnp.where(later, jnp.minimum(below[..., :-1], NEVER - 1), NEVER)
