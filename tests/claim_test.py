@@ -7,9 +7,7 @@ import itertools
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -88,34 +86,14 @@ def _run(*flags):
 
 
 @pytest.fixture
-def start():
-    """Starts the toy as a process of its own; what a failed test leaves is killed, and its pipes are closed."""
-    started = []
+def start(spawn):
+    """Starts the toy as a process of its own."""
 
-    def one(*flags, pause=0.0, command=(), **options):
-        root = str(Path(__file__).parents[1])
-        environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu", "TOY_PAUSE": str(pause)}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        # A shell that starts a job in the background has it ignore interrupts, and a child inherits what is
-        # ignored, but not what is handled. (A preexec_fn would fork by hand, of which JAX warns.)
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            process = subprocess.Popen(
-                [*command, sys.executable, __file__, *flags],
-                env=environment | options.pop("env", {}),
-                text=True,
-                bufsize=1,
-                **{**pipes, **options},
-            )
-        finally:
-            signal.signal(signal.SIGINT, before)
-        started.append(process)
-        return process
+    def one(*flags, pause=0.0, command=(), env=None, **options):
+        environment = {"TOY_PAUSE": str(pause), **(env or {})}
+        return spawn([*command, sys.executable, __file__, *flags], env=environment, bufsize=1, **options)
 
-    yield one
-    for process in started:
-        process.kill()
-        process.communicate()
+    return one
 
 
 def _wait_for_blocks(process, out, count):

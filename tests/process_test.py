@@ -15,35 +15,6 @@ TOY = str(ROOT / "tests" / "claim_test.py")
 RESUMES = "finished blocks are stored, the same command resumes"
 
 
-@pytest.fixture
-def start():
-    """Starts a process; what a failed test leaves is killed, and its pipes are closed."""
-    started = []
-
-    def one(command, **environment):
-        # A shell that starts a job in the background has it ignore interrupts, and a child inherits that.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **environment},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-            )
-        finally:
-            signal.signal(signal.SIGINT, before)
-        started.append(process)
-        return process
-
-    yield one
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
 def shell(command, **environment):
     """A command line of bash that runs the toy as `toy`: its status and what it wrote to standard error."""
     done = subprocess.run(
@@ -58,9 +29,9 @@ def shell(command, **environment):
 
 
 @pytest.mark.parametrize(("sign", "word", "status"), [("SIGINT", "interrupted", 130), ("SIGTERM", "terminated", 143)])
-def test_a_signal_ends_it_at_once_with_one_line(tmp_path, start, sign, word, status):
+def test_a_signal_ends_it_at_once_with_one_line(tmp_path, spawn, sign, word, status):
     """In the midst of a block, and twice."""
-    process = start([sys.executable, TOY, f"--out={tmp_path}"], TOY_PAUSE="1000")
+    process = spawn([sys.executable, TOY, f"--out={tmp_path}"], env={"TOY_PAUSE": "1000"})
     while "now" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.Signals[sign])
@@ -71,7 +42,7 @@ def test_a_signal_ends_it_at_once_with_one_line(tmp_path, start, sign, word, sta
 
 
 @pytest.mark.parametrize("where", ["import", "native", "callback"])
-def test_a_signal_ends_it_at_any_moment(tmp_path, start, where):
+def test_a_signal_ends_it_at_any_moment(tmp_path, spawn, where):
     """While modules are imported; in a call that runs no Python; in a callback that swallows every exception."""
     wait = "print('now', flush=True)\n"
     code = {
@@ -85,7 +56,9 @@ def test_a_signal_ends_it_at_any_moment(tmp_path, start, where):
         text = (ROOT / "experiments" / f"{module}.py").read_text()
         (tmp_path / "experiments" / f"{module}.py").write_text(text)
     (tmp_path / "experiments" / "slow.py").write_text(f"import hashlib, time\n{wait}{code}\n")
-    process = start([sys.executable, "-m", "experiments.slow"], PYTHONPATH=str(tmp_path), PYTHONSAFEPATH="1")
+    process = spawn(
+        [sys.executable, "-m", "experiments.slow"], env={"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
+    )
     assert process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
@@ -106,9 +79,9 @@ def test_a_library_installs_nothing():
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_is_ignored_stays_ignored(start):
+def test_what_is_ignored_stays_ignored(spawn):
     code = "import signal, os; from experiments import program; program.begin('toy'); os.kill(os.getpid(), 2)"
-    process = start(["bash", "-c", f"trap '' INT; '{sys.executable}' -c \"{code}\""])
+    process = spawn(["bash", "-c", f"trap '' INT; '{sys.executable}' -c \"{code}\""])
     _, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
 

@@ -159,14 +159,14 @@ def test_a_broken_bound_and_an_overspent_budget_are_found(directory):
     table = pq.read_table(directory / "points.parquet")
     rows = table.to_pylist()
     chosen = settings(algorithms=NAMES, worlds=WORLDS, horizons=(2, 4, 8), demonstrations=16, runs=3)
-    fine = [finding.holds for finding in zoo_findings.verdict(chosen, table)]
+    fine = [finding.state in ("holds", "information") for finding in zoo_findings.verdict(chosen, table)]
     assert all(fine[: len(NAMES) + 1])
     for place, column in ((NAMES.index("searn"), "bounded"), (len(NAMES), "labels")):
         spoiled = [dict(row) for row in rows]
         victim = next(row for row in spoiled if row["algorithm"] == "searn")
         victim[column] = 1e6
         found = zoo_findings.verdict(chosen, pa.Table.from_pylist(spoiled, schema=table.schema))
-        assert not found[place].holds
+        assert found[place].state in ("refuted", "not shown")
 
 
 def test_two_horizons_and_no_cloning_leave_out_what_they_cannot_say(directory):

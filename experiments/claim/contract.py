@@ -88,11 +88,6 @@ class Finding(NamedTuple):
     high: float | None
     state: State
 
-    @property
-    def holds(self) -> bool:
-        """Whether it was tested and holds, or was not tested at all."""
-        return self.state in (State.HOLDS, State.INFORMATION)
-
 
 # What draws each figure, by file name.
 Drawings = Mapping[str, Callable[[], Figure]]
