@@ -93,6 +93,7 @@ def prices(row: Schedule, tried: int = 1) -> Prices:
 
     `tried`: deviations behind a label of costs-to-go, each with a roll-out of its own; `labels.deviate` tries them all.
     """
+    row = schedules.filled(row)
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
     labels, handovers = (asked_novice + asked_guide).sum(-1), (asked_novice + asked_guide * row.join).sum(-1)
 
@@ -104,7 +105,7 @@ def prices(row: Schedule, tried: int = 1) -> Prices:
     join_next = jnp.concatenate([row.join[..., 1:], jnp.ones_like(row.join[..., :1])], axis=-1)
     by_step = jax.tree.map(lambda column: jnp.moveaxis(jnp.asarray(column), -1, 0), (asked_guide, row.back, join_next))
     guided = jax.lax.scan(earlier, jnp.zeros_like(by_step[0][0]), by_step, reverse=True)[1].sum(0)
-    left = jnp.arange(row.beta.shape[-1] - 1, -1, -1)  # steps after a deviation
+    left = jnp.arange(row.join.shape[-1] - 1, -1, -1)  # steps after a deviation
     return Prices(labels, handovers, row.beta.sum(-1) + guided + tried * (asked_novice * row.after * left).sum(-1))
 
 
@@ -145,6 +146,7 @@ def by_offset(row: Schedule, eps: Array, overlap: Array) -> Offsets:
     before = jnp.concatenate([jnp.ones_like(overlap[:1]), overlap[:-1]])
     distance = jnp.where(row.join > 0, 0.0, 1 - before)
     each, count = schedules.by_offset(eps, row.join)
+    row = schedules.filled(row)
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
     labels = schedules.by_offset(asked_novice + asked_guide, row.join)[0] * count
     handovers = schedules.by_offset(asked_novice + asked_guide * row.join, row.join)[0] * count
@@ -158,6 +160,7 @@ def detectability(row: Schedule, overlap: Array) -> Array:
     Meaningless for rows with `back`: there the novice's law in training is not its own.
     """
     before = jnp.concatenate([jnp.ones_like(overlap[:1]), overlap[:-1]])
+    row = schedules.filled(row)
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
     seen = asked_guide * (1 - row.join) * (1 - before)
     return seen.sum() / jnp.maximum((asked_novice + asked_guide).sum(), 1.0)

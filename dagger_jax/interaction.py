@@ -126,9 +126,9 @@ def _run(
     if controller is not None and gate is not None:
         raise ValueError("a controller reads the learner's own walk, a gate interrupts it: give one of them")
     fits(label, learner, gate)
-    if (steps := schedule.beta.shape[-1]) != problem.world.horizon:
+    if (steps := schedule.join.shape[-1]) != problem.world.horizon:
         raise ValueError(f"the schedule has {steps} steps, the world's horizon is {problem.world.horizon}")
-    if not isinstance(schedule.beta, jax.core.Tracer):
+    if not isinstance(schedule.join, jax.core.Tracer):
         validate(schedule)
 
     def one_round(carry: tuple[Any, ...], xs: tuple[Array, Schedule]) -> tuple[tuple[Any, ...], Any]:
@@ -154,9 +154,9 @@ def _run(
     begin, draws = (None, None) if key is None else jax.random.split(key)
     memory = learner.init(begin)
     untrained = learner.policy(learner.params(memory), problem.world)
-    rounds = jnp.arange(schedule.beta.shape[0])
+    rounds = jnp.arange(schedule.join.shape[0])
     control, column = (None, None) if controller is None else controller.init(problem.world.horizon)
-    column = None if column is None else column.astype(schedule.beta.dtype)
+    column = None if column is None else column.astype(schedule.join.dtype)
     horizon, states = problem.world.horizon, problem.world.states
     unplayed = jnp.zeros((horizon, states), untrained.dtype)
     carry = (memory, untrained, control, column, unplayed)

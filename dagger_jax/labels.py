@@ -10,6 +10,7 @@ from flax import struct
 from dagger_jax.checks import require
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import product
+from dagger_jax.schedules import filled
 from dagger_jax.types import Array, Batch, Node, Play, Problem, Schedule
 
 Label = Callable[[Problem, Play, Schedule, Array], Batch]
@@ -26,6 +27,7 @@ def imitate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch
     Returns:
       A batch with leading axes [T, S]; weights are per episode.
     """
+    row = filled(row)
     asked = row.label_novice[:, None, None] * play.novice
     if play.guide is not None:
         asked = asked + row.label_guide[:, None, None] * play.guide
@@ -41,7 +43,7 @@ def deviate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch
     Arguments and return value as in `imitate`.
     """
     by_expert, by_learner = backward(problem.world, problem.expert)[0], backward(problem.world, policy)[0]
-    after = row.after[:, None, None]
+    after = filled(row).after[:, None, None]
     return _regrets(problem, imitate(problem, play, row, policy).weight, after * by_expert + (1 - after) * by_learner)
 
 
@@ -51,7 +53,7 @@ def deviate_acting(problem: Problem, play: Play, row: Schedule, policy: Array) -
     SEARN's label (arXiv 0907.0786): its current policy is a mixture of all classifiers and of the expert, drawn anew
     each step. Arguments and return value as in `imitate`.
     """
-    beta = row.beta[:, None, None]
+    beta = filled(row).beta[:, None, None]
     to_go = backward(problem.world, beta * problem.expert + (1 - beta) * policy)[0]
     return _regrets(problem, imitate(problem, play, row, policy).weight, to_go)
 

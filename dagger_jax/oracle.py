@@ -17,7 +17,7 @@ from dagger_jax import exact as interpreter
 from dagger_jax import ties
 from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact
-from dagger_jax.schedules import training_weights
+from dagger_jax.schedules import filled, training_weights
 from dagger_jax.types import Array, Problem, Schedule
 
 Placement = Literal["uniform", "first", "last", "start"]
@@ -76,6 +76,7 @@ def policy(problem: Problem, row: Schedule, errors: Array, focus: Focus = "even"
     law has no mass, the action of greatest cost-to-go is taken. An error takes the costliest action
     that the expert would not take for certain. Costs that are equal but for rounding (`ties.TIE`) go by the index.
     """
+    row = filled(row)
     asked = row.label_guide + row.label_novice
     if not isinstance(asked, jax.core.Tracer) and not np.all(np.asarray(asked) > 0):
         raise ValueError("an oracle's error is stated under the training law: every step must ask a label")

@@ -5,6 +5,7 @@ its 20 rounds. Written inline as elementwise uint32 operations XLA fuses it into
 it, so no array of bits is ever stored, and no draw depends on how a batch is split.
 """
 
+import math
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -20,10 +21,10 @@ ROUNDS = 20
 class Use(IntEnum):
     """What a pair of words is for. Each (episode, round, step, use) is drawn at most once."""
 
-    MOVE = 0  # action, next state
-    MEET = 1  # whether the walkers jump, whether the guide's action is perturbed
-    START = 2  # first state, unused
-    GATE = 3  # whether the expert takes over, unused
+    MOVE = 0  # the actions; the world
+    MEET = 1  # whether the walkers jump; whether the guide's action is perturbed, or copied
+    START = 2  # the world's first state, both words
+    GATE = 3  # whether the expert takes over; whether it acts for the learner, where a coin decides
 
 
 class Words(NamedTuple):
@@ -69,3 +70,25 @@ def bits(key: Words, episode: Array, step: Array | int, use: Use) -> Words:
       use: what the words are for.
     """
     return threefry(key, Words(jnp.uint32(episode), jnp.uint32(step) * len(Use) + jnp.uint32(use)))
+
+
+def expand(word: Words, count: int) -> Array:
+    """As many further words as are wanted of one pair, which is their key. [count] uint32"""
+    place = jnp.arange(-(-count // 2), dtype=jnp.uint32)
+    return jnp.stack(threefry(word, Words(place, jnp.uint32(0xFFFFFFFE))), axis=-1).reshape(-1)[:count]
+
+
+def uniform(word: Words, shape: tuple[int, ...] = ()) -> Array:
+    """Uniform numbers in (0, 1), float32, odd multiples of 2^-24, as many as `shape` has."""
+    bits = expand(word, math.prod(shape)).reshape(shape)
+    return ((bits >> 9).astype(jnp.float32) + jnp.float32(0.5)) * jnp.float32(2**-23)
+
+
+def normal(word: Words, shape: tuple[int, ...] = ()) -> Array:
+    """Standard normal numbers, float32."""
+    return jax.scipy.special.ndtri(uniform(word, shape))
+
+
+def key(word: Words) -> Array:
+    """A typed JAX key, for whatever draws by `jax.random`."""
+    return jax.random.wrap_key_data(jnp.stack(word, axis=-1), impl="threefry2x32")

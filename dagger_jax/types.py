@@ -61,23 +61,27 @@ class Problem(Node):
 
 
 class Schedule(NamedTuple):
-    """Who acts, where the walkers meet, and whose states are labelled: one row a round, one entry a step.
+    """Who acts, where the walkers meet, and whose states are labelled: one row per round, one entry per step.
 
-    A row (the same type without N) is what an interpreter reads. See `schedules` for how rows are made.
+    A row (the same type without N) is what an interpreter reads. See `schedules` for how rows are made. None: never,
+    known to the compiler, which leaves out what it would cost; `schedules.filled` writes the zeros.
     """
 
-    beta: Array  # [N, T] probability that the expert's action moves the novice
     join: Array  # [N, T] probability that the guide jumps to the novice's state: a chunk starts
-    back: Array  # [N, T] probability that the novice jumps to the guide's state: an excursion starts
-    label_guide: Array  # [N, T] weight of the expert label asked for at the guide's state
-    label_novice: Array  # [N, T] weight of the expert label asked for at the novice's state
-    after: Array  # [N, T] probability that the expert, not the learner, completes a one-step deviation
-    noise: Array  # [N, T] probability that the guide's executed action is replaced by a uniform one
-    rate: Array  # [N] share of the newest iterate in the acting mixture (1: the newest acts alone)
-    keep: Array  # [N] share of the earlier labels that the learner keeps (1: aggregate, 0: forget)
+    beta: Array | None = None  # [N, T] probability that the expert's action moves the novice
+    back: Array | None = None  # [N, T] probability that the novice jumps to the guide's state: an excursion starts
+    label_guide: Array | None = None  # [N, T] weight of the expert label asked for at the guide's state
+    label_novice: Array | None = None  # [N, T] weight of the expert label asked for at the novice's state
+    after: Array | None = None  # [N, T] probability that the expert, not the learner, completes a one-step deviation
+    noise: Array | None = None  # [N, T] probability that the guide's executed action is replaced by a uniform one
+    rate: Array | None = None  # [N] share of the newest iterate in the acting mixture (1: the newest acts alone)
+    keep: Array | None = None  # [N] share of the earlier labels that the learner keeps (1: aggregate, 0: forget)
     # [N, T] the chunk also ends before the learner's error at the guide's states, summed since its start, would
-    # exceed this; None: never. Lengths then depend on the states: the sampler's alone.
+    # exceed this. Lengths then depend on the states: the sampler's alone.
     patience: Array | None = None
+    # [N, T] probability that the novice copies the guide's action, in place of its own, which is then drawn
+    # independently of the guide's: scheduled sampling (Bengio et al. 2015, arXiv 1506.03099). The sampler's alone.
+    copied: Array | None = None
 
 
 class Takeover(NamedTuple):

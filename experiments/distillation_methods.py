@@ -243,7 +243,7 @@ def judge(config: transformer.Config, experts: writers.Machine, params: Any, key
 
         def laws(writer: writers.Writer) -> Array:  # [2, T, B, V]
             read = functools.partial(walk.both, writer)
-            return jax.vmap(read, in_axes=1, out_axes=2)(text.novice, text.guide, text.joined)
+            return jax.vmap(read, in_axes=1, out_axes=2)(text)
 
         p, q = laws(expert), laws(learner)
         surprise = jnp.stack([-(jnp.exp(q[0]) * p[0]).sum(-1), -(jnp.exp(p[1]) * p[1]).sum(-1)])

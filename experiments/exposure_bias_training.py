@@ -123,7 +123,7 @@ def train_transformers(
 def _train(
     recipe: training.Recipe, experts: Writer, schedule: Schedule, controller: Any, keys: Array, *, episodes: int
 ) -> Any:
-    ids, rounds = jnp.arange(episodes, dtype=jnp.uint32), schedule.beta.shape[0]
+    ids, rounds = jnp.arange(episodes, dtype=jnp.uint32), schedule.join.shape[0]
 
     def one(expert: Writer, key: Array) -> Any:
         begins, plays = jax.random.split(key)

@@ -100,7 +100,7 @@ def _family(
 def _slice(own: list[Parts], spent: list[Spending], worlds: list[str], settings: Settings, world: World) -> int:
     """How many runs are trained in one call: all, or as many as their stacks of policies leave room for."""
     tables = world.states * world.actions * (1 if PLACES[worlds[0]].shared else world.horizon)
-    bytes_a_run = len(own) * spent[0].schedule.beta.shape[0] * tables * 8 * 3  # newest, played, and what is judged
+    bytes_a_run = len(own) * spent[0].schedule.join.shape[0] * tables * 8 * 3  # newest, played, and what is judged
     count = len(worlds) * settings.runs
     slices = -(-count * bytes_a_run // (settings.memory * 2**20))
     return -(-count // min(count, slices))

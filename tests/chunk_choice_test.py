@@ -29,7 +29,7 @@ def directory(tmp_path_factory):
 def test_every_method_has_a_valid_schedule():
     for name, method in chunk_choice.methods(32, 24).items():
         schedules.validate(method.schedule)
-        assert method.schedule.beta.shape == (24, 32), name
+        assert method.schedule.join.shape == (24, 32), name
         if method.kind != "published":
             assert np.asarray(method.schedule.beta[1:]).max() == 0, name  # only the first round is the expert's
     kinds = {method.kind for method in chunk_choice.methods(8, 4).values()}

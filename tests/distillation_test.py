@@ -154,7 +154,7 @@ def test_methods_say_who_writes():
     found = ways.methods(settings)
     assert len({name for name in found if found[name].kind == "GKD"}) == 15
     half = found["GKD, jsd:0.5, lambda = 0.5"]
-    assert half.schedule.beta.shape == (1, 32, 32)
+    assert half.schedule.join.shape == (1, 32, 32)
     assert float(np.asarray(half.schedule.beta).mean()) == 0.5
     assert half.handovers == 0.5 * 32 + 0.5
     assert found["chunks, k = 8"].handovers == 4

@@ -58,7 +58,7 @@ def test_families_share_schedules_shapes_and_hold_everybody_once():
         assert (
             len(
                 {
-                    (zoo_budget.spending(n, 8, 64).schedule.beta.shape, zoo_budget.spending(n, 8, 64).episodes)
+                    (zoo_budget.spending(n, 8, 64).schedule.join.shape, zoo_budget.spending(n, 8, 64).episodes)
                     for n in family
                 }
             )

@@ -14,7 +14,7 @@ import numpy as np
 
 from dagger_jax.evidence import Constants, Evidence
 from dagger_jax.precision import exact
-from dagger_jax.schedules import remaining
+from dagger_jax.schedules import filled, remaining
 from dagger_jax.types import Array, Schedule
 
 
@@ -82,7 +82,7 @@ def chunk_cost_weighted(row: Schedule, seen: Evidence, known: Constants) -> Arra
 def reset_variant(row: Schedule, seen: Evidence, known: Constants) -> Array:
     """u sum_t (1 + T - end(t)) eps_t, end(t) the last step of t's excursion. 7.3."""
     step = jnp.arange(1, seen.eps.shape[-1] + 1)
-    end = step + remaining(row.back) - 1
+    end = step + remaining(filled(row).back) - 1
     return known.recoverability * ((1 + seen.eps.shape[-1] - end) * seen.eps).sum()
 
 
@@ -156,10 +156,12 @@ def kinds(row: Schedule) -> frozenset[str]:
     """
     if any(isinstance(column, jax.core.Tracer) for column in row):
         raise TypeError("bounds.kinds and bounds.slacks need a concrete row: use bounds.slack inside a transformation")
+    patient = row.patience is not None or row.copied is not None
+    row = filled(row)
     join, back, guide, novice = (
         np.asarray(column) > 0 for column in (row.join[1:], row.back, row.label_guide, row.label_novice)
     )
-    if np.any(row.beta) or np.any(row.noise) or row.patience is not None or not (guide | novice).all():
+    if np.any(row.beta) or np.any(row.noise) or patient or not (guide | novice).all():
         return frozenset({"other"})
     found = {
         "chunks": not back.any(),

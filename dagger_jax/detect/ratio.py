@@ -16,6 +16,7 @@ from jax.scipy import special
 from scipy.special import rel_entr
 
 from dagger_jax import exact as interpreter
+from dagger_jax import schedules
 from dagger_jax.environments.tabular import at
 from dagger_jax.precision import exact
 from dagger_jax.types import Array, Problem, Schedule
@@ -152,7 +153,8 @@ def recursion(problem: Problem, policy: Array, row: Schedule) -> Recursion:
       ValueError: coins in `join`, or a row with `back`, `noise` or `patience` (`join`, `back` and `noise` are
         not checked inside a transformation).
     """
-    columns = (row.join, row.back, row.noise)
+    filled = schedules.filled(row)
+    columns = (filled.join, filled.back, filled.noise)
     if row.patience is not None:
         raise ValueError("schedule.patience makes chunk lengths depend on states: use roll-outs and `estimate`")
     if not any(isinstance(column, jax.core.Tracer) for column in columns):

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 
 from dagger_jax.checks import known, require
 from dagger_jax.schedules.betas import beta_constant, beta_geometric, beta_indicator, beta_linear
-from dagger_jax.schedules.columns import row, stack, table, training_weights, validate
+from dagger_jax.schedules.columns import filled, row, stack, table, training_weights, validate
 from dagger_jax.schedules.partitions import (
     by_offset,
     drawn,
@@ -56,6 +56,7 @@ __all__ = [
     "dagger",
     "dart",
     "drawn",
+    "filled",
     "forks",
     "forward_training",
     "geometric",
@@ -179,7 +180,7 @@ def aggrevate(rounds: int, horizon: int, beta: Array | None = None, steps: Array
     """
     played = dagger(rounds, horizon, beta)
     asked = 1.0 if steps is None else _one_step(rounds, horizon, steps)
-    return played._replace(after=jnp.ones_like(played.after), label_novice=asked * played.label_novice)
+    return played._replace(after=jnp.ones_like(played.join), label_novice=asked * played.label_novice)
 
 
 def lols(rounds: int, horizon: int, roll_in: Array | None = None, roll_out: Array | float = 0.5) -> Schedule:
@@ -194,7 +195,7 @@ def lols(rounds: int, horizon: int, roll_in: Array | None = None, roll_out: Arra
       roll_out: the share of roll-outs that the expert completes: 1 reference, 0 learned, LOLS' beta between.
     """
     played = dagger(rounds, horizon, roll_in)
-    return played._replace(after=jnp.broadcast_to(jnp.asarray(roll_out, played.after.dtype), played.after.shape))
+    return played._replace(after=jnp.broadcast_to(jnp.asarray(roll_out, played.join.dtype), played.join.shape))
 
 
 def dart(rounds: int, horizon: int, noise: Array | float = 0.0) -> Schedule:

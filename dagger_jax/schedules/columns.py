@@ -9,27 +9,56 @@ import numpy as np
 from dagger_jax.types import Array, Schedule
 
 
-def table(rounds: int, horizon: int, **columns: Array | float) -> Schedule:
+NEVER = ("back", "after", "noise", "patience", "copied")  # None where a table does not name them
+HIGHEST = {"label_guide": np.finfo(np.float32).max, "label_novice": np.finfo(np.float32).max, "patience": np.inf}
+BY_ROUND = ("rate", "keep")  # [N]; the others are [N, T]
+
+
+def table(rounds: int, horizon: int, **columns: Array | float | None) -> Schedule:
     """A schedule from the columns that matter; the others are off (rate and keep are 1).
 
     Args:
       rounds: N.
       horizon: T.
-      **columns: fields of `Schedule`; each broadcasts against [N, T] (`rate`, `keep` against [N]).
+      **columns: fields of `Schedule`; each broadcasts against [N, T] (`rate`, `keep` against [N]). `back`, `after`,
+        `noise`, `patience` and `copied` are None unless they are named: what never happens costs nothing.
 
     Raises:
       TypeError: for a column that no schedule has.
     """
-    off = dict.fromkeys(Schedule._fields, 0.0) | {"rate": 1.0, "keep": 1.0, "patience": None}
+    off = {name: None if name in NEVER else float(name in BY_ROUND) for name in Schedule._fields}
     if unknown := set(columns) - set(off):
         raise TypeError(f"unknown columns {sorted(unknown)}; a schedule has {list(off)}")
-    shape = {"rate": (rounds,), "keep": (rounds,)}
-    filled = {
-        name: jnp.broadcast_to(jnp.asarray(value, jnp.result_type(float)), shape.get(name, (rounds, horizon)))
-        for name, value in (off | columns).items()
-        if value is not None
-    }
-    return Schedule(**filled)
+    given = {name: value for name, value in (off | columns).items() if value is not None}
+    shapes = {name: (rounds,) if name in BY_ROUND else (rounds, horizon) for name in given}
+    return Schedule(
+        **{name: jnp.broadcast_to(jnp.asarray(given[name], jnp.result_type(float)), shapes[name]) for name in given}
+    )
+
+
+def filled(schedule: Schedule, *others: Schedule) -> Schedule:
+    """The schedule, or row, with zeros where a column is None (ones for `rate` and `keep`).
+
+    `patience` and `copied` stay None. Given others, only what one of them has is filled, `patience` by infinity: so
+    schedules of unlike algorithms get the same structure.
+
+    Raises:
+      ValueError: others that copy, where this one does not: its learner draws by other words.
+    """
+    off = {}
+    for name in Schedule._fields:
+        has = [getattr(one, name) is not None for one in others]
+        if getattr(schedule, name) is not None or (others and not any(has)):
+            continue
+        if name == "copied" and others:
+            raise ValueError("schedule.copied is None in some schedules and not in others: they cannot be one batch")
+        if name in BY_ROUND:
+            off[name] = jnp.ones_like(schedule.join[..., 0])
+        elif name not in ("patience", "copied"):
+            off[name] = jnp.zeros_like(schedule.join)
+        elif others:
+            off[name] = jnp.full_like(schedule.join, jnp.inf)
+    return schedule._replace(**off)
 
 
 def row(schedule: Schedule, n: int) -> Schedule:
@@ -38,8 +67,8 @@ def row(schedule: Schedule, n: int) -> Schedule:
 
 
 def stack(schedules: Sequence[Schedule]) -> Schedule:
-    """Schedules of equal shape as one batch, for `vmap`: a new leading axis."""
-    return jax.tree.map(lambda *columns: jnp.stack(columns), *schedules)
+    """Schedules of equal shape as one batch, for `vmap`: a new leading axis. A column that one has, all have."""
+    return jax.tree.map(lambda *columns: jnp.stack(columns), *(filled(one, *schedules) for one in schedules))
 
 
 def training_weights(row: Schedule) -> tuple[Array, Array]:
@@ -47,6 +76,7 @@ def training_weights(row: Schedule) -> tuple[Array, Array]:
 
     Where nothing is labelled both are 0.
     """
+    row = filled(row)
     total = row.label_novice + row.label_guide
     safe = jnp.where(total > 0, total, 1.0)
     return row.label_novice / safe, row.label_guide / safe
@@ -59,21 +89,21 @@ def validate(schedule: Schedule) -> Schedule:
       ValueError: in the table's words: which column, which round and step, and what is allowed.
     """
     columns = {name: np.asarray(column) for name, column in schedule._asdict().items() if column is not None}
-    shape = columns["beta"].shape
+    shape = columns["join"].shape
     if len(shape) != 2:
-        raise ValueError(f"schedule.beta must have shape [N, T], got {list(shape)}")
+        raise ValueError(f"schedule.join must have shape [N, T], got {list(shape)}")
     for name, column in columns.items():
-        wanted = shape[:1] if name in ("rate", "keep") else shape
+        wanted = shape[:1] if name in BY_ROUND else shape
         if column.shape != wanted:
             raise ValueError(f"schedule.{name} must have shape {list(wanted)}, got {list(column.shape)}")
-        high = {"label": np.finfo(np.float32).max, "patie": np.inf}.get(name[:5], 1.0)
+        high = HIGHEST.get(name, 1.0)
         bad = np.argwhere(~((column >= 0) & (column <= high)))
         if bad.size:
             where, value = bad[0].tolist(), column[tuple(bad[0])]
             raise ValueError(f"schedule.{name} must lie in [0, {high:g}], got {value:g} at {where}")
     if not (columns["join"][:, 0] == 1).all():
         raise ValueError("schedule.join[:, 0] must be 1: every episode begins a chunk")
-    both = np.argwhere((columns["join"] > 0) & (columns["back"] > 0))
+    both = np.argwhere((columns["join"] > 0) & (columns.get("back", 0) > np.zeros(shape)))
     if both.size:
         raise ValueError(f"schedule.join and schedule.back both act at [round, step] {both[0].tolist()}: choose one")
     return schedule

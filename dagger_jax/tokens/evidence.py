@@ -122,6 +122,7 @@ def _expected(found: Pairs, emits: Array, writes: Array, charged: Array, row: Sc
         return (moved[0], moved[1]), Walks(*seen)
 
     start = jnp.zeros(found.expert.shape[0], emits.dtype).at[0].set(1.0)
+    row = schedules.filled(row)
     xs = (jnp.arange(row.join.shape[0]), row.join, row.beta)
     return jax.lax.scan(beat, (start, start), xs)[1]
 
@@ -185,7 +186,7 @@ def read(expert: Writer, learner: Writer, text: walk.Text, charged: Machine | No
     """
 
     def laws(writer: Writer, one: walk.Text) -> Array:
-        return walk.both(writer, one.novice, one.guide, one.joined)
+        return walk.both(writer, one)
 
     def each(one: walk.Text) -> Reading:
         p, q = laws(expert, one), laws(learner, one)

@@ -121,8 +121,8 @@ def step_loss(recipe: Recipe, params: Any, expert: Writer, text: walk.Text, row:
             known = lambda: (walk.along(expert, text.novice),)
             targets = targets[:1]
         case _:
-            laws = tuple(walk.both(learner, text.novice, text.guide, text.joined))
-            known = lambda: tuple(walk.both(expert, text.novice, text.guide, text.joined))
+            laws = tuple(walk.both(learner, text))
+            known = lambda: tuple(walk.both(expert, text))
     if recipe.loss is None:
         each = [losses.log_loss(token, law) for token, law in zip(targets, laws, strict=True)]
     else:
@@ -144,7 +144,6 @@ def advance(
     *,
     rounds: int,
     controller: Any = None,
-    copied: Array | None = None,
     measure: Callable[[Moment], Any] = lambda moment: moment.loss,
 ) -> tuple[State, Any]:
     """The next rounds of a run.
@@ -158,8 +157,6 @@ def advance(
       episodes: [B] uint32, indices of a round's texts.
       rounds: how many to do; the schedule's last row is repeated beyond its end.
       controller: rewrites chunk starts from what a round showed, as in `interaction.run`.
-      copied: [N] scheduled sampling's probability, a round, that the novice writes the reference's token; None: any
-        other algorithm, see `walk.play`.
       measure: pure; its results are stacked over the rounds.
 
     Returns:
@@ -167,21 +164,20 @@ def advance(
 
     Raises:
       ValueError: at trace time: texts that are longer than the transformer's config.length, other vocabularies, or one
-        of `recipe.copied` and `copied` without the other.
+        of `recipe.copied` and `schedule.copied` without the other.
     """
-    if recipe.copied != (copied is not None):
-        raise ValueError("scheduled sampling needs both recipe.copied and copied [N], other algorithms neither")
+    if recipe.copied != (schedule.copied is not None):
+        raise ValueError("scheduled sampling needs both recipe.copied and schedule.copied, other algorithms neither")
     transform = recipe.optimiser
-    walk.fit(expert, Frozen(recipe.config, state.params), schedule.beta.shape[1])  # the learner may not walk
+    walk.fit(expert, Frozen(recipe.config, state.params), schedule.join.shape[1])  # the learner may not walk
 
     def one_round(state: State, _: None) -> tuple[State, Any]:
-        place = jnp.minimum(state.round, schedule.beta.shape[0] - 1)
+        place = jnp.minimum(state.round, schedule.join.shape[0] - 1)
         row = jax.tree.map(lambda column: column[place], schedule)
         row = row if state.starts is None else row._replace(join=state.starts)
         learner = expert if recipe.reads == "guide" else Frozen(recipe.config, state.params)
-        share = None if copied is None else jnp.asarray(copied)[place]
         round_key = randomness.for_round(key, state.round)
-        text = walk.play(expert, learner, row, round_key, episodes, copied=share)
+        text = walk.play(expert, learner, row, round_key, episodes)
 
         def mean_loss(params: Any) -> Array:
             one = functools.partial(step_loss, recipe, params, expert, row=row._replace(beta=row.beta[..., 0:0]))
@@ -212,7 +208,7 @@ def seen(expert: Writer, learner: Writer, row: Schedule, text: walk.Text) -> See
     """What a controller may know of a round: the learner's error at the guide's prefixes, and who parted."""
 
     def laws(who: Writer) -> Array:
-        return jax.vmap(functools.partial(walk.both, who), in_axes=1)(text.novice, text.guide, text.joined)[:, 1]
+        return jax.vmap(functools.partial(walk.both, who), in_axes=1)(text)[:, 1]
 
     error = losses.total_variation(laws(expert), laws(learner)).mean(0)
     count = jnp.asarray(text.novice.shape[1], jnp.float32)

@@ -205,7 +205,9 @@ def decode(config: Config, params: Any, cache: Cache, token: Array, position: Ar
     return jnp.where(place < config.length, logits[0], jnp.nan), _written(cache, own, position)
 
 
-def two_streams(config: Config, params: Any, novice: Array, guide: Array, joins: Array) -> Array:
+def two_streams(
+    config: Config, params: Any, novice: Array, guide: Array, joins: Array, returns: Array | None = None
+) -> Array:
     """Logits [2, T, V] of the novice's and the guide's tokens, all chunks in one pass over 2 T inputs.
 
     At step t the guide's token sees what the novice had written before t's chunk, and what the guide has written in
@@ -217,20 +219,25 @@ def two_streams(config: Config, params: Any, novice: Array, guide: Array, joins:
       novice: [T] tokens.
       guide: [T] tokens, continued from the novice's at each join.
       joins: [T] bool, where chunks start; the first is True.
+      returns: [T] bool, where the novice goes on from the guide's tokens; None: nowhere.
 
     Raises:
       ValueError: texts longer than the configuration's, or not as long as each other.
     """
     _fits(config, novice=novice, guide=guide, joins=joins)
     steps = jnp.arange(novice.shape[0])
-    inputs, sees = streams(config, novice, guide, joins)
+    inputs, sees = streams(config, novice, guide, joins, returns)
     logits, _ = _apply(config, params, inputs, jnp.tile(steps, 2), [sees])
     return logits.reshape(2, novice.shape[0], -1)
 
 
-def streams(config: Config, novice: Array, guide: Array, joins: Array) -> tuple[Array, Array]:
+def streams(
+    config: Config, novice: Array, guide: Array, joins: Array, returns: Array | None = None
+) -> tuple[Array, Array]:
     """Inputs [2 T] and what they see [2 T, 2 T], novice first."""
     steps = jnp.arange(novice.shape[0])
+    if returns is not None:
+        return _crossed(config, novice, guide, joins, returns)
     begins = jax.lax.cummax(jnp.where(joins, steps, 0))  # the first step of t's chunk
     before, later = shifted(config, novice), shifted(config, guide)
     inputs = jnp.concatenate([before, jnp.where(joins, before, later)])
@@ -239,6 +246,22 @@ def streams(config: Config, novice: Array, guide: Array, joins: Array) -> tuple[
     # The guide's own input at the chunk's first step stands for the novice's, which is the same.
     sees = jnp.block([[causal, jnp.zeros_like(causal)], [causal & ~inside, causal & inside]])
     return inputs, sees
+
+
+def _crossed(config: Config, novice: Array, guide: Array, joins: Array, returns: Array) -> tuple[Array, Array]:
+    """`streams` where either may go on from the other: whose input each has before it is carried along the steps."""
+    last = shifted(config, novice), shifted(config, guide)
+    inputs = jnp.concatenate([jnp.where(returns, last[1], last[0]), jnp.where(joins, last[0], last[1])])
+    steps, who = jnp.arange(novice.shape[0]), jnp.arange(2)
+
+    def later(of: Array, xs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        step, join, back = xs
+        of = of[jnp.stack([back.astype(int), jnp.where(join, 0, 1)])]  # [2, T] whose input stands at each step before
+        of = of.at[:, step].set(who)
+        return of, (of[:, None] == who[:, None]) & (steps <= step)  # [2, 2, T]
+
+    sees = jax.lax.scan(later, jnp.zeros((2, len(steps)), int), (steps, joins, returns))[1]
+    return inputs, jnp.moveaxis(sees, 0, 1).reshape(2 * len(steps), -1)
 
 
 def _fits(config: Config, cache: Cache | None = None, **texts: Array) -> None:

@@ -1,0 +1,41 @@
+"""The one loop over steps and over rounds: a scan whose number of turns may be data."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from dagger_jax.types import Array
+
+C = TypeVar("C")
+
+
+def scan(body: Callable[[C, Any], tuple[C, Any]], init: C, xs: Any, length: Array | None = None) -> tuple[C, Any]:
+    """`jax.lax.scan(body, init, xs)`, of which only the first `length` turns are taken.
+
+    Args:
+      body: (carry, x) -> (carry, y), traced once.
+      init: the carry before the first turn.
+      xs: arrays [M, ...]: M turns at most.
+      length: [] int, at most M; it is data, so one program serves every length, and the turns beyond it take no time.
+        Under `vmap` it must not be batched. None: M turns, and the result can be differentiated.
+
+    Returns:
+      The carry after the last turn, and the y of every turn, [M, ...]: zeros where no turn was taken.
+    """
+    if length is None:
+        return jax.lax.scan(body, init, xs)
+    once = jax.jit(body)
+    place = lambda i: jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), xs)
+    (most,) = {leaf.shape[0] for leaf in jax.tree.leaves(xs)}
+    shapes = jax.eval_shape(lambda: once(init, place(0))[1])
+    empty = jax.tree.map(lambda y: jnp.zeros((most, *y.shape), y.dtype), shapes)
+
+    def turn(i: Array, carried: tuple[C, Any]) -> tuple[C, Any]:
+        carry, ys = carried
+        carry, y = once(carry, place(i))
+        put = lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, i, 0)
+        return carry, jax.tree.map(put, ys, y)
+
+    return jax.lax.fori_loop(0, length, turn, (init, empty))
