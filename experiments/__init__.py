@@ -1,6 +1,6 @@
 """The experiments: each file is one claim, and one command that checks it."""
 
-from experiments import program
+from .shared import program
 
 if (_name := program.name()) is not None:
     program.begin(_name)

@@ -9,7 +9,7 @@ import pytest
 
 from dagger_jax import cost
 from dagger_jax.tokens import transformer
-from experiments import benchmark_tokens
+from experiments.shared import timed_tokens as benchmark_tokens
 
 T = 32
 

@@ -11,10 +11,11 @@ import pytest
 from dagger_jax import exact, experts, schedules
 from dagger_jax.environments import gallery, tabular
 from dagger_jax.types import Problem
-from experiments import better_than_expert, study
-from experiments.better_than_expert_findings import COMPARED, EXPERTS, STATEMENTS, columns
+from experiments.better_than_expert import experiment as better_than_expert
+from experiments.better_than_expert.findings import COMPARED, EXPERTS, STATEMENTS, columns
 from experiments.claim import NOT_SHOWN, REFUTED, Settings
 from experiments.claim.running import execute
+from experiments.shared import study
 from tests import degenerate
 
 SMALL = ("--worlds=random_aliased,cheap_and_dear", "--horizon=5", "--rounds=8", "--runs=6")

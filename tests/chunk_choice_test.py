@@ -10,9 +10,13 @@ import pytest
 
 from dagger_jax import exact, schedules
 from dagger_jax.strategies import STRATEGIES
-from experiments import chunk_choice, chunk_choice_findings, chunk_choice_worlds, zoo_findings, zoo_theorems
+from experiments.chunk_choice import experiment as chunk_choice
+from experiments.chunk_choice import findings as chunk_choice_findings
 from experiments.claim import Settings
 from experiments.claim.running import execute
+from experiments.shared import chunk_worlds as chunk_choice_worlds
+from experiments.zoo import findings as zoo_findings
+from experiments.zoo import theorems as zoo_theorems
 from tests import degenerate
 
 SMALL = ("--worlds=recoverable_reset_cliff", "--horizon=8", "--rounds=5", "--episodes=4", "--runs=3")

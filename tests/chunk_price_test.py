@@ -9,8 +9,9 @@ import pytest
 
 from dagger_jax import oracle, schedules
 from dagger_jax.environments import gallery
-from experiments import chunk_price, claim
-from experiments import chunk_price_cases as cases
+from experiments import claim
+from experiments.chunk_price import cases
+from experiments.chunk_price import experiment as chunk_price
 from experiments.claim.running import execute
 from tests import degenerate
 

@@ -7,11 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from experiments import detectability, detectability_points
 from experiments.claim import NOT_SHOWN, REFUTED
 from experiments.claim.options import resolve
 from experiments.claim.running import execute
-from experiments.detectability_worlds import ABOUT, ROLL_IN, build, closed_form
+from experiments.detectability import experiment as detectability
+from experiments.detectability import points as detectability_points
+from experiments.detectability.worlds import ABOUT, ROLL_IN, build, closed_form
 from tests import degenerate
 
 SMALL = ("--preset=quick", "--chunks=1,2,4,8", "--eps=0.05", "--episodes=2048")

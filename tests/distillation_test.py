@@ -10,9 +10,12 @@ import pytest
 
 from dagger_jax import randomness
 from dagger_jax.tokens import evidence, walk, writers
-from experiments import claim, distillation, distillation_findings, exposure_bias_text
-from experiments import distillation_methods as ways
+from experiments import claim
 from experiments.claim.running import execute
+from experiments.distillation import experiment as distillation
+from experiments.distillation import findings as distillation_findings
+from experiments.distillation import methods as ways
+from experiments.shared import text as exposure_bias_text
 from tests import degenerate
 
 pytestmark = pytest.mark.slow  # most of a minute of compiling; the other three token experiments are in the fast tests

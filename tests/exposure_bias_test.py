@@ -13,12 +13,10 @@ from dagger_jax import controllers
 from dagger_jax.controllers import Seen
 from dagger_jax.tokens import checkpoint, evidence, transformer
 from dagger_jax.tokens import worlds as tokens
-from experiments import exposure_bias
-from experiments import exposure_bias_findings as findings
-from experiments import exposure_bias_training as training
-from experiments import exposure_bias_worlds as worlds
 from experiments.claim import HOLDS, NOT_SHOWN, REFUTED, Settings, resolve
 from experiments.claim.running import execute
+from experiments.exposure_bias import experiment as exposure_bias
+from experiments.exposure_bias import findings, training, worlds
 from tests import degenerate
 
 SMALL = {

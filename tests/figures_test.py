@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments import bound_sweep, horizon_growth
+from experiments.bound_sweep import experiment as bound_sweep
 from experiments.claim.running import execute
+from experiments.horizon_growth import experiment as horizon_growth
 from tests import degenerate
 
 

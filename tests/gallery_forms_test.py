@@ -10,7 +10,7 @@ from dagger_jax import bounds, growth
 from dagger_jax.environments import gallery
 from dagger_jax.environments.gallery import regimes
 from dagger_jax.precision import exact
-from experiments import detectability_worlds
+from experiments.detectability import worlds as detectability_worlds
 
 TINY = (0.3, 1e-3, 1e-9, 1e-17, 1e-100, 1e-300)
 # Rounded sums and powers of T terms: T times half of a unit in the last place, and some to spare.

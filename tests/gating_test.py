@@ -12,9 +12,14 @@ from dagger_jax import gates, interaction, randomness, rollout
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.environments import tabular
 from dagger_jax.types import Takeover
-from experiments import chunk_choice_worlds, gating, gating_findings, gating_methods, study, zoo_training
 from experiments.claim import Settings
 from experiments.claim.running import execute
+from experiments.gating import experiment as gating
+from experiments.gating import findings as gating_findings
+from experiments.gating import methods as gating_methods
+from experiments.shared import chunk_worlds as chunk_choice_worlds
+from experiments.shared import study
+from experiments.shared import training as zoo_training
 from tests import degenerate
 
 SMALL = ("--worlds=recoverable_reset_cliff", "--gates=safe,novelty", "--horizon=6", "--rounds=8", "--runs=4")

@@ -4,8 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from experiments import bound_sweep, horizon_growth, study
+from experiments.bound_sweep import experiment as bound_sweep
 from experiments.claim import HOLDS, INFORMATION, NOT_SHOWN, REFUTED, resolve
+from experiments.horizon_growth import experiment as horizon_growth
+from experiments.shared import study
 
 HORIZONS = (8, 16, 32, 64)
 

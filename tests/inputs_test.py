@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from experiments import claim, exposure_bias, horizon_growth, study
+from experiments import claim
 from experiments.claim import BadFlag, inputs, options
 from experiments.claim.running import execute
+from experiments.exposure_bias import experiment as exposure_bias
+from experiments.horizon_growth import experiment as horizon_growth
+from experiments.shared import study
 
 FEW = {"runs": 2, "horizons": (2, 4), "algorithms": ("behavioural_cloning",)}
 

@@ -12,9 +12,10 @@ import pytest
 
 from dagger_jax import cost
 from dagger_jax.tokens import transformer
-from experiments import kv_cost, kv_cost_findings
 from experiments.claim import HOLDS, INFORMATION, NOT_SHOWN, REFUTED, options
 from experiments.claim.running import execute
+from experiments.kv_cost import experiment as kv_cost
+from experiments.kv_cost import findings as kv_cost_findings
 from tests import degenerate
 
 SMALL = ("--lengths=8,16,24,32", "--widths=64", "--layers=1", "--heads=1", "--vocabulary=16", "--runs=6")

@@ -12,11 +12,12 @@ import pytest
 from dagger_jax import interaction, schedules
 from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as exactly
-from experiments import no_regret, no_regret_figures
 from experiments.claim import NOT_SHOWN, REFUTED
 from experiments.claim.options import resolve
 from experiments.claim.running import execute
-from experiments.no_regret import BETAS, CLAIM, LEARNERS
+from experiments.no_regret import experiment as no_regret
+from experiments.no_regret import figures as no_regret_figures
+from experiments.no_regret.experiment import BETAS, CLAIM, LEARNERS
 from tests import degenerate
 
 WORLDS, ROUNDS, REPLICAS = 4, 8, 40

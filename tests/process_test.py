@@ -51,10 +51,10 @@ def test_a_signal_ends_it_at_any_moment(tmp_path, spawn, where):
         "native": "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)",
         "callback": "while True:\n    try: time.sleep(1000)\n    except BaseException: pass",
     }[where]
-    (tmp_path / "experiments").mkdir()
-    for module in ("__init__", "program"):
-        text = (ROOT / "experiments" / f"{module}.py").read_text()
-        (tmp_path / "experiments" / f"{module}.py").write_text(text)
+    for name in ("__init__", "shared/__init__", "shared/program"):
+        path = tmp_path / "experiments" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text((ROOT / "experiments" / f"{name}.py").read_text())
     (tmp_path / "experiments" / "slow.py").write_text(f"import hashlib, time\n{wait}{code}\n")
     process = spawn(
         [sys.executable, "-m", "experiments.slow"], env={"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import rivals
+from experiments.shared import rivals
 
 
 def test_ratio_is_paired():

@@ -8,14 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dagger_jax.environments import gallery
-from experiments import claim, sample_complexity
-from experiments import sample_complexity_cases as cases
-from experiments import sample_complexity_classes as classes
-from experiments import sample_complexity_figures as figures
-from experiments import sample_complexity_findings as findings
-from experiments import sample_complexity_known as known
-from experiments import sample_complexity_prices as prices
+from experiments import claim
 from experiments.claim.running import execute
+from experiments.sample_complexity import cases, classes, figures, findings, known, prices
+from experiments.sample_complexity import experiment as sample_complexity
 from tests import degenerate
 
 SMALL = ("--horizons=4", "--states=4,6,8", "--trajectories=40,80,160", "--runs=400", "--trained=8", "--costs=1,3")

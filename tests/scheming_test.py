@@ -13,10 +13,10 @@ import pytest
 from dagger_jax import randomness, schedules
 from dagger_jax.tokens import scheming, transformer, walk, worlds, writers
 from dagger_jax.tokens.scheming import Scheming
-from experiments import scheming as experiment
-from experiments import scheming_points
 from experiments.claim import NOT_SHOWN, REFUTED, resolve
 from experiments.claim.running import execute
+from experiments.scheming import experiment
+from experiments.scheming import points as scheming_points
 from tests import degenerate
 
 T, V = 5, 2  # and the forbidden token

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dagger_jax import growth
-from experiments import states
 from experiments.claim import HOLDS, NOT_SHOWN, REFUTED, compared
+from experiments.shared import states
 
 
 @pytest.mark.parametrize(

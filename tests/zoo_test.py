@@ -12,9 +12,16 @@ from pyarrow import csv
 from dagger_jax import evidence, gallery, known_dynamics, rollout, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
-from experiments import study, zoo, zoo_budget, zoo_findings, zoo_known, zoo_theorems, zoo_training, zoo_worlds
 from experiments.claim.contract import Settings
 from experiments.claim.running import execute
+from experiments.shared import study
+from experiments.shared import training as zoo_training
+from experiments.zoo import budget as zoo_budget
+from experiments.zoo import experiment as zoo
+from experiments.zoo import findings as zoo_findings
+from experiments.zoo import known as zoo_known
+from experiments.zoo import theorems as zoo_theorems
+from experiments.zoo import worlds as zoo_worlds
 from tests import degenerate
 
 WORLDS = ("chunk_reset", "density_ratio")  # of equal sizes: one block a horizon

@@ -3,12 +3,13 @@
 import json
 from dataclasses import replace
 
-from experiments import claim, program
-from experiments.bench_gpu.conduct import conduct
-from experiments.bench_gpu.parts import PARTS
-from experiments.bench_gpu.table import table
-from experiments.claim import BadFlag, Settings, inputs, tool
-from experiments.claim.flags import OUT
+from .. import claim
+from ..claim import BadFlag, Settings, inputs, tool
+from ..claim.flags import OUT
+from ..shared import program
+from .conduct import conduct
+from .parts import PARTS
+from .table import table
 
 ABOUT = (
     "is what the default device computes what a CPU computes, and how fast is it? Each part has its share of the time "

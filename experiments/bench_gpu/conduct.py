@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from dagger_jax.runtime import files
-from experiments.bench_gpu.parts import Part
+
+from .parts import Part
 
 GRACE = 2.0  # a part that takes so many times its share of the time hangs, and is killed
 CONTEXT = multiprocessing.get_context("spawn")  # JAX's threads do not survive a fork

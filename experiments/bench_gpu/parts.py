@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 
 from dagger_jax.runtime import record
-from experiments.bench_gpu import same, speed, whole
+
+from . import same, speed, whole
 
 Found = Iterator[dict[str, Any]]
 

@@ -6,7 +6,8 @@ import jax
 
 from dagger_jax.runtime import files
 from dagger_jax.runtime.record import versions
-from experiments.bench_gpu import same
+
+from . import same
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ import numpy as np
 
 from dagger_jax import randomness, rollout, schedules
 from dagger_jax.types import Array
-from experiments.benchmark import problem
-from experiments.benchmark_tokens import timed
+
+from ..benchmark.__main__ import problem
+from ..shared.timed_tokens import timed
 
 STATES, ACTIONS, HORIZON = 100, 5, 1000
 REPEATS = 3

@@ -11,7 +11,11 @@ from typing import Any
 import jax
 
 from dagger_jax.tokens.transformer import Config
-from experiments import benchmark, benchmark_tokens, claim, horizon_growth
+
+from .. import claim
+from ..benchmark import __main__ as benchmark
+from ..horizon_growth import experiment as horizon_growth
+from ..shared import timed_tokens as benchmark_tokens
 
 BATCHES = (1, 64, 1024)
 WIDTHS = (64, 256, 1024)

@@ -4,7 +4,7 @@ An experiment is one file that builds a `Claim` and hands it to `run`; everythin
 storage, resuming, progress, findings, report, exit status) is here and the same for all.
 """
 
-from experiments.claim.contract import (
+from .contract import (
     COLUMNS,
     HOLDS,
     INFORMATION,
@@ -22,10 +22,10 @@ from experiments.claim.contract import (
     compared,
     settled,
 )
-from experiments.claim.flags import integers, names, numbers, switch
-from experiments.claim.options import resolve
-from experiments.claim.running import execute, run
-from experiments.claim.sizes import blocks, points
+from .flags import integers, names, numbers, switch
+from .options import resolve
+from .running import execute, run
+from .sizes import blocks, points
 
 __all__ = [
     "COLUMNS",

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.claim import inputs
-from experiments.claim.contract import PRESETS, Flag
+from . import inputs
+from .contract import PRESETS, Flag
 
 
 def integers(name: str, meaning: str, *, low: int | None = None, high: int | None = None, many: bool = True) -> Flag:

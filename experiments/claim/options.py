@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from absl import flags as absl_flags
 
-from experiments.claim import inputs
-from experiments.claim.contract import BadFlag, Claim, Flag, Settings
-from experiments.claim.flags import OUT, PRESET, RESUME, RUNS, SEED
+from . import inputs
+from .contract import BadFlag, Claim, Flag, Settings
+from .flags import OUT, PRESET, RESUME, RUNS, SEED
 
 HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort", "--helpfull"))
 

@@ -12,10 +12,11 @@ from rich.text import Text
 
 from dagger_jax import report
 from dagger_jax.runtime import files
-from experiments import program
-from experiments.claim import inputs
-from experiments.claim.contract import Claim, Finding
-from experiments.claim.options import Request
+
+from ..shared import program
+from . import inputs
+from .contract import Claim, Finding
+from .options import Request
 
 _COLOURS = {"holds": "green", "refuted": "red", "not shown": "yellow", "information": "blue"}
 

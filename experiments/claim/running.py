@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from dagger_jax import report
 from dagger_jax.runtime import files, lock, progress, record, store
-from experiments import program
-from experiments.claim import inputs, options, publishing, sizes
-from experiments.claim.contract import BadFlag, Claim, Settings
+
+from ..shared import program
+from . import inputs, options, publishing, sizes
+from .contract import BadFlag, Claim, Settings
 
 _STATUS = {"holds": 0, "refuted": 1, "not shown": 5}
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dagger_jax import memory
-from experiments.claim import inputs
-from experiments.claim.contract import BadFlag, Claim, Need, Settings
+
+from . import inputs
+from .contract import BadFlag, Claim, Need, Settings
 
 # Bytes, measured: a value of a point as Python has it (some are null), and of a table; a block of work with its table.
 _VALUE, _PACKED, _BLOCK = 80, 10, 20_000

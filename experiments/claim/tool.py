@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import program
-from experiments.claim import options
-from experiments.claim.contract import BadFlag, Flag, Settings
+from ..shared import program
+from . import options
+from .contract import BadFlag, Flag, Settings
 
 
 def file(name: str, meaning: str, suffix: str = "") -> Flag:

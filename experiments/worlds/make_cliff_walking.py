@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.claim import Settings, tool
+from ..claim import Settings, tool
 
 PATH = Path(__file__).with_name("cliff_walking.npz")
 

@@ -1,0 +1,1 @@
+"""Steps per second, against the roll-out that everyone writes first."""

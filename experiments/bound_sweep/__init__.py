@@ -1,0 +1,1 @@
+"""No bound is violated on thousands of random worlds; how tight each is."""

@@ -1,0 +1,1 @@
+"""How to choose the chunk length, and change it: regret and detectability at an equal cost."""

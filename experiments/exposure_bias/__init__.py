@@ -1,0 +1,1 @@
+"""Text: accumulated error against length, fine-tuning against chunks, schedules and controllers."""

@@ -1,0 +1,1 @@
+"""Regret against labels, interventions and context switches of every gate."""

@@ -1,0 +1,65 @@
+"""HG-DAgger's threshold of doubt: what it says of the learner after training."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dagger_jax import gates, interaction, randomness, rollout
+from dagger_jax.algorithms import Algorithm
+from dagger_jax.environments import tabular
+from dagger_jax.precision import exact as precisely
+from dagger_jax.types import Array, Problem, Schedule
+
+from ..shared import training as zoo_training
+
+
+class Trust(NamedTuple):
+    """What HG-DAgger knows of its learner after a run; the risk of a state is V - V*, exactly. All [R]."""
+
+    tau: Array  # the threshold of doubt; infinite where the human never took over
+    within: Array  # mean risk of the states that can be reached, and where the learner's doubt is at most tau
+    beyond: Array  # where it is above; NaN where there is no such state
+
+
+def trust(
+    algorithm: Algorithm,
+    problems: Problem,
+    samplers: rollout.Tables,
+    schedule: Schedule,
+    keys: Array,
+    *,
+    episodes: int,
+    shared: bool,
+) -> Trust:
+    """HG-DAgger trained once more, its log of doubts kept. Arguments as in `zoo_training.train`."""
+    own = zoo_training.parts(algorithm, jax.tree.map(lambda leaf: leaf[0], problems.world), shared)
+    ids = jnp.arange(episodes, dtype=jnp.uint32)
+
+    def one(problem: Problem, sampler: rollout.Tables, key: Array) -> tuple[Array, Array, Array]:
+        def record(moment: interaction.Moment) -> tuple[Array, Array]:
+            # This gate reads the policy alone: it decides here as it did before the round.
+            takeover = own.gate(problem, moment.memory, moment.acting, moment.play.novice.sum(-1))
+            entered = gates.interventions(problem, moment.acting, moment.play, takeover)
+            return gates.doubt(problem, moment.memory), entered
+
+        interpreter = interaction.by_sampling(sampler, randomness.words(key), ids)
+        end = interaction.run(
+            problem, schedule, own.learner, interpreter, label=own.label, measure=record, gate=own.gate, key=key
+        )
+        doubts, entered = end.measured
+        # A round is played by the learner of the round before; the first, by an untrained one, is not in the log.
+        return gates.doubt_threshold(doubts[:-1], entered[1:]), doubts[-1], end.newest
+
+    tau, doubt, newest = jax.jit(jax.vmap(one))(problems, samplers, keys)
+    risk = np.asarray(precisely(jax.vmap(gates.risk))(problems, newest))
+    trusted, met = doubt <= tau[:, None, None], jax.vmap(tabular.reachable)(problems.world)
+    inside, outside = np.asarray(met & trusted), np.asarray(met & ~trusted)
+    return Trust(np.asarray(tau), _mean(risk, inside), _mean(risk, outside))
+
+
+def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Means [R] over some of the entries [R, ...]; NaN where there are none."""
+    count, total = where.sum((1, 2)), (values * where).sum((1, 2))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

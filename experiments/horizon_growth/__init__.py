@@ -1,0 +1,1 @@
+"""Where regret is quadratic in the horizon, and where linear."""

@@ -1,0 +1,7 @@
+"""The command: python -m experiments.no_regret --out=DIR."""
+
+from .. import claim
+from .experiment import CLAIM
+
+if __name__ == "__main__":
+    claim.run(CLAIM)

@@ -1,0 +1,1 @@
+"""Gap against demonstrations, horizon and states, each against its closed form."""

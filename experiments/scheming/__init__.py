@@ -1,0 +1,1 @@
+"""A learner that defects when it believes to be deployed, against the length of a chunk."""

@@ -1,0 +1,259 @@
+"""What experiments on tabular worlds share: problems by name, learners trained and judged, series of points."""
+
+import functools
+import sys
+import warnings
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+
+from dagger_jax import bounds, evidence, growth, interaction, known_dynamics, learners, randomness, rollout, schedules
+from dagger_jax.environments import gallery, tabular
+from dagger_jax.experts import optimal
+from dagger_jax.known_dynamics import Demonstrations
+from dagger_jax.precision import exact
+from dagger_jax.types import Array, Problem, Schedule, Trace, World
+
+from ..claim import BadFlag, Need, inputs
+
+WORLDS_HELP = (
+    "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
+    "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy. Its path may hold commas; a ~ "
+    "begins with a user's folder. A file is known by what it holds, not by its name."
+)
+COPIES = 6  # of transitions in float64: as given, normalised, by JAX, in backward induction, as alias tables
+
+
+Tree = TypeVar("Tree")
+
+
+class Series(NamedTuple):
+    """What is followed over the horizons: one line of a figure."""
+
+    world: str
+    learner: str
+    algorithm: str
+    chunk: int | None
+    eps: float | None
+
+    def title(self) -> str:
+        """The algorithm's name in a legend."""
+        names = {"behavioural_cloning": "behavioural cloning", "dagger": "DAgger"}
+        name = names.get(self.algorithm, self.algorithm.replace("_", " "))
+        return name if self.chunk is None else f"{name}, k = {self.chunk}"
+
+    def learner_title(self) -> str:
+        """The learner's name in a heading."""
+        return self.learner.replace("_", " ") + ("" if self.eps is None else f", ε = {self.eps:g}")
+
+
+class Judged(NamedTuple):
+    """What is exactly known of a policy under a row; leading axes of the batch, if any."""
+
+    gap: Array
+    bound: Array
+    training_error: Array  # average over steps, under the training law
+    own_error: Array  # average over steps, under the learner's own law
+
+
+# ---- problems -----------------------------------------------------------------------------------------------
+
+
+def is_file(world: str) -> bool:
+    """Whether a world is a user's: read from a file, and known by its key in `inputs`."""
+    return inputs.is_key(world)
+
+
+def shown(world: str) -> str:
+    """A world's name for readers: the gallery's, or the file's without its suffix."""
+    return inputs.named(world).removesuffix(".npz")
+
+
+def problem(world: str, horizon: int, **sizes: Any) -> Problem:
+    """A world of the gallery, or of a file that a flag named, with its expert."""
+    if is_file(world):
+        with warnings.catch_warnings(action="ignore"):  # `check_worlds` has told
+            loaded = _load(world, horizon)
+        return Problem(loaded, optimal(loaded), shown(world))
+    return gallery.GALLERY[world].build(horizon, **sizes)
+
+
+def _load(world: str, horizon: int) -> World:
+    known = inputs.get(world)
+    return tabular.load(known.name, horizon, data=known.content)
+
+
+def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
+    """Raises BadFlag where a file's world cannot be read or is shorter than a horizon; tells what it had to change."""
+    for world in filter(is_file, worlds):
+        try:
+            with warnings.catch_warnings(record=True, action="always") as changed:
+                _load(world, max(horizons))
+        except ValueError as error:
+            raise BadFlag("worlds", str(error)) from error
+        for each in changed:
+            print(f"warning: {each.message}", file=sys.stderr, flush=True)
+
+
+def sizes(world: str, horizon: int) -> tuple[int, int, int]:
+    """L, S and A of a world's transitions, without building it; zeros for a file that cannot be read."""
+    if is_file(world):
+        known = inputs.get(world)
+        try:
+            return tabular.sizes(known.name, known.content)
+        except ValueError:  # `check_worlds` says why
+            return 0, 0, 0
+    small = min(horizon, 4)
+    built = gallery.GALLERY[world].build(small).world
+    steps, states, actions, _ = np.shape(built.transition)
+    # Few worlds grow with the horizon: a road by the step, a tree to the power.
+    states = {"car": states * horizon // small, "leaf_tree": 2 ** min(horizon, 10)}.get(world, states)
+    return horizon if steps > 1 else 1, states, actions
+
+
+def memory(worlds: tuple[str, ...], horizon: int, copies: int = 1) -> Need:
+    """What the largest of the worlds takes, so many `copies` of it: transitions, and a few tables a step."""
+    each = (sizes(world, horizon) for world in worlds)
+    size = max((8 * S * A * (COPIES * L * S + 10 * horizon) for L, S, A in each), default=0)
+    return Need(f"{copies:,} worlds" if copies > 1 else "a world", size * copies)
+
+
+def check_chunks(chunks: tuple[int, ...], horizons: tuple[int, ...]) -> None:
+    """Raises BadFlag where a chunk is longer than a horizon."""
+    if max(chunks) > (shortest := min(horizons)):
+        raise BadFlag("chunks", f"{max(chunks)} is longer than the horizon {shortest}; allowed: 1 to {shortest}")
+
+
+def stacked(trees: Sequence[Tree]) -> Tree:
+    """Problems, samplers or other trees of equal shape as one batch: a new leading axis, on the host."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+# ---- learners -----------------------------------------------------------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnames=("episodes", "shared", "alone"))
+def train(
+    problems: Problem,
+    samplers: rollout.Tables,
+    schedule: Schedule,
+    keys: Array,
+    rule: learners.Rule,
+    *,
+    episodes: int,
+    shared: bool,
+    alone: bool,
+) -> Array:
+    """Policies [R, L, S, A] fitted to sampled labels, one a run.
+
+    Args:
+      problems: a batch of R.
+      samplers: theirs, from `rollout.tables`.
+      schedule: [N, T], the same for all.
+      keys: [R].
+      rule: of the tabular learner.
+      episodes: a round.
+      shared: one table for all steps.
+      alone: the novice walks alone; only where no guide is labelled.
+    """
+    ids = jnp.arange(episodes, dtype=jnp.uint32)
+
+    def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Array:
+        learner = learners.tabular(problem.world, rule, shared)
+        interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=alone)
+        return interaction.run(problem, schedule, learner, interpreter).newest
+
+    return jax.vmap(one)(problems, samplers, keys)
+
+
+def _judge(problem: Problem, policy: Array, row: Schedule, *, bound: str) -> Judged:
+    known = evidence.constants(problem)
+    seen = evidence.measure(problem, policy, row, known)
+    return Judged(seen.gap, bounds.BOUNDS[bound].value(row, seen, known), seen.eps.mean(), seen.eta.mean())
+
+
+@functools.cache
+def judge(bound: str, batch: bool = False) -> Any:
+    """The exact judgement (problem, policy, row) -> Judged under a bound of `bounds.BOUNDS`.
+
+    With `batch`, problems and policies have a leading axis.
+    """
+    one = functools.partial(_judge, bound=bound)
+    return exact(jax.vmap(one, in_axes=(0, 0, None)) if batch else one)
+
+
+@functools.partial(jax.jit, static_argnames=("episodes",))
+def _traces(problems: Problem, samplers: rollout.Tables, keys: Array, *, episodes: int) -> Trace:
+    def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Trace:
+        row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
+        first = randomness.for_round(randomness.words(key), 0)
+        return rollout.trace(sampler, problem.expert, row, first, jnp.arange(episodes, dtype=jnp.uint32))
+
+    return jax.vmap(one)(problems, samplers, keys)
+
+
+def demonstrations(problems: Problem, samplers: rollout.Tables, keys: Array, episodes: int) -> list[Demonstrations]:
+    """The expert's own runs in each of a batch of problems [R]."""
+    traces = jax.device_get(_traces(problems, samplers, keys, episodes=episodes))
+    count = keys.shape[0]
+    return [known_dynamics.demonstrations(jax.tree.map(lambda leaf, r=r: leaf[r], traces)) for r in range(count)]
+
+
+class Sampled(NamedTuple):
+    """A gap by roll-out, learner and expert coupled from the start of each episode."""
+
+    gap: float
+    stderr: float
+    parted: int  # episodes in which they acted differently
+
+
+_play = jax.jit(rollout.play)
+
+
+def sample_gap(problem: Problem, policy: Array, seed: int, stream: str, episodes: int) -> Sampled:
+    """The gap of a policy, estimated over a number of episodes; another `stream`, other random numbers."""
+    horizon = problem.world.horizon
+    row = schedules.row(schedules.behavioural_cloning(1, horizon), 0)
+    key = randomness.for_round(randomness.words(jax.random.key(seed)), zlib.crc32(stream.encode()))
+    ids = jnp.arange(episodes, dtype=jnp.uint32)
+    _, seen = _play(rollout.tables(problem), policy, row, key, ids)
+    difference = np.asarray(seen.novice_cost, float) - np.asarray(seen.guide_cost, float)
+    parted = int((np.asarray(seen.parted) < horizon).sum())
+    return Sampled(difference.mean(), difference.std(ddof=1) / np.sqrt(episodes), parted)
+
+
+# ---- points -------------------------------------------------------------------------------------------------
+
+Rows = list[dict[str, Any]]
+
+
+def by_series(table: pa.Table) -> dict[Series, Rows]:
+    """The rows of each series, in their order."""
+    rows: dict[Series, Rows] = {}
+    for row in table.to_pylist():
+        rows.setdefault(Series(*(row[name] for name in Series._fields)), []).append(row)
+    return rows
+
+
+def gaps(rows: Rows, interpreter: str = "exact") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Horizons [M], gaps [R, M] (a row a run) and mean training errors [M] of a series."""
+    rows = [row for row in rows if row["interpreter"] == interpreter]
+    horizons = np.unique([row["horizon"] for row in rows])
+    columns = [[row for row in rows if row["horizon"] == horizon] for horizon in horizons]
+    values = np.array([[row["gap"] for row in column] for column in columns]).T
+    errors = np.array([np.mean([row["training_error"] or 0.0 for row in column]) for column in columns])
+    return horizons, values, errors
+
+
+def fit(rows: Rows) -> growth.Growth | None:
+    """The growth law of a series, or None where its points cannot tell (too few, saturated, or no gap)."""
+    horizons, values, errors = gaps(rows)
+    try:
+        return growth.fit(horizons, values, saturation=horizons * errors)
+    except ValueError:
+        return None

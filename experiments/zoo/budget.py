@@ -1,0 +1,69 @@
+"""How each algorithm of the zoo spends the label budget, and which of them share a program."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from dagger_jax import learners, schedules
+from dagger_jax.algorithms import ALGORITHMS, Algorithm
+from dagger_jax.types import Schedule
+
+from ..shared import study
+from ..shared import training as zoo_training
+from ..shared.training import Parts
+from .known import PRIOR
+
+ROUNDS = 16  # in which the budget is spent
+PATIENT = 4  # times as many for gates, which ask less a round
+CHUNKS = 4  # of an episode, in chunked DAgger and in the reset variant
+
+
+class Spending(NamedTuple):
+    """The same number of labels for everybody: T for each demonstration that behavioural cloning would buy."""
+
+    schedule: Schedule  # [N, T]
+    episodes: int  # a round
+
+
+def spending(name: str, horizon: int, demonstrations: int) -> Spending:
+    """How an algorithm spends the labels of a number of demonstrations."""
+    algorithm, chunk = ALGORITHMS[name], max(1, horizon // CHUNKS)
+    each = demonstrations // ROUNDS
+    if algorithm.per_step:
+        return Spending(algorithm.build(horizon, horizon, chunk), demonstrations)
+    if name.endswith("stagger"):  # one label an episode
+        rounds = demonstrations * horizon // (4 * each)
+        steps = schedules.spread_steps(rounds, horizon, jax.random.key(0))
+        return Spending(schedules.stagger(rounds, horizon, steps, int(name == "warm_stagger")), 4 * each)
+    return Spending(algorithm.build(ROUNDS * (PATIENT if algorithm.gate else 1), horizon, chunk), each)
+
+
+def families(names: Sequence[str]) -> list[list[str]]:
+    """Algorithms that one compiled program trains: tables that differ in label, rule and schedule alone."""
+    kinds: dict[Any, list[str]] = {}
+    for name in names:
+        algorithm = ALGORITHMS[name]
+        learner = algorithm.learner(study.problem("cliff", 2).world, True)
+        table = isinstance(learner, learners.Tabular) and algorithm.controller is None
+        rounds = algorithm.per_step, name.endswith("stagger")
+        kinds.setdefault((algorithm.gate is None, rounds) if table else name, []).append(name)
+    return list(kinds.values())
+
+
+def prepared(algorithm: Algorithm, world: Any, shared: bool, episodes: int) -> Parts:
+    """An algorithm's parts, its table beginning with a prior of one label.
+
+    Otherwise a world whose expert takes the first action everywhere would leave no gap to anybody.
+    """
+    own = zoo_training.parts(algorithm, world, shared)
+    learner = own.learner
+
+    def begun(table: learners.Tabular) -> learners.Tabular:
+        return table.replace(rule=learners.Smoothed(table.rule, PRIOR / episodes))
+
+    if isinstance(learner, learners.Tabular):
+        return own._replace(learner=begun(learner))
+    if isinstance(learner, learners.Ensemble):
+        return own._replace(learner=learner.replace(member=begun(learner.member)))
+    return own._replace(learner=learners.Cautious(learner, PRIOR / episodes))
