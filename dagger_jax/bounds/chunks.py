@@ -144,8 +144,8 @@ def _gap(seen: Evidence) -> Array:
 
 
 CHUNKS = frozenset({"cloning", "chunks"})
-CLONING = "Ross and Bagnell 2010, Theorem 2.1; derived here for chunks"
-RECOVERED = "derived here for chunks; Ross and Bagnell 2010, Theorem 3.1"
+CLONING = "Ross and Bagnell 2010, Theorem 2.1; for chunks: docs/theory.md#chunks-without-recoverability"
+RECOVERED = "docs/theory.md#chunks-the-recoverable-bound; Ross and Bagnell 2010, Theorem 3.1"
 COUPLED = "derived here by coupling, as Ross and Bagnell 2010, Theorem 2.1"
 EVERY = CHUNKS | {"reset", "other"}
 BOUNDS: dict[str, Bound] = {
