@@ -37,10 +37,13 @@ class Evidence(NamedTuple):
 
 @exact
 def constants(problem: Problem) -> Constants:
-    """Costs-to-go, recoverability u and spans D_t of a problem (theory 0.2), by backward induction."""
+    """Costs-to-go, recoverability u and spans D_t of a problem, by backward induction.
+
+    docs/theory.md#recoverability-and-span.
+    """
     to_go, value = backward(problem.world, problem.expert)
     reached = reachable(problem.world)
-    # A deterministic expert is compared with itself, a stochastic one with its best action (theory 0.2).
+    # A deterministic expert is compared with itself, a stochastic one with its best action.
     certain = jnp.broadcast_to(jnp.asarray(problem.expert), to_go.shape).max(-1) == 1
     worst = to_go.max(-1) - jnp.where(certain, value[:-1], to_go.min(-1))
     there, later = reached[1:], value[1:-1]

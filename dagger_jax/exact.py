@@ -61,8 +61,8 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
     `agreement` is of the walkers as the sampler plays them, by one word through the inverse of either cumulative law,
     which shows how often they part. `overlap` couples the two actions maximally at every step. So 1 - overlap is the
     total variation between the guide's and the novice's chunk, from its start through step t, exactly for a
-    deterministic expert without noise (theory 7.5), where both are the same, and at least that for others.
-    agreement <= overlap.
+    deterministic expert without noise, where both are the same, and at least that for others.
+    agreement <= overlap. docs/theory.md#detectability-total-variation.
     """
     if row.patience is not None:
         raise ValueError("schedule.patience makes chunk lengths depend on states: only rollout can play it")

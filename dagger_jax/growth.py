@@ -76,7 +76,8 @@ def fit(
             no sampling error: `low` and `high` are then the least and the greatest local slope, the interval of a
             local slope is the slope, and the verdict goes by the slope between the last two horizons.
         saturation: [M] distance from the small-error regime, no unit: say max(T ε, k ε). None: no distance.
-        saturation_limit: horizons above it are left out, since saturation bends every law.
+        saturation_limit: horizons above it are left out, since saturation bends every law
+            (docs/theory.md#growth-exponents-and-saturation).
         confidence: of all intervals, in (0, 1).
         resolution: relative differences of the gap below this are of no interest.
         distance: how far from 1 or 2 the exponent may be where that power is named; below 1/2. T(T + 1)/2 has

@@ -3,7 +3,8 @@
 Half of the demonstrations, D1, says what the expert does where it was seen: there runs can be followed without it, by
 the world's own transitions. The other half, D2, counts the runs that leave those states. Together they estimate the
 expert's occupancy, P(s_t = s, a_t = a), without bias for a deterministic expert; the policy is the one whose occupancy
-is nearest, in L1 distance summed over the steps. Theory 4.1 and 4.6; the rates are `bounds.statistics.mimic_md_order`.
+is nearest, in L1 distance summed over the steps. Proofs: docs/theory.md#known-transitions;
+the rates are `bounds.statistics.mimic_md_order`.
 
 Why a linear program and not a no-regret game between a discriminator and a policy under jit: occupancies of a tabular
 world are a polytope, so the minimiser is exact, with nothing to choose and no number of rounds, and a solve takes

@@ -21,7 +21,9 @@ class Partition(NamedTuple):
 def optimal_partition(
     eps: Array, recoverability: Array | float, span: Array, per_chunk: Array | float, detectability: Array | float = 1.0
 ) -> Partition:
-    """The partition of least hand-over cost plus bound 7.2(4), by dynamic programming; exact, O(T^2).
+    """The partition of least hand-over cost plus combined bound, by dynamic programming; exact, O(T^2).
+
+    docs/theory.md#planning-a-partition.
 
     Args:
       eps: [T] training error of each step.

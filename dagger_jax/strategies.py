@@ -1,7 +1,8 @@
 """Published roll-out strategies as schedules: who acts, for how long, and when.
 
-Each is a constructor of a few lines with its citation, so that they can be compared at an equal price. What a
-strategy varies over rounds is a length in steps; `over_rounds` makes lengths of any optax schedule.
+Each is a constructor of a few lines with its citation, so that they can be compared at an equal cost. What a
+strategy varies over rounds is a length in steps; `over_rounds` makes lengths of any optax schedule. The rules of all:
+docs/theory.md#published-roll-out-strategies.
 """
 
 from collections.abc import Callable

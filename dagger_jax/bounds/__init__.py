@@ -1,6 +1,6 @@
 """The theorems' right-hand sides, as functions of a schedule's row and of measured evidence.
 
-Section numbers are those of the project's theory notes. `chunks`: one learner, one row, in the table `BOUNDS`.
+Statements and proofs are in docs/theory.md. `chunks`: one learner, one row, in the table `BOUNDS`.
 `rounds`: DAgger, at every number of rounds. `mixtures`: SMILe, SEARN. `costs`: AggreVaTe, NRPI, DART. `statistics`: how
 far so many demonstrations go.
 """

@@ -1,6 +1,6 @@
 """One learner under one row of a schedule: how much it loses, by what its errors are on the row's training law.
 
-Section numbers are those of the project's theory notes. All costs are in units of the world's cost, summed over an
+Statements and proofs are in docs/theory.md. All costs are in units of the world's cost, summed over an
 episode. A bound's slack is its right-hand side minus what it bounds, and must not be negative.
 """
 
@@ -19,47 +19,63 @@ from dagger_jax.types import Array, Schedule
 
 
 def quadratic(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """T^2 eps. Ross and Bagnell 2010, Theorem 2.1, for behavioural cloning; 7.2(2) for every partition."""
+    """T^2 eps, for every partition: docs/theory.md#chunks-without-recoverability.
+
+    For behavioural cloning: Ross and Bagnell 2010, Theorem 2.1; docs/theory.md#behavioural-cloning.
+    """
     return seen.eps.shape[-1] * seen.eps.sum()
 
 
 def to_the_end(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """sum_t (T - t + 1) eps_t: an error costs at most what is left. 1.1, and 7.2(2) for every partition."""
+    """sum_t (T - t + 1) eps_t: an error costs at most what is left.
+
+    docs/theory.md#behavioural-cloning; for every partition docs/theory.md#chunks-without-recoverability.
+    """
     horizon = seen.eps.shape[-1]
     return (jnp.arange(horizon, 0, -1) * seen.eps).sum()
 
 
 def own_law(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """u T eta, eta the error under the learner's own law. Ross and Bagnell 2010, Theorem 3.1 (forward training)."""
+    """u T eta, eta the error under the learner's own law: docs/theory.md#forward-training-and-own-law-errors.
+
+    For forward training: Ross and Bagnell 2010, Theorem 3.1.
+    """
     return known.recoverability * seen.eta.sum()
 
 
 def performance_difference(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """sum_t E[Q*_t(s, a) - V*_t(s)] under the learner's own law: an equality (Kakade and Langford 2002; 0.3)."""
+    """sum_t E[Q*_t(s, a) - V*_t(s)] under the learner's own law: an equality.
+
+    Kakade and Langford 2002; docs/theory.md#performance-difference.
+    """
     return seen.advantage.sum()
 
 
 def chunk_recoverable(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """u sum_t r_t eps_t, r_t the remaining length of t's chunk. 7.2(1); with random chunks u sum_t E[r_t] eps_t."""
+    """u sum_t r_t eps_t, r_t the remaining length of t's chunk: docs/theory.md#chunks-the-recoverable-bound.
+
+    With random chunks u sum_t E[r_t] eps_t: docs/theory.md#chunks-variable-lengths.
+    """
     return known.recoverability * (remaining(row.join) * seen.eps).sum()
 
 
 def chunk_longest(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """u k T eps, k the longest (expected) chunk: 7.2(1), the worst placement of the error in a chunk.
+    """u k T eps, k the longest (expected) chunk: the worst placement of the error in a chunk.
 
-    For geometric chunks k is the mean 1/p (7.3), for a random phase with evidence averaged over the phases
-    k is the length.
+    docs/theory.md#chunks-the-recoverable-bound. For geometric chunks k is the mean 1/p
+    (docs/theory.md#chunks-geometric-lengths), for a random phase with evidence averaged over the phases
+    k is the length (docs/theory.md#chunks-random-phase).
     """
     return known.recoverability * remaining(row.join).max() * seen.eps.sum()
 
 
 def chunk_span(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """sum_t (r_t + D_j) eps_t, D_j the span of V* just after t's chunk. 7.2(3)."""
+    """sum_t (r_t + D_j) eps_t, D_j the span of V* just after t's chunk: docs/theory.md#chunks-the-span-bound."""
     return ((remaining(row.join) + _after_chunk(row.join, known.span)) * seen.eps).sum()
 
 
 def chunk_combined(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """sum_t eps_t min{u r_t, r_t + D_j, T - t + 1}. 7.2(4)."""
+    """sum_t eps_t min{u r_t, r_t + D_j, T - t + 1}: docs/theory.md#chunks-the-combined-bound."""
     left, horizon = remaining(row.join), seen.eps.shape[-1]
     options = (
         known.recoverability * left,
@@ -72,32 +88,45 @@ def chunk_combined(row: Schedule, seen: Evidence, known: Constants) -> Array:
 def chunk_cost_weighted(row: Schedule, seen: Evidence, known: Constants) -> Array:
     """sum_t w_t + (u + v) sum_t (r_t - 1) eps_t, w_t the learner's disadvantage under the training law.
 
-    7.2(5), mended: v is what a deviation from the expert can gain, and a shift of the law costs up to u + v. The
-    form with u alone is false for an expert that can be improved on (tests/bounds_instances_test.py).
+    docs/theory.md#chunks-the-cost-weighted-bound. v is what a deviation from the expert can gain, and a shift of
+    the law costs up to u + v. The form with u alone is false for an expert that can be improved on
+    (tests/bounds_instances_test.py).
     """
     late = ((remaining(row.join) - 1) * seen.eps).sum()
     return seen.training_advantage.sum() + (known.recoverability + known.improvement) * late
 
 
 def reset_variant(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """u sum_t (1 + T - end(t)) eps_t, end(t) the last step of t's excursion. 7.3."""
+    """u sum_t (1 + T - end(t)) eps_t, end(t) the last step of t's excursion.
+
+    docs/theory.md#excursions-the-reset-variant.
+    """
     step = jnp.arange(1, seen.eps.shape[-1] + 1)
     end = step + remaining(filled(row).back) - 1
     return known.recoverability * ((1 + seen.eps.shape[-1] - end) * seen.eps).sum()
 
 
 def own_error(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """sum_t r_t eps_t, which bounds sum_t eta_t, the learner's error under its own law. 7.2(0)."""
+    """sum_t r_t eps_t, which bounds sum_t eta_t, the learner's error under its own law.
+
+    docs/theory.md#chunks-own-errors-and-laws.
+    """
     return (remaining(row.join) * seen.eps).sum()
 
 
 def chunk_distance(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """sum of eps over the chunk so far, [T], which bounds 1 - overlap, and so the chunk's total variation. 7.5."""
+    """sum of eps over the chunk so far, [T], which bounds 1 - overlap, and so the chunk's total variation.
+
+    docs/theory.md#detectability-total-variation.
+    """
     return _within_chunk(row.join, seen.eps)
 
 
 def law_shift(row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """sum of eps over the chunk's earlier steps, [T], which bounds TV(d_pi^t, rho_t). 7.2(0)."""
+    """sum of eps over the chunk's earlier steps, [T], which bounds TV(d_pi^t, rho_t).
+
+    docs/theory.md#chunks-own-errors-and-laws.
+    """
     return _within_chunk(row.join, seen.eps) - seen.eps
 
 
@@ -115,8 +144,8 @@ def _gap(seen: Evidence) -> Array:
 
 
 CHUNKS = frozenset({"cloning", "chunks"})
-CLONING = "Ross and Bagnell 2010, Theorem 2.1; derived here for chunks"
-RECOVERED = "derived here for chunks; Ross and Bagnell 2010, Theorem 3.1"
+CLONING = "Ross and Bagnell 2010, Theorem 2.1; for chunks: docs/theory.md#chunks-without-recoverability"
+RECOVERED = "docs/theory.md#chunks-the-recoverable-bound; Ross and Bagnell 2010, Theorem 3.1"
 COUPLED = "derived here by coupling, as Ross and Bagnell 2010, Theorem 2.1"
 EVERY = CHUNKS | {"reset", "other"}
 BOUNDS: dict[str, Bound] = {

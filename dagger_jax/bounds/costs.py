@@ -1,6 +1,7 @@
 """Costs-to-go and perturbed experts: AggreVaTe, NRPI, DART. Evidence and units as in `mixtures`.
 
-LOLS' theorem (theory 3.3) is not here: the notes are not sure of its form ([M?]), so nothing could be held against it.
+LOLS' theorem is not here: it is performance difference up to a term that is measured, not bounded
+(docs/theory.md#lols).
 """
 
 from typing import NamedTuple
@@ -61,14 +62,17 @@ def aggrevate(seen: CostToGo, beta: Array, horizon: int) -> Array:
 
     Ross and Bagnell 2014, Theorem 2.1, with its shift term in full in place of O(Q_max T log T / (alpha N)): that of
     DAgger's Theorem 4.1, whose loss this is. The mixture draws one of the N policies for an episode. Q_max may be the
-    span of Q* at a state, as the loss lies between 0 and it.
+    span of Q* at a state, as the loss lies between 0 and it: docs/theory.md#aggrevate.
     """
     terms = no_regret(seen.losses, seen.losses, seen.hindsight, beta, horizon, seen.span)
     return horizon * theorem_4_1(terms)
 
 
 def aggrevate_sharp(seen: CostToGo, beta: Array, horizon: int) -> Array:
-    """T [eps_class + eps_regret] + (Q_max / N) sum_i sum_t [1 - (1 - beta_i)^(t-1)]. Likewise, after theory 2."""
+    """T [eps_class + eps_regret] + (Q_max / N) sum_i sum_t [1 - (1 - beta_i)^(t-1)]. Likewise.
+
+    docs/theory.md#aggrevate, by docs/theory.md#dagger-the-shift-of-the-law.
+    """
     terms = no_regret(seen.losses, seen.losses, seen.hindsight, beta, horizon, seen.span)
     return horizon * theorem_4_1_sharp(terms)
 
@@ -127,7 +131,7 @@ def nrpi(seen: Improvement) -> Array:
     """T eps_regret + T Q_max D(nu, pi'), for J(mixture) - J(pi'), pi' in the class.
 
     Ross and Bagnell 2014, section 3; D is the average over the steps of ||nu_t - d_t^{pi'}||_1, and Q_max may be the
-    largest span of a Q at a state.
+    largest span of a Q at a state. docs/theory.md#nrpi.
     """
     horizon = seen.distance.shape[-1]
     return horizon * (seen.losses.mean() - seen.hindsight) + seen.span * seen.distance.sum()
@@ -169,12 +173,12 @@ def departure(problem: Problem, policy: Array, noise: Array | float) -> Departur
 
 
 def dart(seen: Departure, horizon: int) -> Array:
-    """T sqrt(KL / 2). Laskey et al. 2017, the bound on the shift (theory 3.5: Pinsker, as costs lie in [0, T])."""
+    """T sqrt(KL / 2), by Pinsker, as costs lie in [0, T]. Laskey et al. 2017; docs/theory.md#dart."""
     return horizon * jnp.sqrt(seen.kl / 2)
 
 
 def dart_coupled(seen: Departure, horizon: int) -> Array:
-    """T x total variation: the step before Pinsker's inequality. Theory 3.5, derived."""
+    """T x total variation: the step before Pinsker's inequality: docs/theory.md#dart."""
     return horizon * seen.total_variation
 
 

@@ -77,8 +77,8 @@ def without_expert(horizon: int, share: Array | float) -> Array | float:
 def smile(seen: Mixture, alpha: Array | float) -> Array:
     """U [T sum_n delta_n eps_n + T (T - 1) / 2 alpha / (2 - alpha)] + T^2 (1 - alpha)^N.
 
-    Theory 1.4, derived there (the published Theorem 4.1 hides its terms in O()). delta_n = alpha (1 - alpha)^(n-1), and
-    eps_n is the average over the steps.
+    docs/theory.md#smile (the published Theorem 4.1 hides its terms in O()). delta_n = alpha (1 - alpha)^(n-1),
+    and eps_n is the average over the steps.
     Its proof may use U alone, although Q(s, a) - Q(s, pi*) has either sign: the bracket is at most U times the error
     before the law is shifted, and errors lie in [0, 1]. Where the expert draws its action U must be the span.
     """
@@ -92,7 +92,7 @@ def smile_sharp(seen: Mixture, alpha: Array | float) -> Array:
     """sum_n delta_n U_n sum_t eps_nt [1 + delta_n (T - t)] + T (T + 1) / 2 (1 - alpha)^N.
 
     Derived here: pi^n parts from pi^(n-1) at step i with probability delta_n eps_ni at most, so the second order
-    vanishes with the errors, while in `smile` it stays.
+    vanishes with the errors, while in `smile` it stays: docs/theory.md#smile.
     """
     rounds, horizon = seen.eps.shape
     delta, left = _share(rounds, alpha)[:, None], jnp.arange(horizon - 1, -1, -1)
@@ -105,7 +105,7 @@ def searn(seen: Mixture, share: Array | float) -> Array:
 
     Derived here, with w_n = sum_t E[Q(s, hhat_n) - V(s)] under the law of h_(n-1). What the law's shift multiplies lies
     in [-v, u]: the span of Q at a state is too small (tests/bounds_mixtures_test.py has the counterexample), as states
-    may differ in which of their actions h_(n-1) takes. `searn_regret` may use it.
+    may differ in which of their actions h_(n-1) takes. `searn_regret` may use it. docs/theory.md#searn.
     """
     rounds, horizon = seen.advantage.shape
     shift = (seen.loses + seen.gains).sum() * share**2 * horizon * (horizon - 1) / 2
@@ -115,7 +115,7 @@ def searn(seen: Mixture, share: Array | float) -> Array:
 def searn_sharp(seen: Mixture, share: Array | float) -> Array:
     """sum_n [beta w_n + (u_n + v_n) beta^2 sum_t (T - t) m_nt] + T (T + 1) / 2 (1 - beta)^N.
 
-    As `searn`, m_nt being how often hhat_n differs from h_(n-1) at step t: what moves the law. Derived here.
+    As `searn`, m_nt being how often hhat_n differs from h_(n-1) at step t: what moves the law: docs/theory.md#searn.
     """
     rounds, horizon = seen.advantage.shape
     later = (seen.moved * jnp.arange(horizon - 1, -1, -1)).sum(-1)
@@ -127,7 +127,7 @@ def searn_regret(seen: Mixture, share: Array | float) -> Array:
     """sum_n [beta l_n + span_n beta^2 T (T - 1) / 2] + T (T + 1) / 2 (1 - beta)^N, l_n the newest's regret.
 
     Derived here, with l_n = sum_t E[Q(s, hhat_n) - min_a Q(s, a)] in [0, span] at every state, SEARN's cost-sensitive
-    loss: as it is never negative, the span is enough.
+    loss: as it is never negative, the span is enough. docs/theory.md#searn.
     """
     rounds, horizon = seen.regret.shape
     shift = seen.span.sum() * share**2 * horizon * (horizon - 1) / 2
@@ -137,8 +137,8 @@ def searn_regret(seen: Mixture, share: Array | float) -> Array:
 def searn_published(seen: Mixture, share: Array | float, most: Array | float) -> Array:
     """C T l_avg + c_max [C T^2 beta / 2 + T exp(-C)], C = beta N, c_max = `most` the most that an episode can cost.
 
-    Daume, Langford and Marcu 2009, the lemma before their theorem (theory 3.1, from memory). It is implied by
-    `searn_regret` with T c_max (1 - beta)^N for leaving the expert out, so it is proved here.
+    Daume, Langford and Marcu 2009, a form of the lemma before their theorem. It is implied by
+    `searn_regret` with T c_max (1 - beta)^N for leaving the expert out: docs/theory.md#searn.
     """
     rounds, horizon = seen.regret.shape
     spent = share * rounds

@@ -21,7 +21,7 @@ class NoRegret(NamedTuple):
 def no_regret(
     losses: Array, own: Array, hindsight: Array, beta: Array, horizon: int, most: Array | float = 1.0
 ) -> NoRegret:
-    """Terms of Ross, Gordon and Bagnell 2011, Theorems 4.1 and 4.2.
+    """Terms of Ross, Gordon and Bagnell 2011, Theorems 4.1 and 4.2: docs/theory.md#dagger.
 
     Args:
       losses: [N] l_i(pihat_i), loss of round i's learner under round i's training law.
@@ -45,12 +45,15 @@ def no_regret(
 
 
 def theorem_4_1(terms: NoRegret) -> Array:
-    """eps_N + gamma_N + (2 l_max / N) [n_beta + T sum_{i > n_beta} beta_i] >= best own loss."""
+    """eps_N + gamma_N + (2 l_max / N) [n_beta + T sum_{i > n_beta} beta_i] >= best own loss: docs/theory.md#dagger."""
     return terms.hindsight + terms.regret + terms.shift
 
 
 def theorem_4_1_sharp(terms: NoRegret) -> Array:
-    """The same with our shift term: only the t - 1 actions before step t can move its law, and l >= 0 (2)."""
+    """The same with our shift term: only the t - 1 actions before step t can move its law, and l >= 0.
+
+    docs/theory.md#dagger-the-shift-of-the-law.
+    """
     return terms.hindsight + terms.regret + terms.sharp_shift
 
 
@@ -58,6 +61,7 @@ def theorem_4_2(terms: NoRegret, episodes: int, rounds: int, delta: float, most:
     """Theorem 4.1 on sampled losses, plus l_max sqrt(2 log(1/delta) / (m N)); holds with probability 1 - delta.
 
     `terms` hold the empirical losses of m = `episodes` a round; `best_own` stays the population's.
+    docs/theory.md#dagger-finite-samples.
     """
     return theorem_4_1(terms) + most * jnp.sqrt(2 * jnp.log(1 / delta) / (episodes * rounds))
 
@@ -67,6 +71,6 @@ def theorem_4_2_sharp(terms: NoRegret, episodes: int, rounds: int, delta: float,
 
     Given the rounds before, an episode's loss lies in [0, l_max], so its distance from its mean does in an interval
     of length l_max: Hoeffding's lemma gives exp(-2 x^2 m N / l_max^2), where the paper's [-l_max, l_max] gives a
-    fourth of the exponent.
+    fourth of the exponent: docs/theory.md#dagger-finite-samples.
     """
     return theorem_4_1_sharp(terms) + most * jnp.sqrt(jnp.log(1 / delta) / (2 * episodes * rounds))

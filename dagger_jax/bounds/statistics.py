@@ -19,7 +19,7 @@ from dagger_jax.evidence import Constants, Evidence
 from dagger_jax.precision import exact
 from dagger_jax.types import Array, Problem, World
 
-# ---- tabular behavioural cloning and its rivals (theory 4) --------------------------------------------------------
+# ---- tabular behavioural cloning and its rivals -------------------------------------------------------------------
 
 
 def unseen(law: Array, trajectories: Array | int) -> Array:
@@ -33,16 +33,17 @@ def unseen(law: Array, trajectories: Array | int) -> Array:
 
 
 def cloning_expected(law: Array, trajectories: Array | int) -> Array:
-    """sum_h (H - h + 1) sum_s d_h(s) (1 - d_h(s))^N, for the expected gap of tabular cloning. Theory 4.1, derived.
+    """sum_h (H - h + 1) sum_s d_h(s) (1 - d_h(s))^N, for the expected gap of tabular cloning.
 
-    For a deterministic expert, one table a step, and whatever is done at unseen states. Arguments as in `unseen`.
+    For a deterministic expert, one table a step, and whatever is done at unseen states: docs/theory.md#tabular-cloning.
+    Arguments as in `unseen`.
     """
     horizon = law.shape[-2]
     return (jnp.arange(horizon, 0, -1) * unseen(law, trajectories)).sum(-1)
 
 
 def cloning_tabular(horizon: int, states: int, trajectories: Array | int) -> Array:
-    """S H (H + 1) / (2 e N), for the same. Theory 4.1, derived: x (1 - x)^N < 1 / (e N).
+    """S H (H + 1) / (2 e N), for the same, by x (1 - x)^N < 1 / (e N): docs/theory.md#tabular-cloning.
 
     The order is that of Rajaraman et al. 2020, arXiv 2009.05990.
     """
@@ -53,7 +54,7 @@ def mimic_md_order(horizon: int, states: int, trajectories: Array | int) -> Arra
     """min(H sqrt(S / N), S H^1.5 / N): an order, constant 1 is not a bound.
 
     Mimic-MD (Rajaraman et al. 2020) and, up to logarithms, replay estimation (Swamy et al. 2022, arXiv 2205.15397),
-    both with known transitions and a deterministic expert; see `known_dynamics`.
+    both with known transitions and a deterministic expert; see `known_dynamics` and docs/theory.md#known-transitions.
     """
     share = states / jnp.asarray(trajectories)
     return jnp.minimum(horizon * jnp.sqrt(share), horizon**1.5 * share)
@@ -62,12 +63,12 @@ def mimic_md_order(horizon: int, states: int, trajectories: Array | int) -> Arra
 def interactive_order(recoverability: Array | float, horizon: int, states: int, trajectories: Array | int) -> Array:
     """mu S H / N: an order up to logarithms, constant 1 is not a bound.
 
-    DAgger with mu-recoverability: Rajaraman et al. 2021, "On the Value of Interaction" (theory 4.4).
+    DAgger with mu-recoverability: Rajaraman et al. 2021, NeurIPS 34, 1325-1336; docs/theory.md#interaction.
     """
     return recoverability * states * horizon / jnp.asarray(trajectories)
 
 
-# ---- finite classes and laws of whole trajectories (Foster, Block and Misra 2024, arXiv 2407.15007; theory 5) --------
+# ---- finite classes and laws of whole trajectories (Foster, Block and Misra 2024, arXiv 2407.15007) ------------------
 
 
 class Trajectories(NamedTuple):
@@ -84,7 +85,8 @@ class Trajectories(NamedTuple):
 def trajectories(problem: Problem, policy: Array) -> Trajectories:
     """Distances between the laws of whole trajectories, by exact recursions; `policy` is [L, S, A].
 
-    For a deterministic expert the total variation is 1 - E_{pi*}[prod_h pi(pi*_h(s_h) | s_h)] (theory 5).
+    For a deterministic expert the total variation is 1 - E_{pi*}[prod_h pi(pi*_h(s_h) | s_h)]:
+    docs/theory.md#detectability-total-variation.
     """
     row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
     along, ended = recursion(problem, policy, row), interpreter.deploy(problem, policy)
@@ -114,29 +116,32 @@ def cost_range(world: World) -> Array:
 
 
 def by_total_variation(seen: Trajectories) -> Array:
-    """R TV >= gap, any expert. Theory 5, derived."""
+    """R TV >= gap, any expert: docs/theory.md#log-loss."""
     return seen.range * seen.total_variation
 
 
 def by_hellinger(seen: Trajectories) -> Array:
-    """R D_H^2 >= R TV >= gap, deterministic experts. Theory 5, derived (the paper has a larger constant)."""
+    """R D_H^2 >= R TV >= gap, deterministic experts (the paper has a larger constant): docs/theory.md#log-loss."""
     return seen.range * seen.hellinger
 
 
 def by_hellinger_root(seen: Trajectories) -> Array:
-    """R D_H sqrt(1 - D_H^2 / 4) >= R TV, any expert. Theory 7.5, derived."""
+    """R D_H sqrt(1 - D_H^2 / 4) >= R TV, any expert: docs/theory.md#log-loss."""
     return seen.range * jnp.sqrt(jnp.maximum(seen.hellinger * (1 - seen.hellinger / 4), 0.0))
 
 
 def hellinger_rate(log_class: Array | float, delta: Array | float, trajectories: Array | int) -> Array:
-    """2 log(|Pi| / delta) / n >= D_H^2 with probability 1 - delta, for maximum likelihood in the class. Theory 5."""
+    """2 log(|Pi| / delta) / n >= D_H^2 with probability 1 - delta, for maximum likelihood in the class.
+
+    docs/theory.md#log-loss.
+    """
     return 2 * (log_class - jnp.log(delta)) / trajectories
 
 
 def log_loss(most: Array | float, log_class: Array | float, delta: Array | float, trajectories: Array | int) -> Array:
     """2 R log(|Pi| / delta) / n, with probability 1 - delta, for log-loss cloning of a deterministic expert.
 
-    Theory 5, derived; the published corollary (Eq. 10) has the same form with a larger constant.
+    docs/theory.md#log-loss; the published corollary (Eq. 10) has the same form with a larger constant.
 
     Args:
       most: R, see `cost_range`.
@@ -150,7 +155,10 @@ def log_loss(most: Array | float, log_class: Array | float, delta: Array | float
 def log_loss_stochastic(
     most: Array | float, log_class: Array | float, delta: Array | float, trajectories: Array | int
 ) -> Array:
-    """R sqrt(2 log(|Pi| / delta) / n), the same for any expert. Theory 5, derived. Arguments as in `log_loss`."""
+    """R sqrt(2 log(|Pi| / delta) / n), the same for any expert.
+
+    docs/theory.md#log-loss. Arguments as in `log_loss`.
+    """
     return most * jnp.sqrt(hellinger_rate(log_class, delta, trajectories))
 
 
@@ -159,7 +167,7 @@ def zero_one_loss(
 ) -> Array:
     """R log(|Pi| / delta) / n, for any policy of the class without an error in the data; deterministic expert.
 
-    Foster et al. 2024, section 2: whole trajectories agree. Arguments as in `log_loss`.
+    Foster et al. 2024, section 2: whole trajectories agree; docs/theory.md#log-loss. Arguments as in `log_loss`.
     """
     return most * (log_class - jnp.log(delta)) / trajectories
 
@@ -170,7 +178,7 @@ def stagger(
     """mu H (log B + 2 log(1 / delta)) / N, with probability 1 - delta, for Stagger's uniform mixture.
 
     Li and Zhang 2025, arXiv 2412.07057, Theorem 3; N `labels`, one a roll-out, B deterministic policies, the expert
-    among them.
+    among them. docs/theory.md#stagger.
     """
     return recoverability * horizon * (log_class - 2 * jnp.log(delta)) / labels
 
@@ -178,11 +186,14 @@ def stagger(
 def stagger_expected(
     recoverability: Array | float, horizon: int, log_class: Array | float, labels: Array | int
 ) -> Array:
-    """mu H log B / N, in expectation over what was labelled. Theory 6.1, derived. Arguments as in `stagger`."""
+    """mu H log B / N, in expectation over what was labelled.
+
+    docs/theory.md#stagger. Arguments as in `stagger`.
+    """
     return recoverability * horizon * log_class / jnp.asarray(labels)
 
 
-# ---- density ratios (theory 6.5) -------------------------------------------------------------------------------------
+# ---- density ratios --------------------------------------------------------------------------------------------------
 
 
 @exact
@@ -195,21 +206,23 @@ def largest_ratio(problem: Problem, policy: Array) -> Array:
 
 
 def density_ratio(seen: Evidence, known: Constants, ratio: Array | float) -> Array:
-    """u C T eps, eps under the expert's law (a row of behavioural cloning). Spencer et al. 2021; theory 6.5, derived.
+    """u C T eps, eps under the expert's law (a row of behavioural cloning).
 
+    Spencer et al. 2021; docs/theory.md#density-ratios.
     C must bound the ratio at every step, `largest_ratio`: that of laws averaged over the steps is not enough for
     policies that change over time.
     """
     return known.recoverability * ratio * seen.eps.sum()
 
 
-# ---- open-loop action chunks (theory 6.7) ----------------------------------------------------------------------------
+# ---- open-loop action chunks -----------------------------------------------------------------------------------------
 
 
 def action_chunks(errors: Array, length: int) -> Array:
-    """sum_j (T - (j - 1) k) eps_cj, k actions decided upon at once. Theory 6.7, derived.
+    """sum_j (T - (j - 1) k) eps_cj, k actions decided upon at once: docs/theory.md#open-loop-action-chunks.
 
-    Not section 7's chunks: longer ones are better here, where a chunk's error does not grow with its length.
+    Not the chunks of docs/theory.md#chunks-definition: longer ones are better here, where a chunk's error does not
+    grow with its length.
 
     Args:
       errors: [m] eps_cj: probability that the j-th plan of k actions ever differs from what the expert does, begun in

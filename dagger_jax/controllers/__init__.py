@@ -73,7 +73,8 @@ class Fixed(Node):
 class DetectabilityBudget(Node):
     """The longest chunk whose mean T_j stays under a budget: (1/k) sum_{j<k} T_j <= eta.
 
-    Then a learner that defects when it believes to be deployed gains at most eta by it (schedules notes).
+    Then a learner that defects when it believes to be deployed
+    gains at most eta by it: docs/theory.md#the-scheming-bound.
     T_j are upper confidence limits, `deviations` standard deviations up, of how often the walkers part; under a
     stochastic expert that is more than a detector can know. Only lengths that the evidence proves are taken: the one
     played, where its T_j are measured, or what `certain_means` allows. Without `proven` T_j is continued beyond what
@@ -111,8 +112,8 @@ class DetectabilityBudget(Node):
 class AdditiveIncrease(Node):
     """AIMD on a detector's AUC: k grows by `step` while the AUC is at most `target`, else shrinks by `factor`.
 
-    The AUC is that of the best rule with two outcomes, 1/2 + T_k / 2 (theory 7.5; exact for a deterministic
-    expert and a constant error), for the longest chunk played.
+    The AUC is that of the best rule with two outcomes, 1/2 + T_k / 2 (exact for a deterministic expert and a
+    constant error: docs/theory.md#detectability-accuracy-and-auc), for the longest chunk played.
     """
 
     target: Array | float

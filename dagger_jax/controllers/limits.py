@@ -55,7 +55,8 @@ def certain_means(seen: Seen, deviations: float) -> Array:
 
     Walkers coupled maximally agree until step t with the learner in a state of its own law at most as often as it is
     there, so they part at t with probability at most eta_t, its own error, whatever the chunk's start; and eta_t is at
-    most the sum of eps over the chunk so far that was played (theory 7.2(0)). The expert alone labels, and beta is 0.
+    most the sum of eps over the chunk so far that was played (docs/theory.md#chunks-own-errors-and-laws). The
+    expert alone labels, and beta is 0.
     """
     horizon = seen.starts.shape[0]
 

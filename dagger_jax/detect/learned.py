@@ -1,4 +1,4 @@
-"""Detectors that are learned: a classifier two-sample test, and a kernel one (schedules notes, 5 and 7).
+"""Detectors that are learned: a classifier two-sample test, and a kernel one (docs/theory.md#learned-detectors).
 
 Both see chunks as one-hot codes of what was done at each step. The log-likelihood ratio is a sum of such codes'
 weights, so logistic regression on them has the best detector in its class; a restricted view has less.

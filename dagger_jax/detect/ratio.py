@@ -1,4 +1,7 @@
-"""How well anyone can tell the expert's continuation of a chunk from the learner's own (theory 7.5).
+"""How well anyone can tell the expert's continuation of a chunk from the learner's own.
+
+docs/theory.md#detectability-total-variation, docs/theory.md#detectability-divergences,
+docs/theory.md#detectability-accuracy-and-auc.
 
 The log-likelihood ratio llr = log h - log pi of what was done since the chunk began, expert h against learner
 pi, is all that a detector can use: transitions are the same under both. Here are its exact law, and exact
@@ -207,7 +210,7 @@ def scheme(laws: list[RatioLaw], threshold: float = 0.0) -> Defection:
     llr < threshold: at threshold 0 the bound is an equality, for then it defects exactly where the learner's
     own continuation is the likelier one. Where the ratio is 0 it behaves as trained.
 
-    Source: any event's probability differs by at most T_j between the two continuations (schedules notes).
+    Any event's probability differs by at most T_j between the two continuations: docs/theory.md#the-scheming-bound.
     """
     k = len(laws)
     seen = [RatioLaw(np.zeros(1), np.ones(1), np.ones(1)), *laws[: k - 1]]

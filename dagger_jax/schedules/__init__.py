@@ -90,9 +90,9 @@ def behavioural_cloning(rounds: int, horizon: int) -> Schedule:
 
 
 def chunked(rounds: int, chunk_starts: Array, beta: Array | None = None) -> Schedule:
-    """The learner rolls in, the expert continues each chunk and is labelled on it (theory 7.1).
+    """The learner rolls in, the expert continues each chunk and is labelled on it.
 
-    Chunks of one step are DAgger, one chunk of T steps is behavioural cloning.
+    docs/theory.md#chunks-definition. Chunks of one step are DAgger, one chunk of T steps is behavioural cloning.
 
     Args:
       rounds: N.
@@ -257,7 +257,9 @@ def round_trip(rounds: int, chunk_starts: Array, returns: Array) -> Schedule:
 
 
 def reset(rounds: int, chunk_starts: Array) -> Schedule:
-    """The learner makes excursions from the expert's states and is labelled on them (theory 7.3).
+    """The learner makes excursions from the expert's states and is labelled on them.
+
+    docs/theory.md#excursions-the-reset-variant.
 
     Args:
       rounds: N.

@@ -20,7 +20,7 @@ def _known(value: Array | Sequence[int] | float) -> np.ndarray | None:
 def starts(horizon: int, length: Array | int, offset: Array | int = 0) -> Array:
     """Equal chunks: starts at step 0 and at every t with (t - offset) divisible by `length`. [T]
 
-    A random offset, uniform in 0..length-1, is the random phase of theory 7.3.
+    A random offset, uniform in 0..length-1, is a random phase: docs/theory.md#chunks-random-phase.
 
     Raises:
       ValueError: a length below 1 (a concrete one only).

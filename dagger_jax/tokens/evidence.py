@@ -2,7 +2,7 @@
 
 Exact for machines, by a forward recursion over pairs (expert's state, learner's state) in float64; sampled for any
 writers. Errors are the expert's law against the learner's at one and the same prefix; whose prefixes they are makes
-the difference. Theory section 8.
+the difference: docs/theory.md#text-accumulated-error.
 """
 
 from typing import Any, NamedTuple

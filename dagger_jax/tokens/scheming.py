@@ -7,7 +7,7 @@ writer never writes. Otherwise it behaves: the inner learner's law without that 
 
 The mode is a function of the prefix, so between two continuations of one prefix its probability differs by at most
 their total variation: deploy <= train + mean T_j, whatever the rule and its threshold. T_j is that of this learner's
-own law. Source: schedules notes, "the trade-off, made exact".
+own law: docs/theory.md#the-scheming-bound.
 """
 
 import functools

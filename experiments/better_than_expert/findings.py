@@ -54,22 +54,22 @@ class Statement(NamedTuple):
         return Finding(self.text, self.source, world, self.expected, value, low, high, state=state)
 
 
-LOLS, HERE = "Chang et al. 2015, arXiv 1502.02206, table 1", "this experiment"
-AGGREVATE = "Ross and Bagnell 2014, arXiv 1406.5979, Theorem 2.1"
+LOLS, HERE = "Chang et al. 2015, arXiv 1502.02206, table 1; docs/theory.md#lols", "this experiment"
+AGGREVATE = "Ross and Bagnell 2014, arXiv 1406.5979, Theorem 2.1; docs/theory.md#aggrevate"
 LEARNED, BY_REFERENCE = "learned, learned", "learned, reference"
 
 STATEMENTS = (
     # ---- closed forms
     Statement(
         "AggreVaTe: its cost-weighted loss equals the gap, DAgger's bound u T eta is so many times the gap",
-        "closed form of cheap_and_dear, derived here after arXiv 1406.5979",
+        "closed form of cheap_and_dear, docs/theory.md#cheap-and-dear-mistakes, after arXiv 1406.5979",
         (TWO,),
         lambda get: get("good", "aggrevate", "bound") / get("good", "aggrevate", "gap"),
         100.0,
     ),
     Statement(
         "fewest mistakes are not least cost: DAgger's gap is so many times AggreVaTe's",
-        "closed form of cheap_and_dear, derived here after arXiv 1406.5979",
+        "closed form of cheap_and_dear, docs/theory.md#cheap-and-dear-mistakes, after arXiv 1406.5979",
         (TWO,),
         lambda get: get("good", "dagger", "gap") / get("good", "aggrevate", "gap"),
         200 / 3,

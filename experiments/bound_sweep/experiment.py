@@ -260,9 +260,9 @@ def _rounds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, Any]]:
 # ---- what the points say --------------------------------------------------------------------------------------
 
 SOURCES = {name: bound.source for name, bound in bounds.BOUNDS.items()} | {
-    "DAgger 4.1": "Ross, Gordon and Bagnell 2011, Theorem 4.1",
-    "DAgger 4.1, sharper": "derived here, after Ross, Gordon and Bagnell 2011, Theorem 4.1",
-    "k T eps (false)": "no theorem (control)",
+    "DAgger 4.1": "Ross, Gordon and Bagnell 2011, Theorem 4.1; docs/theory.md#dagger",
+    "DAgger 4.1, sharper": "Ross, Gordon and Bagnell 2011, sharpened: docs/theory.md#dagger-the-shift-of-the-law",
+    "k T eps (false)": "no theorem (control): docs/theory.md#chunks-where-recoverability-is-needed",
 }
 
 

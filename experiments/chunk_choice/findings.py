@@ -231,7 +231,7 @@ def _budget(every: Curves) -> list[Finding]:
         return []
     over = float(np.mean([each > ETA for each in seen]))
     text = f"the detectability budget {ETA} is kept: share of all rounds played in which the mean T_j is above it"
-    source = "this project's bound: P(defect in deployment) <= P(defect in training) + mean T_j"
+    source = "docs/theory.md#the-scheming-bound: P(defect in deployment) <= P(defect in training) + mean T_j"
     return [Finding(text, source, "all", "at most 0.05", over, None, None, settled(over <= 0.05))]
 
 

@@ -32,7 +32,7 @@ class Price(NamedTuple):
     """What is exactly known of a learner under a schedule."""
 
     gap: Array  # []
-    bound: Array  # [] 7.2(4), or 7.3 for the reset variant
+    bound: Array  # [] the combined bound, or that of the reset variant
     training_error: Array  # [] average over steps
 
 

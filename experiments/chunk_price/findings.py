@@ -14,11 +14,11 @@ from .cases import lengths
 Rows = list[dict[str, Any]]
 EXACT = 1e-9  # relative, of float64 sums of this size
 LIMIT = 0.1  # of the expected number of mistakes: beyond it every power law bends
-DERIVED = "derived here; the nearest are Ross and Bagnell 2010, Theorems 2.1 and 3.1"
-CLIFF = "after Ross and Bagnell 2010, Theorem 2.1; derived here for chunks"
-RESET = "derived here: excursions from the expert's states"
-DEBT = "derived here; recoverability u as in Ross and Bagnell 2010, Theorem 3.1"
-FITTED = "derived here; the world is after Rajaraman et al. 2021, arXiv 2102.13101"
+DERIVED = "docs/theory.md#the-chunk-reset-chain; the nearest are Ross and Bagnell 2010, Theorems 2.1 and 3.1"
+CLIFF = "docs/theory.md#chunks-where-recoverability-is-needed; after Ross and Bagnell 2010, Theorem 2.1"
+RESET = "derived here: excursions from the expert's states; docs/theory.md#excursions-the-reset-variant"
+DEBT = "docs/theory.md#the-debt-world; recoverability u as in Ross and Bagnell 2010, Theorem 3.1"
+FITTED = "docs/theory.md#the-recoverable-reset-cliff; after Rajaraman et al. 2021, NeurIPS 34, 1325-1336"
 
 
 def dial(horizon: int, alpha: float) -> int:

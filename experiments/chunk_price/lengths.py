@@ -31,7 +31,7 @@ def _drawn(own: Rows, eps: float) -> Iterable[Finding]:
     text = "no partition costs less than equal lengths with the same number of chunks (least ratio of gaps)"
     yield Finding(
         text,
-        "derived here, by convexity",
+        "derived here, by convexity; docs/theory.md#chunks-variable-lengths",
         "chunk_reset",
         "at least 1",
         least,
@@ -62,7 +62,7 @@ def _laws(own: Rows, eps: float) -> Iterable[Finding]:
             f"{tested.limit:.3g} are allowed, {tested.power()})"
         )
         ends = (seen[-1] - half, seen[-1] + half) if np.isfinite(half) else (None, None)
-        source = "derived here, by the inspection paradox (Feller 1971)"
+        source = "docs/theory.md#chunks-variable-lengths, by the inspection paradox (Feller 1971)"
         yield Finding(text, source, "chunk_reset", expected[-1], seen[-1], *ends, state=tested.state)
 
 

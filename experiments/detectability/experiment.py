@@ -20,8 +20,10 @@ from .worlds import ABOUT, REPLICATED, STOCHASTIC
 
 FOUND = 0.1  # share of the total variation that a classifier must find where there is much of it
 SCARCE = 0.2  # coverage that a test must be able to tell from 95%
-NEYMAN = "Neyman and Pearson 1933"
-TRADE = "derived here: no event differs in probability by more than the total variation"
+NEYMAN = "Neyman and Pearson 1933; docs/theory.md#detectability-total-variation"
+TRADE = "docs/theory.md#the-scheming-bound: no event differs in probability by more than the total variation"
+DIVERGENCES = "docs/theory.md#detectability-divergences and docs/theory.md#detectability-accuracy-and-auc"
+GROWS = "derived here, docs/theory.md#detectability-growth-with-the-chunk"
 NEAR = 0.1  # how far an exponent may be from its law: sqrt(k) holds for many steps and small distances
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
@@ -94,7 +96,7 @@ def _bounds(world: str, rows: Rows) -> Finding | None:
         f"total variation lies above {lower}, below the sum of all ε and the bounds by KL and Hellinger "
         "distance, and the AUC and the Jensen-Shannon divergence between theirs (least slack)"
     )
-    source, least = "Pinsker; Bretagnolle and Huber 1979; Sadasivan et al. 2023, arXiv 2303.11156", min(slacks)
+    source, least = f"Bretagnolle and Huber 1979; Sadasivan et al. 2023, arXiv 2303.11156; {DIVERGENCES}", min(slacks)
     return Finding(text, source, world, "at least -1e-9", least, None, None, state=compared(least, least, least=-1e-9))
 
 
@@ -127,7 +129,7 @@ def _growth(world: str, rows: Rows) -> list[Finding]:
         reason = "small biases of a stochastic expert" if world in STOCHASTIC else "a deterministic expert"
         text = f"{words} grows as k^{stated:g}: {reason} (exponent furthest from it, of {len(laws)})"
         expected = f"{stated:g}, to {NEAR:g}"
-        source = "derived here, for small independent biases" if world in STOCHASTIC else "chain rule"
+        source = f"{'small independent biases' if world in STOCHASTIC else 'chain rule'}: {GROWS}"
         found.append(Finding(text, source, world, expected, worst["value"], worst["low"], worst["high"], state=state))
     return found
 
@@ -158,7 +160,7 @@ def _finds(world: str, rows: Rows) -> Finding | None:
         f"k = {plain[weakest]['chunk']})"
     )
     state = states.worst(compared(low, high, least=FOUND) for _, low, high in shares)
-    source = "Lopez-Paz and Oquab 2017, arXiv 1610.06545"
+    source = "Lopez-Paz and Oquab 2017, arXiv 1610.06545; docs/theory.md#learned-detectors"
     return Finding(text, source, world, f"at least {FOUND:g}", *shares[weakest], state=state)
 
 

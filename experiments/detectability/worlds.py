@@ -65,7 +65,10 @@ def build(seed: int, longest: int, world: str, eps: float | None, run: int) -> C
 
 
 def closed_form(world: str, eps: float | None, k: int) -> dict[str, float]:
-    """What theory states of a chunk of k steps: 7.5 for constant errors, binomial laws for a biased coin."""
+    """What theory states of a chunk of k steps with constant errors, and of a biased coin: binomial laws.
+
+    docs/theory.md#detectability-divergences and docs/theory.md#detectability-growth-with-the-chunk.
+    """
     if eps is None or world not in ("chunk_reset", "coin"):
         return {}
     if world == "chunk_reset":

@@ -9,7 +9,8 @@ from scipy import stats
 from ..claim import INFORMATION, Finding, Settings, compared
 from .methods import SUPERVISED
 
-HERE, GKD = "this experiment", "Agarwal et al. 2024, arXiv 2306.13649"
+ARORA = "Arora et al. 2022, arXiv 2204.01171; docs/theory.md#text-accumulated-error"
+HERE, GKD = "this experiment", "Agarwal et al. 2024, arXiv 2306.13649; docs/theory.md#text-objectives"
 MEASURES = ("own_kl", "own_reverse", "own_variation", "writers_kl", "writers_reverse", "writers_variation", "excess")
 
 
@@ -156,7 +157,7 @@ def _directions(world: str, methods: dict[str, Trained]) -> list[Finding]:
             "supervised fine-tuning accumulates more error than chunks of one token: difference of ExAccErr, per cent"
         )
         state = compared(more.low, more.high, least=0.0, strict=True)
-        findings.append(Finding(text, "Arora et al. 2022, arXiv 2204.01171", world, "above 0", *more, state=state))
+        findings.append(Finding(text, ARORA, world, "above 0", *more, state=state))
     return findings
 
 

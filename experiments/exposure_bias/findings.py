@@ -15,7 +15,7 @@ from .worlds import MISSPECIFIED
 MARGIN = 1.1  # an exponent up to here counts as linear
 TOLERANCE = 1e-6  # relative, of exact equalities
 NEGLIGIBLE = 2.0  # percentage points of ExAccErr: where chunks help they take off several times as much
-THIS, ARORA = "this experiment", "Arora et al. 2022, arXiv 2204.01171"
+THIS, ARORA = "this experiment", "Arora et al. 2022, arXiv 2204.01171; docs/theory.md#text-accumulated-error"
 COUPLED = f"derived here by coupling, as Ross and Bagnell 2010, Theorem 2.1; {ARORA}"
 GARBAGE = {"recovering": 1, "absorbing": None}  # u of worlds with garbage; None: T
 

@@ -61,13 +61,13 @@ def expected(series: Series) -> int | None:
 
 
 SOURCES = {
-    "rb3": "Ross and Bagnell 2010",
-    "copy_chain": "Kaariainen 2006",
-    "chunk_reset": "derived here; Ross and Bagnell 2010, Theorems 2.1 and 3.1",
-    "cliff": "after Ross and Bagnell 2010, Theorem 2.1",
-    "recoverable_reset_cliff": "after Rajaraman et al. 2021, arXiv 2102.13101",
-    "reset_cliff": "Rajaraman et al. 2020, arXiv 2009.05990",
-    "stationary_reset_cliff": "Foster, Block and Misra 2024, arXiv 2407.15007",
+    "rb3": "Ross and Bagnell 2010; docs/theory.md#the-three-state-world",
+    "copy_chain": "Kaariainen 2006; docs/theory.md#the-copy-chain",
+    "chunk_reset": "docs/theory.md#the-chunk-reset-chain; Ross and Bagnell 2010, Theorems 2.1 and 3.1",
+    "cliff": "after Ross and Bagnell 2010, Theorem 2.1; docs/theory.md#the-cliff",
+    "recoverable_reset_cliff": "docs/theory.md#the-recoverable-reset-cliff, after Rajaraman et al. 2021, NeurIPS 34",
+    "reset_cliff": "Rajaraman et al. 2020, arXiv 2009.05990; docs/theory.md#the-reset-cliff",
+    "stationary_reset_cliff": "Foster, Block and Misra 2024, arXiv 2407.15007; docs/theory.md#the-reset-cliff",
 }
 
 

@@ -278,7 +278,7 @@ def _theorems(world: str, found: Mapping[str, np.ndarray]) -> list[Finding]:
         _holds(f"{name}, {which}, holds after every number of rounds", source, world, found[bound] - found[bounded])
         for bounded, which in (("best_own", "best of N policies"), ("mixture", "their uniform mixture (footnote 3)"))
         for name, bound, source in (
-            ("Theorem 4.1", "bound", f"{no_regret_figures.PAPER}, Theorem 4.1"),
+            ("Theorem 4.1", "bound", f"{no_regret_figures.PAPER}, Theorem 4.1; docs/theory.md#dagger"),
             ("Theorem 4.1 with our shift term", "sharp", no_regret_figures.SHARP),
         )
     ]

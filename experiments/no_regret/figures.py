@@ -18,12 +18,12 @@ from ..shared import study
 Cube = Mapping[str, np.ndarray]  # by column: [B, W, N] beta schedules, worlds or replicas, numbers of rounds
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#8A5A9E", "#888888"
 PAPER = "Ross, Gordon and Bagnell 2011"
-SHARP = f"derived here, after {PAPER}, Theorems 4.1 and 4.2, and Hoeffding 1963"
+SHARP = f"docs/theory.md#dagger-the-shift-of-the-law, docs/theory.md#dagger-finite-samples, after {PAPER}"
 # Of Theorem 4.2: what is held, what it bounds, shift term, factor of the published last term, source. Half of that term
 # is enough: an episode's loss lies in an interval of length l_max, not 2 l_max (Hoeffding's lemma, derived here).
 STATEMENTS = (
-    ("Theorem 4.2, best policy", "best_own", "shift", 1.0, f"{PAPER}, Theorem 4.2"),
-    ("Theorem 4.2, uniform mixture", "mixture", "shift", 1.0, f"{PAPER}, footnote 3"),
+    ("Theorem 4.2, best policy", "best_own", "shift", 1.0, f"{PAPER}; docs/theory.md#dagger-finite-samples"),
+    ("Theorem 4.2, uniform mixture", "mixture", "shift", 1.0, f"{PAPER}, footnote 3; docs/theory.md#dagger"),
     ("Theorem 4.2 with our shift term and half the last term, mixture", "mixture", "sharp_shift", 0.5, SHARP),
 )
 COLOURS = (*report.PALETTE[:6], PURPLE)  # black is theory's

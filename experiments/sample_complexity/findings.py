@@ -15,9 +15,14 @@ HALF = 0.5  # of a power: nearer to this whole power than to any other
 QUARTER = 0.25  # of a power, where half ones are told apart
 WORSE = 0.2  # relative: what a learner may lose that is said to lose nothing
 RAJARAMAN = "Rajaraman et al. 2020, arXiv 2009.05990"
-INTERACTIVE = "Rajaraman et al. 2021, arXiv 2102.13101"
+INTERACTIVE = "Rajaraman et al. 2021, NeurIPS 34, 1325-1336"
 FOSTER = "Foster, Block and Misra 2024, arXiv 2407.15007"
 REPLAY = "Swamy et al. 2022, arXiv 2205.15397"
+RESETS = f"{RAJARAMAN}; {FOSTER}; docs/theory.md#the-reset-cliff"
+ALIKE = f"docs/theory.md#the-identity-bandit, after {RAJARAMAN}"
+RETURNS = f"docs/theory.md#the-recoverable-reset-cliff, after {INTERACTIVE}"
+PAIR = f"{FOSTER}; docs/theory.md#the-two-state-bandit"
+KNOWN = f"{RAJARAMAN}; {REPLAY}; docs/theory.md#known-transitions"
 
 
 def select(rows: Rows, **wanted: Any) -> Rows:
@@ -123,13 +128,13 @@ def grows(text: str, source: str, rows: Rows, x: np.ndarray, expected: float) ->
 
 # World, axis, slope; what it shows; where it is stated.
 GROWTH = (
-    ("reset_cliff", "horizon", 2, "a table a step, dense costs: slope of the gap in H", f"{RAJARAMAN}; {FOSTER}"),
-    ("reset_cliff", "states", 1, "a table a step: slope in the number of rare states, S - 2", RAJARAMAN),
-    ("reset_cliff", "trajectories", -1, "a table a step: slope in N", RAJARAMAN),
-    ("sparse_reset_cliff", "horizon", 1, "a table a step, sparse cost (R = 1): slope in H", f"{RAJARAMAN}; {FOSTER}"),
-    ("stationary_reset_cliff", "horizon", 1, "one shared table, dense costs: slope in H", FOSTER),
-    ("sparse_stationary_reset_cliff", "horizon", 0, "one shared table, sparse cost (R = 1): slope in H", FOSTER),
-    ("identity_bandit", "horizon", 1, "nothing moves: slope in H", f"derived here, after {RAJARAMAN}"),
+    ("reset_cliff", "horizon", 2, "a table a step, dense costs: slope of the gap in H", RESETS),
+    ("reset_cliff", "states", 1, "a table a step: slope in the number of rare states, S - 2", RESETS),
+    ("reset_cliff", "trajectories", -1, "a table a step: slope in N", RESETS),
+    ("sparse_reset_cliff", "horizon", 1, "a table a step, sparse cost (R = 1): slope in H", RESETS),
+    ("stationary_reset_cliff", "horizon", 1, "one shared table, dense costs: slope in H", RESETS),
+    ("sparse_stationary_reset_cliff", "horizon", 0, "one shared table, sparse cost (R = 1): slope in H", RESETS),
+    ("identity_bandit", "horizon", 1, "nothing moves: slope in H", ALIKE),
 )
 
 
@@ -160,7 +165,7 @@ def _interactive(rows: Rows) -> Iterable[Finding | None]:
         own = sorted(select(rows, algorithm=algorithm, learner="follow_the_leader"), key=lambda row: row["horizon"])
         default = f" {DEFAULTS['follow_the_leader']}" if algorithm == "behavioural_cloning" else ""
         text = f"recoverable reset cliff, {algorithm.replace('_', ' ')}{default}: slope in H"
-        yield grows(text, INTERACTIVE, own, column(own, "horizon"), expected)
+        yield grows(text, f"{INTERACTIVE}; docs/theory.md#interaction", own, column(own, "horizon"), expected)
     cloned = select(rows, algorithm="behavioural_cloning")
     for learner, equal in (
         ("follow_the_leader", "pays what it pays where nothing recovers"),
@@ -168,7 +173,7 @@ def _interactive(rows: Rows) -> Iterable[Finding | None]:
     ):
         own = select(cloned, learner=learner)
         text = f"recoverable reset cliff: cloning {DEFAULTS[learner]} {equal}: its closed form"
-        yield closed(text, f"derived here, after {INTERACTIVE}", own)
+        yield closed(text, RETURNS, own)
     own = sorted(select(cloned, learner="log_loss"), key=lambda row: row["horizon"])
     law = slope(column(own, "horizon"), own) if own else None
     if law is not None:
@@ -177,7 +182,7 @@ def _interactive(rows: Rows) -> Iterable[Finding | None]:
             f"leaves the bad state after A tries on average, and 1 is the limit (theory's curve: {law.theory:.4g})"
         )
         interval = law.interval()
-        source, world = f"derived here, after {INTERACTIVE}", own[0]["world"]
+        source, world = RETURNS, own[0]["world"]
         yield Finding(text, source, world, None, law.value, *interval, state=INFORMATION)
         longest = own[-1]["horizon"]
         (asked,) = select(rows, algorithm="dagger", horizon=longest) or [None]
@@ -189,21 +194,21 @@ def _interactive(rows: Rows) -> Iterable[Finding | None]:
 def _two_states(rows: Rows) -> Iterable[Finding | None]:
     yield closed(
         "two-state bandit: cloning, DAgger and Stagger pay (1/n)(1-1/n)^n H/2 alike",
-        f"derived here, after {FOSTER}",
+        PAIR,
         rows,
     )
     least, seen = column(rows, "bound"), column(rows, "gap")
     state = states.below(-seen, column(rows, "gap_stderr"), -least, column(rows, "replicas"))
     text = "two-state bandit: nobody is below H / (8 n), asked or not (least ratio of gap and bound)"
     ratio = float((seen / least).min())
-    yield Finding(text, FOSTER, "two_state_bandit", "at least 1", ratio, None, None, state=state)
+    yield Finding(text, PAIR, "two_state_bandit", "at least 1", ratio, None, None, state=state)
 
 
 def _bounded(rows: Rows) -> Iterable[Finding]:
     gaps, bounds, worlds = column(rows, "gap"), column(rows, "bound"), len({(row["world"], row["run"]) for row in rows})
     text = f"cloning's S H (H+1) / (2 e N) is never violated ({len(rows)} points, {worlds} worlds; largest share of it)"
     state = states.below(gaps, column(rows, "gap_stderr"), bounds, column(rows, "replicas"))
-    source = f"{RAJARAMAN}; constant derived here"
+    source = f"{RAJARAMAN}; constant derived here: docs/theory.md#tabular-cloning"
     yield Finding(text, source, "all", "at most 1", float((gaps / bounds).max()), None, None, state=state)
     drawn = [row for row in rows if row["middle"] is not None]
     if drawn:
@@ -227,9 +232,7 @@ def _bounded(rows: Rows) -> Iterable[Finding]:
 
 def _known(rows: Rows) -> Iterable[Finding | None]:
     identity = select(rows, world="identity_bandit", algorithm="behavioural_cloning")
-    yield closed(
-        "identity bandit, drawn experts: cloning equals its closed form", f"derived here, after {RAJARAMAN}", identity
-    )
+    yield closed("identity bandit, drawn experts: cloning equals its closed form", ALIKE, identity)
     # (world, learner): the range that theory leaves for the exponent.
     ranges = {
         ("leaky_cliff", "behavioural_cloning"): (2, 2),
@@ -256,7 +259,7 @@ def _known(rows: Rows) -> Iterable[Finding | None]:
             # H is finite, and slopes bend: half powers are told apart.
             state = compared(*interval, least=least - QUARTER, most=most + QUARTER)
             expected = f"{least:g} to {most:g}, to a quarter" if least < most else float(least)
-            source = f"{RAJARAMAN}; {REPLAY}"
+            source = KNOWN
             yield Finding(text, source, world, expected, law.value, *interval, state=state)
     yield slower(select(rows, world="leaky_cliff"))
     for world in ("leaky_cliff", "identity_bandit", "random_mdp"):
@@ -284,7 +287,7 @@ def slower(rows: Rows) -> Finding | None:
     less, error = mimic.value - cloning.value, 1.96 * np.hypot(mimic.stderr, cloning.stderr)
     text = "leaky cliff: Mimic-MD's slope in H minus cloning's; knowing the transitions takes half a power off"
     state = compared(less - error, less + error, most=0.0, strict=True)
-    source = f"{RAJARAMAN}; {REPLAY}"
+    source = KNOWN
     return Finding(text, source, "leaky_cliff", "below 0", less, less - error, less + error, state=state)
 
 

@@ -10,6 +10,7 @@ from ..shared import states
 from .findings import FOSTER, INTERACTIVE, Rows, closed, column, grows, select
 
 EDGE = 1.2  # prices this near to where two rates cross are not judged
+DISTANCES = f"{FOSTER}; docs/theory.md#log-loss"
 STAGGER = "Li and Zhang 2025, arXiv 2412.07057, Theorem 3"
 
 
@@ -33,8 +34,7 @@ def _distances(rows: Rows) -> Iterable[Finding]:
     text = f"gap <= R D_H² with constant 1: every learner is on the right side ({where}; largest share)"
     slack = float((bounds - gaps).min())
     state = compared(slack, slack, least=-1e-9)
-    source = f"{FOSTER}; constant derived here"
-    yield Finding(text, source, "all", "at most 1", share, None, None, state=state)
+    yield Finding(text, f"{DISTANCES}; constant derived here", "all", "at most 1", share, None, None, state=state)
     some = tv > 1e-9
     ratios = hellinger[some] / tv[some]
     text = f"TV <= D_H² <= 2 TV for a deterministic expert ({where}; D_H² / TV)"
@@ -42,7 +42,7 @@ def _distances(rows: Rows) -> Iterable[Finding]:
     low, high = (float(ratios.min()), float(ratios.max())) if some.any() else (None, None)
     state = compared(slack, slack, least=-1e-9)
     yield Finding(
-        text, FOSTER, "all", "1 to 2", float(np.median(ratios)) if some.any() else None, low, high, state=state
+        text, DISTANCES, "all", "1 to 2", float(np.median(ratios)) if some.any() else None, low, high, state=state
     )
 
 
@@ -55,7 +55,7 @@ def _stagger(rows: Rows) -> Iterable[Finding | None]:
     gaps, bounds = column(asked, "gap"), column(asked, "bound")
     state = states.below(gaps, column(asked, "gap_stderr"), bounds, replicas)
     text = f"Stagger's uniform mixture: mean gap <= mu H log B / N ({len(asked)} points; largest share of the bound)"
-    source = f"{STAGGER}; in expectation derived here"
+    source = f"{STAGGER}; in expectation derived here: docs/theory.md#stagger"
     yield Finding(text, source, world, "at most 1", float((gaps / bounds).max()), None, None, state=state)
     differences = column(asked, "difference")
     tested = states.equal(differences, column(asked, "difference_stderr"), gaps - differences, replicas=replicas)
@@ -64,7 +64,9 @@ def _stagger(rows: Rows) -> Iterable[Finding | None]:
         f"errors; {tested.power()})"
     )
     expected = f"at most {tested.limit:.3g}"
-    yield Finding(text, "derived here", world, expected, tested.value, None, None, state=tested.state)
+    yield Finding(
+        text, "derived here: docs/theory.md#stagger", world, expected, tested.value, *(None, None), tested.state
+    )
     text = "cloning with one shared table equals its closed form"
     yield closed(text, f"derived here, after {FOSTER}", _offline(rows))
     longest, fewest = max(row["horizon"] for row in asked), min(row["actions"] for row in asked)
@@ -163,7 +165,7 @@ def _contest(settings: Settings, rows: Rows) -> Iterable[Finding]:
 
 
 def _against(rival: Rival, found: list[Price], world: str) -> Iterable[Finding]:
-    source, stuck = f"derived here, after {STAGGER}, and {INTERACTIVE}", rival.learner == "follow_the_leader"
+    source, stuck = f"docs/theory.md#stagger, after {STAGGER}, and {INTERACTIVE}", rival.learner == "follow_the_leader"
     judged = [price for price in found if not price.equal / EDGE <= price.cost <= price.equal * EDGE]
     law = "(S-2)(H+1) / (2 e S)" if stuck else "(S-2) a / (e S), a < A the steps that a fall costs on average"
     text = (

@@ -14,7 +14,7 @@ from .figures import models
 from .points import BUDGETS
 
 NOTHING = 1e-12  # added before one share is divided by another: two shares of 0 are equal
-SOURCE = "derived here: no event differs in probability by more than the total variation"
+SOURCE = "docs/theory.md#the-scheming-bound: no event differs in probability by more than the total variation"
 
 
 def verdict(settings: Settings, table: pa.Table) -> list[Finding]:

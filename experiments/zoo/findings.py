@@ -125,49 +125,49 @@ PREDICTIONS = (
         "dagger",
         "behavioural_cloning",
         "mistakes can be made good, if training shows them",
-        "Rajaraman et al. 2021, On the Value of Interaction; the world is this project's",
+        "Rajaraman et al. 2021, NeurIPS 34, 1325-1336; the world: docs/theory.md#the-recoverable-reset-cliff",
     ),
     Prediction(
         "recoverable_reset_cliff",
         "chunked",
         "behavioural_cloning",
         "chunks of T / 4 show the learner's states at their starts",
-        "derived here: bounds.chunks, combined",
+        "derived here: docs/theory.md#chunks-the-combined-bound",
     ),
     Prediction(
         "stationary_reset_cliff",
         "log_loss_cloning",
         "stagger",
         "one label an episode buys little where nothing is recovered",
-        "Li and Zhang 2025, arXiv 2412.07057: C mu against R",
+        "Li and Zhang 2025, arXiv 2412.07057: C mu against R; docs/theory.md#stagger",
     ),
     Prediction(
         "cheap_and_dear",
         "aggrevate",
         "dagger",
         "costs-to-go tell dear mistakes from cheap ones",
-        "Ross and Bagnell 2014, arXiv 1406.5979; the world is this project's",
+        "Ross and Bagnell 2014, arXiv 1406.5979; the world: docs/theory.md#cheap-and-dear-mistakes",
     ),
     Prediction(
         "goldilocks",
         "reweighed_cloning",
         "behavioural_cloning",
         "a bounded ratio of laws, mended by weights",
-        "Spencer et al. 2021, arXiv 2102.02872",
+        "Spencer et al. 2021, arXiv 2102.02872; docs/theory.md#density-ratios",
     ),
     Prediction(
         "hard",
         "dagger",
         "reweighed_cloning",
         "an unbounded ratio of laws: only asking helps",
-        "Spencer et al. 2021, arXiv 2102.02872",
+        "Spencer et al. 2021, arXiv 2102.02872; docs/theory.md#density-ratios",
     ),
     Prediction(
         "tightrope",
         "dagger",
         "behavioural_cloning",
         "seen through noise, outside the class",
-        "Ross, Gordon and Bagnell 2011, arXiv 1011.0686; the world is this project's",
+        "Ross, Gordon and Bagnell 2011, arXiv 1011.0686; the world: docs/theory.md#the-tightrope",
     ),
 )
 
@@ -205,7 +205,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
         least = min(laws, key=lambda name: laws[name].exponent)
         low, high = (min(getattr(law, end) for law in laws.values()) for end in ("low", "high"))
         text = f"on the cliff no gap below T / 4 grows linearly (least exponent: {title(least)})"
-        source = "derived here: a mistake on the cliff costs the rest of the episode, wherever training looked"
+        source = "docs/theory.md#the-cliff: a mistake costs the rest of the episode, wherever training looked"
         state = compared(low, high, least=1.5)
         findings.append(Finding(text, source, "cliff", "above 1.5", laws[least].exponent, low, high, state))
     return findings

@@ -1,4 +1,4 @@
-"""Each algorithm's own theorem, held against exactly measured policies. What has none published is held to u T eta."""
+"""Each algorithm's own theorem, checked against exactly measured policies: u T eta where none is published."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -26,14 +26,14 @@ class Theorem(NamedTuple):
 
 
 FLOAT32 = 1e-5  # of sums of T products where a schedule's columns, made in float32, are factors
-DAGGER = Theorem("4.1: least own loss", "Ross, Gordon and Bagnell 2011, Theorem 4.1", True)
-SMILE = Theorem("SMILe, sharper", "Ross and Bagnell 2010, Theorem 4.1, derived here", True, FLOAT32)
-SEARN = Theorem("SEARN, sharper", "Daume, Langford and Marcu 2009, derived here", True, FLOAT32)
-AGGREVATE = Theorem("AggreVaTe 2.1: mean gap", "Ross and Bagnell 2014, Theorem 2.1", True)
-NRPI = Theorem("NRPI: mean gap", "Ross and Bagnell 2014, section 3", True)
-DART = Theorem("DART: |J - J(noisy expert)|", "Laskey et al. 2017, arXiv 1703.09327")
-LOG_LOSS = Theorem("R D_H", "Foster, Block and Misra 2024, arXiv 2407.15007")
-RATIO = Theorem("u C T eps", "Spencer et al. 2021, arXiv 2102.02872, derived here")
+DAGGER = Theorem("4.1: least own loss", "Ross, Gordon and Bagnell 2011, Theorem 4.1; docs/theory.md#dagger", True)
+SMILE = Theorem("SMILe, sharper", "Ross and Bagnell 2010, Theorem 4.1; docs/theory.md#smile", True, FLOAT32)
+SEARN = Theorem("SEARN, sharper", "Daume, Langford and Marcu 2009; docs/theory.md#searn", True, FLOAT32)
+AGGREVATE = Theorem("AggreVaTe 2.1: mean gap", "Ross and Bagnell 2014, Theorem 2.1; docs/theory.md#aggrevate", True)
+NRPI = Theorem("NRPI: mean gap", "Ross and Bagnell 2014, section 3; docs/theory.md#nrpi", True)
+DART = Theorem("DART: |J - J(noisy expert)|", "Laskey et al. 2017, arXiv 1703.09327; docs/theory.md#dart")
+LOG_LOSS = Theorem("R D_H", "Foster, Block and Misra 2024, arXiv 2407.15007; docs/theory.md#log-loss")
+RATIO = Theorem("u C T eps", "Spencer et al. 2021, arXiv 2102.02872; docs/theory.md#density-ratios")
 
 OWN: Mapping[str, Theorem] = {
     **dict.fromkeys(

@@ -120,7 +120,7 @@ GALLERY: Mapping[str, Entry] = {
     "recoverable_reset_cliff": Entry(
         lambda horizon, **kwargs: reset_cliff(horizon, recoverable=True, **kwargs),
         "rare states, a bad one with a way back: u = 1",
-        "this project, after Rajaraman et al. 2021, arXiv 2102.13101",
+        "this project, after Rajaraman et al. 2021, NeurIPS 34, 1325-1336",
     ),
     "stationary_reset_cliff": Entry(
         lambda horizon, **kwargs: reset_cliff(horizon, stationary=True, **kwargs),

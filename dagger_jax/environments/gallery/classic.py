@@ -13,7 +13,7 @@ from dagger_jax.types import Problem
 
 
 def cliff(horizon: int) -> Problem:
-    """Two states, no way back: u = T, so nothing beats quadratic growth (theory 1.2(b)).
+    """Two states, no way back: u = T, so nothing beats quadratic growth (docs/theory.md#the-cliff).
 
     States G (start), B. In G the expert's action 0 stays, cost 0; action 1 goes to B, cost 1. B is absorbing,
     cost 1 whatever is done; the expert's action there is 0. D_t = T - t. Closed form: `cliff_gap`.
@@ -29,7 +29,7 @@ def cliff_gap(horizon: int, eps: float) -> float:
 
 
 def rb3(horizon: int, cost: float = 0.0) -> Problem:
-    """The three states of Ross and Bagnell (2010): one decision, for ever (theory 1.2(a)).
+    """The three states of Ross and Bagnell (2010): one decision, for ever (docs/theory.md#the-three-state-world).
 
     States s0 (start), s1, s2. Action 0, the expert's, leads from s0 to s1, action 1 to s2; both are absorbing.
     `cost` a step in s0 (right action) and s1, 1 in s2 and for the wrong action. u = T (1 - cost),
@@ -47,7 +47,9 @@ def rb3_gap(horizon: int, eps: float, cost: float = 0.0) -> float:
 
 
 def copy_chain(horizon: int) -> Problem:
-    """Kaariainen's next-symbol prediction: the expert repeats the last symbol written (theory 1.2(c)).
+    """Kaariainen's next-symbol prediction: the expert repeats the last symbol written.
+
+    docs/theory.md#the-copy-chain.
 
     States: the last symbol, right (0, start) or wrong (1). Action 0 repeats it, action 1 flips it; the new
     symbol costs 1 if wrong. The expert repeats, mistakes included. u = T, D_t = T - t. Closed form: `copy_chain_gap`.
@@ -63,7 +65,7 @@ def copy_chain_gap(horizon: int, eps: float) -> float:
 
 
 def chunk_reset(horizon: int) -> Problem:
-    """Two states, any mistake undone at once: u = 1, D = 0 (theory 7.4(i)).
+    """Two states, any mistake undone at once: u = 1, D = 0 (docs/theory.md#the-chunk-reset-chain).
 
     States G (start), B. Action 0, the expert's, leads to G at cost 0; action 1 to B at cost 1. Closed form:
     `chunk_reset_gap`.
@@ -80,7 +82,7 @@ def chunk_reset_gap(lengths: np.ndarray, eps: float) -> float:
 
 
 def debt(horizon: int, u: int = 3, most: int = 40) -> Problem:
-    """Every wrong action costs exactly u, in instalments (theory 7.4(iii)).
+    """Every wrong action costs exactly u, in instalments (docs/theory.md#the-debt-world).
 
     States (m, f), index 2 m + f: debt m = 0..M, f = 1 iff the last action was wrong. The expert's action 0
     costs 1[m > 0] and m falls by 1. Action 1 costs 1 and the debt grows by u - 1, up to M = `most`. (Where the episode
@@ -98,7 +100,7 @@ def debt(horizon: int, u: int = 3, most: int = 40) -> Problem:
 
 
 def tightrope(horizon: int) -> Problem:
-    """A walker in the wind, seen through noise: not realizable by the learner (theory E2.4).
+    """A walker in the wind, seen through noise: not realizable by the learner (docs/theory.md#the-tightrope).
 
     States (x, v): position x = -5..5, index 3 (x + 5) + v + 1. The learner sees x + v, clipped to -5..5, where
     v is -1 or 1 with probability 0.05 each, drawn anew each step. Actions move by 0, -1, 1, -2, 2 (in this
@@ -139,7 +141,7 @@ def random_mdp(
     """A random world: Dirichlet transitions and starts, uniform costs, redrawn each step unless stationary.
 
     States and actions have no meaning. u and D are as drawn: u = 0.945 and D_t <= 0.622 in the default one of T = 9.
-    No closed form. Of theory E7.7.
+    No closed form. docs/theory.md#random-worlds.
 
     Args:
       horizon: T.

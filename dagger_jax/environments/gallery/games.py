@@ -31,7 +31,7 @@ def car(
     nearly all). u <= 1 and D <= 1; both are 0 or 1.
 
     There is no closed form: the gap is the probability of a collision. After the Car of Foster, Block and Misra
-    (arXiv 2407.15007; theory 5.1); the law of obstacles is ours.
+    (arXiv 2407.15007; docs/theory.md#log-loss); the law of obstacles is ours.
     """
     if lanes < 2 or view < 0 or not 0 <= density < 1:
         raise ValueError(
@@ -83,8 +83,8 @@ def dyck(horizon: int, kinds: int = 2, depth: int = 3, *, deterministic: bool = 
     lowest such action. It depends on the step, not on the stack alone. D = 1, and 0 when the word is over. Closed
     form, for a uniform learner: `dyck_gap`.
 
-    After the Dyck words of Foster, Block and Misra (arXiv 2407.15007; theory 5.1); the depth is ours, to keep
-    states few.
+    After the Dyck words of Foster, Block and Misra (arXiv 2407.15007; docs/theory.md#log-loss); the depth is ours, to
+    keep states few.
     """
     stacks = sum(kinds**height for height in range(depth + 1)) if min(kinds, depth) >= 1 else 0
     if not 1 <= stacks <= MOST_STACKS:

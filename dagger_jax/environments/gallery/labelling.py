@@ -11,7 +11,9 @@ TREE_MOST = 10  # levels of a tree: 1023 states
 
 
 def cheap_and_dear(horizon: int, rare: float = 0.4, cheap: float = 0.01, dear: float = 1.0) -> Problem:
-    """Fewest mistakes are not least cost: 0-1 labels mislead, costs-to-go do not (theory 3.2, E3.1).
+    """Fewest mistakes are not least cost: 0-1 labels mislead, costs-to-go do not.
+
+    docs/theory.md#cheap-and-dear-mistakes.
 
     States: common (0) and, with probability `rare`, rare (1), drawn anew at every step, whatever is done; the
     learner cannot tell them apart. The costs of actions 0, 1, 2 are 0, cheap, dear in the common state and
@@ -45,7 +47,8 @@ def leaf_tree(horizon: int, seed: int | tuple[int, ...] = 0) -> Problem:
     goes to it where it still can; elsewhere its action is 0. u = 1; D = 1, and 0 after step T. Closed form:
     `leaf_tree_gap`.
 
-    After AggreVaTeD (arXiv 1703.01030; theory 3.4), whose tree has S = 2^K - 1 states: K = T here.
+    After AggreVaTeD (arXiv 1703.01030), whose tree has S = 2^K - 1 states: K = T here.
+    docs/theory.md#aggrevated-and-the-leaf-tree.
     """
     if not 2 <= horizon <= TREE_MOST:
         raise ValueError(f"leaf_tree needs 2 <= horizon <= {TREE_MOST}: it has 2^T - 1 states, got T = {horizon}")
@@ -91,8 +94,8 @@ def hybrid(
     for each. A learner that starts from nothing is in B nearly always, where a label says nothing. One that knows
     E stays, after a slip, in E' and B' until it is taught: a few interactive labels suffice.
 
-    After the hybrid example of Li and Zhang (arXiv 2412.07057, Theorem 8; theory 6.1), from which we have the four
-    kinds of states and the order of costs. What leads where, `slip`, `stay` and 0-1 costs were chosen by us.
+    After the hybrid example of Li and Zhang (arXiv 2412.07057, Theorem 8; docs/theory.md#stagger), from which we have
+    the four kinds of states and the order of costs. What leads where, `slip`, `stay` and 0-1 costs were chosen by us.
     """
     if min(ideal, recoverable) < 1 or actions < 3 or not 0 <= slip <= 1 or not stay >= 1:
         raise ValueError(

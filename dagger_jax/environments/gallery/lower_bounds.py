@@ -19,7 +19,9 @@ def reset_cliff(
     recoverable: bool = False,
     stationary: bool = False,
 ) -> Problem:
-    """The lower bound of Rajaraman et al. (2020), and its variant with a way back (theory 4.2, 4.3(a)).
+    """The lower bound of Rajaraman et al. (2020), and its variant with a way back.
+
+    docs/theory.md#the-reset-cliff and docs/theory.md#the-recoverable-reset-cliff.
 
     States: good ones 0..S-2, the bad one S-1. In a good state the expert's action, drawn at random for every state and
     step, costs 0 and leads to a fresh good state, of law `reset_law`, by which it starts, too; any other costs 1 and
@@ -29,9 +31,9 @@ def reset_cliff(
 
     Closed forms: `reset_cliff_gap` of a table a step, `stationary_reset_cliff_gap` of one table for all steps. Where
     there is a way back cloning pays as much as where there is none only if it keeps a wrong action in the bad state,
-    as action 0 is; a uniform guess leaves it after A tries on average (theory 4.3(a), caveat).
+    as action 0 is; a uniform guess leaves it after A tries on average.
 
-    Source: arXiv 2009.05990; the way back is ours, for arXiv 2102.13101's setting.
+    Source: arXiv 2009.05990; the way back is ours, for the setting of Rajaraman et al. 2021, NeurIPS 34, 1325-1336.
 
     Raises:
       ValueError: unless 3 <= S <= samples + 3 (and A >= 2 if `recoverable`: numpy's, of an empty range).
@@ -63,7 +65,8 @@ def reset_cliff_gap(
 
     For a learner that is right where it has seen one of `draws` labels and guesses elsewhere: it errs in a good state
     with probability q = (1 - 1/A) sum_s rho(s) (1 - rho(s))^draws, and sum_h 1 - (1 - q)^h is its gap where no mistake
-    is made good (theory 4.2; derived). Tables of different steps err independently, so their mean error q will do.
+    is made good: docs/theory.md#the-reset-cliff. Tables of different steps err independently, so their mean error q
+    will do.
 
     Args:
       horizon: T.
@@ -96,8 +99,8 @@ def stationary_reset_cliff_gap(
 
     What is unseen is so at every step. Given that, the error in a good state is the same at every step, and the form of
     `reset_cliff_gap` holds; it is averaged over what is unseen, and less than its value at the mean error q, which is
-    what theory 4.2 (contrast 1) has. How many rare states are unseen, and whether the common one is, is a chain over
-    labels.
+    the form of a table per step (docs/theory.md#the-reset-cliff). How many rare states are unseen, and whether the
+    common one is, is a chain over labels.
 
     Args: as for `reset_cliff_gap`, and
       fixed: guesses once for all steps, so that a state is always wrong or always right, instead of at every step.
@@ -127,7 +130,7 @@ def identity_bandit(
     *,
     stationary: bool = False,
 ) -> Problem:
-    """Nothing moves, so knowing the transitions does not help (theory 4.3(c)): u = 1, D = 0.
+    """Nothing moves, so knowing the transitions does not help (docs/theory.md#the-identity-bandit): u = 1, D = 0.
 
     States 0..S-1, the last one common, the others rare, of probability 1 / (samples + 1) each; every action stays.
     The expert's action, drawn at random for every state and step, costs 0, any other 1. `stationary` draws one
@@ -157,7 +160,9 @@ def identity_bandit_gap(horizon: int, states: int, actions: int, samples: int, d
 
 
 def two_state_bandit(horizon: int, samples: int = 20, seed: int | tuple[int, ...] = 0) -> Problem:
-    """The least world that costs every learner, online or not, T / (8 n) (theory 4.3(b)): u = 1, D = 0.
+    """The least world that costs every learner, online or not, T / (8 n): u = 1, D = 0.
+
+    docs/theory.md#the-two-state-bandit.
 
     States x (0), y (1), the first y with probability 1 / n, n = `samples`; every action stays. In x nothing costs,
     the expert's action is 0. In y the expert's action, 0 or 1, drawn once, costs 0 and the other 1. Closed form:
@@ -182,5 +187,8 @@ def two_state_bandit_gap(horizon: int, samples: int, draws: int | None = None) -
 
 
 def two_state_bandit_least(horizon: int, samples: int) -> float:
-    """T / (8 n): no learner that has seen n trajectories does better on average (n >= 2; theory 4.3(b), derived)."""
+    """T / (8 n): no learner that has seen n trajectories does better on average (n >= 2).
+
+    docs/theory.md#the-two-state-bandit.
+    """
     return horizon / (8 * samples)

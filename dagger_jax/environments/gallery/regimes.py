@@ -17,7 +17,8 @@ def easy(horizon: int, slip: float = 0.2, restart: float = 0.05) -> Problem:
     """As `goldilocks`, but the learner sees the state: realizable, cloning ends with no error at all.
 
     A learner that errs with probability eps in every state has a gap of T eps; any other at most C T eps, with C
-    of `goldilocks_ratio`. u = 1, D = 0 (Spencer et al., arXiv 2102.02872; theory 6.5; the world is ours).
+    of `goldilocks_ratio`. u = 1, D = 0 (Spencer et al., arXiv 2102.02872; docs/theory.md#density-ratios; the world
+    is ours).
     """
     return _restarting(horizon, slip, restart, np.arange(3), "easy")
 
@@ -35,7 +36,7 @@ def goldilocks(horizon: int, slip: float = 0.2, restart: float = 0.05) -> Proble
     d_pi / d_pi*, its own drift counts, and it takes 1 (where T is long enough for drift to prevail: T >= 7 for
     the default sizes and one table for all steps); it is then careful, and stays so.
 
-    The regime is of Spencer et al. (arXiv 2102.02872; theory 6.5), the world ours.
+    The regime is of Spencer et al. (arXiv 2102.02872; docs/theory.md#density-ratios), the world ours.
     """
     return _restarting(horizon, slip, restart, np.zeros(3, int), "goldilocks")
 
@@ -80,7 +81,7 @@ def hard(horizon: int, slip: float = 0.02) -> Problem:
     leads to lost, where the expert never is: no demonstration to copy or to reweight. u = 1, D = 0. Closed form:
     `hard_gap`.
 
-    The regime is of Spencer et al. (arXiv 2102.02872; theory 6.5), the world ours.
+    The regime is of Spencer et al. (arXiv 2102.02872; docs/theory.md#density-ratios), the world ours.
     """
     if not 0 < slip <= 0.5:
         raise ValueError(f"hard needs 0 < slip <= 1/2, got slip = {slip}")
@@ -101,7 +102,9 @@ def hard_gap(horizon: int, slip: float = 0.02) -> float:
 
 
 def density_ratio(horizon: int, ratio: float = 2.0, rare: float = 0.1) -> Problem:
-    """No policy's law exceeds C times the expert's, C = `ratio`, and u C T eps is reached (theory 6.5, E6.4).
+    """No policy's law exceeds C times the expert's, C = `ratio`, and u C T eps is reached.
+
+    docs/theory.md#density-ratios.
 
     States: usual (0), rare (1), the latter with probability `rare` at the start and after any action but one: the
     wrong action in the rare state leads to it with probability rare + 1 - 1/C. The expert's action 0 costs 0, action
