@@ -5,7 +5,6 @@ The rows of `algorithms.ALGORITHMS`, and rows that no algorithm has, among them 
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
 from dagger_jax import schedules
@@ -17,7 +16,8 @@ def distinct(found: Mapping[str, Schedule]) -> dict[str, Schedule]:
     """The schedules without those that an earlier name has already: algorithms may differ in label or gate alone."""
     kept: dict[tuple[bytes, ...], str] = {}
     for name, schedule in found.items():
-        kept.setdefault(tuple(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(schedule)), name)
+        columns = (column for column in schedules.filled(schedule) if column is not None)
+        kept.setdefault(tuple(np.asarray(column).tobytes() for column in columns), name)
     return {name: found[name] for name in kept.values()}
 
 

@@ -151,8 +151,10 @@ def texts() -> Iterator[tuple[str, Any]]:
     for pair, (expert, learner) in pairs().items():
         for name, schedule in rows.items():
             for copied in (None, 0.4):
-                text = play(expert, learner, schedules.row(schedule, 0), key, IDS[:64], copied=copied)
-                yield f"text, {pair}, {name}, copied {copied}", text._asdict()
+                row = schedules.row(schedule, 0)
+                row = row if copied is None else row._replace(copied=jnp.full(LENGTH, copied))
+                text = play(expert, learner, row, key, IDS[:64])._asdict()
+                yield f"text, {pair}, {name}, copied {copied}", {k: v for k, v in text.items() if v is not None}
 
 
 def trained() -> Iterator[tuple[str, Any]]:
@@ -161,21 +163,22 @@ def trained() -> Iterator[tuple[str, Any]]:
     adam = optax.adam(1e-2)
     whole, alone = schedules.behavioural_cloning(4, LENGTH), schedules.dagger(4, LENGTH, jnp.linspace(1, 0, 4))
     chunks = schedules.chunked(4, schedules.starts(LENGTH, 3))
-    cases: dict[str, tuple[Any, Any, Any, Any]] = {
-        "chunks": (training.Recipe(CONFIG, adam), chunks, None, None),
-        "fine-tuning": (training.Recipe(CONFIG, adam, reads="guide"), whole, None, None),
-        "own tokens, reverse KL": (training.Recipe(CONFIG, adam, losses.reverse_kl, "novice"), alone, None, None),
-        "budget": (training.Recipe(CONFIG, adam), chunks, controllers.DetectabilityBudget(0.3), None),
-        "AIMD": (training.Recipe(CONFIG, adam, updates=2), chunks, controllers.AdditiveIncrease(0.9), None),
+    cases: dict[str, tuple[Any, Any, Any]] = {
+        "chunks": (training.Recipe(CONFIG, adam), chunks, None),
+        "fine-tuning": (training.Recipe(CONFIG, adam, reads="guide"), whole, None),
+        "own tokens, reverse KL": (training.Recipe(CONFIG, adam, losses.reverse_kl, "novice"), alone, None),
+        "budget": (training.Recipe(CONFIG, adam), chunks, controllers.DetectabilityBudget(0.3)),
+        "AIMD": (training.Recipe(CONFIG, adam, updates=2), chunks, controllers.AdditiveIncrease(0.9)),
         "scheduled sampling": (
-            training.Recipe(CONFIG, adam, reads="novice", copied=True), whole, None, np.linspace(1, 0, 4),
+            training.Recipe(CONFIG, adam, reads="novice", copied=True),
+            schedules.scheduled_sampling(4, LENGTH, jnp.linspace(1, 0, 4)), None,
         ),
     }  # fmt: skip
-    for name, (recipe, schedule, controller, copied) in cases.items():
+    for name, (recipe, schedule, controller) in cases.items():
         state = training.begin(recipe, jax.random.key(2), controller)
         measure = lambda moment: (moment.loss, moment.labels, moment.row.join, moment.text.novice, moment.text.guide)
         state, seen = training.advance(
-            recipe, expert, schedule, state, key, ids, rounds=4, controller=controller, copied=copied, measure=measure
+            recipe, expert, schedule, state, key, ids, rounds=4, controller=controller, measure=measure
         )
         params = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(state.params)])
         names = ("loss", "labels", "join", "novice", "guide")

@@ -69,6 +69,7 @@ __all__ = [
     "restart",
     "round_trip",
     "row",
+    "scheduled_sampling",
     "searn",
     "smile",
     "smile_choice",
@@ -113,6 +114,19 @@ def dagger(rounds: int, horizon: int, beta: Array | None = None) -> Schedule:
     """
     beta = beta_indicator(rounds) if beta is None else jnp.asarray(beta)
     return table(rounds, horizon, beta=beta[:, None], join=1.0, label_novice=1.0)
+
+
+def scheduled_sampling(rounds: int, horizon: int, copied: Array) -> Schedule:
+    """The expert's actions along its own walk are the labels, at prefixes that are the learner's own in part.
+
+    Scheduled sampling (Bengio et al. 2015, arXiv 1506.03099).
+
+    Args:
+      rounds: N.
+      horizon: T.
+      copied: [N], probability per step that the novice copies the guide's action.
+    """
+    return table(rounds, horizon, join=starts(horizon, horizon), label_guide=1.0, copied=jnp.asarray(copied)[:, None])
 
 
 def forward_training(horizon: int) -> Schedule:

@@ -138,7 +138,6 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
                 recipe,
                 experts,
                 method.schedule,
-                method.copied,
                 states,
                 train,
                 batch=settings.batch,
@@ -157,7 +156,7 @@ def _one_token(settings: Settings, experts: writers.Machine) -> Measurement:
     for method in (asked, chunks):
         recipe = ways.recipe(settings, method)
         _, loss, _ = ways.train(
-            recipe, experts, method.schedule, None, states, train, batch=settings.batch, rounds=each
+            recipe, experts, method.schedule, states, train, batch=settings.batch, rounds=each
         )
         losses.append(np.asarray(loss[:, 0], float))
     recipe = ways.recipe(settings, asked)
@@ -184,7 +183,7 @@ def _seconds(settings: Settings, experts: writers.Machine) -> Measurement:
             recipe = ways.recipe(settings, method)
             started = time.perf_counter()
             done = ways.train(
-                recipe, experts, method.schedule, method.copied, states, train, batch=settings.batch, rounds=each
+                recipe, experts, method.schedule, states, train, batch=settings.batch, rounds=each
             )
             jax.block_until_ready(done)
             if turn:

@@ -32,7 +32,6 @@ class Method(NamedTuple):
     handovers: float  # how often the writer is given a prefix to continue, per text
     fraction: float | None = None  # lambda: of texts that the learner writes
     chunk: int | None = None  # k, tokens
-    copied: np.ndarray | None = None  # [N] scheduled sampling's share of reference tokens
 
 
 def divergence(name: str) -> training.Loss | None:
@@ -72,12 +71,10 @@ def methods(settings: Settings) -> dict[str, Method]:
     found[f"mixture, alpha = {settings.alpha:g}"] = Method(
         "mixture", "reverse", "novice", alone._replace(beta=beta), length
     )
-    reference = schedules.behavioural_cloning(rounds, length)
     for name, decay in decays(rounds).items():
         copied = np.asarray(jax.vmap(decay)(jnp.arange(rounds)), np.float32)
-        found[f"scheduled sampling, {name}"] = Method(
-            "scheduled sampling", SAMPLED, "novice", reference, 1, copied=copied
-        )
+        row = schedules.scheduled_sampling(rounds, length, copied)
+        found[f"scheduled sampling, {name}"] = Method("scheduled sampling", SAMPLED, "novice", row, 1)
     return found
 
 
@@ -160,7 +157,7 @@ def recipe(settings: Settings, method: Method) -> training.Recipe:
         _optimiser(settings.rate),
         loss=divergence(method.labels),
         reads=method.reads,
-        copied=method.copied is not None,
+        copied=method.schedule.copied is not None,
     )
 
 
@@ -189,7 +186,6 @@ def train(
     recipe: training.Recipe,
     experts: writers.Machine,
     schedule: Schedule,
-    copied: Array | None,
     states: training.State,
     keys: Array,
     *,
@@ -202,7 +198,7 @@ def train(
     def one(expert: writers.Machine, state: training.State, key: Array) -> Any:
         words = randomness.words(key)
         show = lambda moment: (moment.loss, moment.labels)
-        how = {"rounds": rounds, "copied": copied, "measure": show}
+        how = {"rounds": rounds, "measure": show}
         state, (loss, labels) = training.advance(recipe, expert, schedule, state, words, texts, **how)
         return state, loss, labels
 
