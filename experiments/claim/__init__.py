@@ -1,9 +1,10 @@
 """What every experiment is: one claim, the blocks of work that measure it, and a verdict.
 
-An experiment is one file that builds a `Claim` and hands it to `run`; everything around the claim (flags,
-storage, resuming, progress, findings, report, exit status) is here and the same for all.
+An experiment is a folder whose `experiment` builds a `Claim` and whose `__main__` hands it to `run`; everything around
+the claim (flags, storage, resuming, progress, findings, report, exit status) is here and the same for all.
 """
 
+from .catalog import load
 from .contract import (
     COLUMNS,
     HOLDS,
@@ -46,6 +47,7 @@ __all__ = [
     "compared",
     "execute",
     "integers",
+    "load",
     "names",
     "numbers",
     "points",
