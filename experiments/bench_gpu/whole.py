@@ -13,7 +13,7 @@ import jax
 from dagger_jax.tokens.transformer import Config
 
 from .. import claim
-from ..shared import timed_rollouts, timed_tokens
+from ..shared import catalog, timed_rollouts, timed_tokens
 
 BATCHES = (1, 64, 1024)
 WIDTHS = (64, 256, 1024)
@@ -46,7 +46,7 @@ def tokens(small: bool) -> Iterator[dict[str, Any]]:
 
 def main_job(small: bool) -> Iterator[dict[str, Any]]:
     """`horizon_growth` at its quick preset, end to end; small: two worlds of it."""
-    job = claim.load("horizon_growth")
+    job = catalog.load("horizon_growth")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         flags = ["horizon_growth", f"--out={out}", "--preset=quick"]

@@ -4,7 +4,6 @@ An experiment is a folder whose `experiment` builds a `Claim` and whose `__main_
 the claim (flags, storage, resuming, progress, findings, report, exit status) is here and the same for all.
 """
 
-from .catalog import load
 from .contract import (
     COLUMNS,
     HOLDS,
@@ -47,7 +46,6 @@ __all__ = [
     "compared",
     "execute",
     "integers",
-    "load",
     "names",
     "numbers",
     "points",

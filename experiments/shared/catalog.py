@@ -1,17 +1,19 @@
-"""Which experiments there are: the folders beside this one that hold a command."""
+"""Which experiments there are: the folders of this package that hold a command. Nothing large is imported here."""
 
 import ast
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .contract import Claim
+if TYPE_CHECKING:
+    from ..claim import Claim
 
 _FOLDER = Path(__file__).parents[1]
-_PACKAGE = __name__.rpartition(".claim.")[0]  # experiments in a checkout, dagger_jax.experiments where it is installed
+_PACKAGE = __name__.rpartition(".shared.")[0]  # experiments in a checkout, dagger_jax.experiments where installed
 
 
 def commands() -> tuple[str, ...]:
-    """Names of all experiments and of the tools beside them, such as benchmark."""
+    """Names of all experiments, and of the benchmarks beside them."""
     return tuple(sorted(path.parent.name for path in _FOLDER.glob("*/__main__.py")))
 
 
@@ -26,6 +28,6 @@ def about(name: str) -> str:
     return (text or "").partition("\n")[0]
 
 
-def load(name: str) -> Claim:
+def load(name: str) -> "Claim":
     """An experiment's claim; raises ModuleNotFoundError where there is none."""
     return importlib.import_module(f"{module(name)}.experiment").CLAIM
