@@ -1,23 +1,34 @@
 """Packaging of dagger_jax. Tool settings live in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "dagger_jax" / "__init__.py").read_text(encoding="utf-8"), re.M)
+assert VERSION is not None
+EXPERIMENTS = ["dagger_jax.experiments", *(f"dagger_jax.experiments.{name}" for name in find_packages("experiments"))]
+
 setup(
     name="dagger_jax",
-    version="0.1.0",
+    version=VERSION[1],
     description="Imitation learning in JAX: roll-out schedules, exact regret, and every theorem held against it.",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["dagger_jax*", "experiments*"]),
-    package_data={"experiments": ["worlds/*.npz"]},
+    packages=[*find_packages(include=["dagger_jax*"]), *EXPERIMENTS],
+    package_dir={"dagger_jax.experiments": "experiments"},  # beside the engine in a checkout, inside it when installed
+    package_data={
+        "dagger_jax": ["py.typed"],
+        "dagger_jax.experiments.worlds": ["*.npz"],
+        "dagger_jax.experiments.bench_gpu": ["*.json"],
+    },
+    entry_points={"console_scripts": ["dagger-jax = dagger_jax.experiments.command:main"]},
     # Run on: jax 0.10.2, flax 0.12.8, optax 0.2.8, chex 0.1.92, numpy 2.4.6, absl-py 2.5.1, scipy 1.17.1,
-    # pyarrow 25.0.1, matplotlib 3.11, rich 15, scikit-learn 1.9. Upper bounds are the next release that may break
-    # something; lower
-    # ones are the first with what is used, not each of them run.
+    # pyarrow 25.0.1, matplotlib 3.11, rich 15, scikit-learn 1.9.1, orbax-checkpoint 0.12.8. Upper bounds are the next
+    # release that may break something; lower ones are the first with what is used, not each of them run.
     install_requires=[
         "jax>=0.10.2,<0.12",
         "flax>=0.12.8,<0.13",
@@ -30,6 +41,7 @@ setup(
         "matplotlib>=3.10,<4",
         "rich>=14,<16",
         "scikit-learn>=1.6,<2",
+        "orbax-checkpoint>=0.11,<0.13",
     ],
     extras_require={
         "dev": [

@@ -1,29 +1,43 @@
 """dagger_jax: roll-out schedules of imitation learning, exact regret, and every theorem held against it."""
 
-from dagger_jax import (
-    algorithms,
-    bounds,
-    controllers,
-    detect,
-    evidence,
-    exact,
-    experts,
-    gates,
-    growth,
-    interaction,
-    labels,
-    learners,
-    oracle,
-    planning,
-    randomness,
-    rollout,
-    schedules,
-    strategies,
-)
-from dagger_jax.algorithms import ALGORITHMS
-from dagger_jax.environments import gallery, tabular
-from dagger_jax.environments.gallery import GALLERY
-from dagger_jax.types import Batch, Play, Problem, Schedule, World
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dagger_jax import (
+        algorithms,
+        bounds,
+        controllers,
+        detect,
+        evidence,
+        exact,
+        experts,
+        gates,
+        growth,
+        interaction,
+        labels,
+        learners,
+        oracle,
+        planning,
+        randomness,
+        rollout,
+        schedules,
+        strategies,
+    )
+    from dagger_jax.algorithms import ALGORITHMS
+    from dagger_jax.environments import gallery, tabular
+    from dagger_jax.environments.gallery import GALLERY
+    from dagger_jax.types import Batch, Play, Problem, Schedule, World
+
+__version__ = "0.1.0"
+# Where the names are that are no modules of their own directly below.
+_HOMES = {
+    "ALGORITHMS": "algorithms",
+    "GALLERY": "environments.gallery",
+    "gallery": "environments.gallery",
+    "tabular": "environments.tabular",
+    **dict.fromkeys(("Batch", "Play", "Problem", "Schedule", "World"), "types"),
+}
 
 __all__ = [
     "ALGORITHMS",
@@ -54,3 +68,16 @@ __all__ = [
     "strategies",
     "tabular",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, so that `import dagger_jax` alone loads nothing large."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOMES.get(name, name)}")
+    globals()[name] = getattr(home, name, home) if name in _HOMES else home
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The experiments: each file is one claim, and one command that checks it."""
+"""The experiments: each folder is one claim, and one command that checks it."""
 
 from .shared import program
 

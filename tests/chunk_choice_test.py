@@ -15,6 +15,7 @@ from experiments.chunk_choice import findings as chunk_choice_findings
 from experiments.claim import Settings
 from experiments.claim.running import execute
 from experiments.shared import chunk_worlds as chunk_choice_worlds
+from experiments.shared.chunk_methods import CUT
 from experiments.zoo import findings as zoo_findings
 from experiments.zoo import theorems as zoo_theorems
 from tests import degenerate
@@ -50,7 +51,7 @@ def test_points_account_for_every_run_and_round(directory):
     # T chunks of one step are T hand-overs, one of T steps is one; where chunks are cut, every step was watched.
     assert {(row["handovers"], row["labels"], row["watched"]) for row in by_method["k = 8"]} == {(1, 8, 0)}
     assert {(row["handovers"], row["labels"], row["watched"]) for row in by_method["k = 1"]} == {(8, 8, 0)}
-    assert {(row["labels"], row["watched"]) for row in by_method[chunk_choice.CUT]} == {(8, 8)}
+    assert {(row["labels"], row["watched"]) for row in by_method[CUT]} == {(8, 8)}
     assert all(row["detectability"] == pytest.approx(0, abs=1e-12) for row in by_method["k = 1"])
     assert all(np.isfinite(row["gap"]) for row in rows)
     assert all(0 <= row["detectability"] <= 1 for row in rows if row["method"] not in ("mixer", "mbpo"))
@@ -94,13 +95,13 @@ def test_a_gap_is_read_where_one_chunk_an_episode_would_have_spent_the_budget():
     methods = {
         "k = 1": curve("fixed", gap, 4),
         "k = 4": curve("fixed", gap, 1),
-        chunk_choice.CUT: curve("controller", gap, 2, watched=4),
+        CUT: curve("controller", gap, 2, watched=4),
         "price list": curve("controller", gap, 2),
     }
     at = {cost: chunk_choice_findings.at_budget(settings(), methods, cost) for cost in (0.0, 4.0, 16.0)}
     np.testing.assert_allclose(at[4.0]["k = 4"].gap, 1.0)
     np.testing.assert_allclose(at[4.0]["k = 1"].gap, 8 - 4 * 12 / 20)
-    np.testing.assert_allclose(at[4.0][chunk_choice.CUT].gap, 4 - 2 * 8 / 12)
+    np.testing.assert_allclose(at[4.0][CUT].gap, 4 - 2 * 8 / 12)
     np.testing.assert_allclose(at[4.0][chunk_choice_findings.WATCHED].gap, 4.0)
     np.testing.assert_allclose(at[0.0]["k = 1"].gap, 1.0)  # without hand-overs all partitions cost the same
     assert np.isfinite(at[16.0]["k = 1"].gap).all()  # 80 labels: 68 for the first round
@@ -119,11 +120,11 @@ def test_the_cost_that_single_comparisons_are_made_at():
 def _table(cut, runs=6):
     """Points of one world: k = 1 has gap 1, k = 4 has gap 3, the cut as given, all of them at cost 0 and any round."""
     gaps = {"k = 1": ("fixed", 1.0), "k = 4": ("fixed", 3.0), "linear, 1 to T": ("schedule", 0.9)}
-    gaps |= {"AIMD on the AUC": ("controller", 1.1), chunk_choice.CUT: ("controller", cut)}
+    gaps |= {"AIMD on the AUC": ("controller", 1.1), CUT: ("controller", cut)}
     rows = [
         {"world": "recoverable_reset_cliff", "method": name, "kind": kind, "run": run, "round": n + 1}
         | {"gap": float(np.broadcast_to(gap, runs)[run]), "handovers": 1.0, "labels": 4.0, "detectability": 0.0}
-        | {"watched": 4.0 if name == chunk_choice.CUT else 0.0}
+        | {"watched": 4.0 if name == CUT else 0.0}
         for name, (kind, gap) in gaps.items()
         for run in range(runs)
         for n in range(4)

@@ -17,6 +17,7 @@ from experiments.claim import HOLDS, NOT_SHOWN, REFUTED, Settings, resolve
 from experiments.claim.running import execute
 from experiments.exposure_bias import experiment as exposure_bias
 from experiments.exposure_bias import findings, training, worlds
+from experiments.shared import chunk_methods
 from tests import degenerate
 
 SMALL = {
@@ -116,7 +117,7 @@ def played(settings, world, name, control, models=3):
 def test_a_controller_that_stays_at_one_token_is_one_token(settings):
     """The expert writes for the learner in round 1 in both. Two programs, float32: sums in another order."""
     options = controllers.DetectabilityBudget(1e-9), controllers.AdditiveIncrease(0.999)  # none proven; what AIMD is
-    stays, grows = (training.Either(np.asarray(which), options) for which in (0, 1))
+    stays, grows = (chunk_methods.Either(np.asarray(which), options) for which in (0, 1))
     alone, stayed, grown = (played(settings, "absorbing", "k = 1", each) for each in (None, stays, grows))
     for own, other in zip(alone, stayed, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-6)
@@ -227,7 +228,7 @@ def test_one_of_several_controllers_is_itself():
     rng = np.random.default_rng(3)
     alone: Any
     for which, alone in enumerate(options):
-        either = training.Either(np.asarray(which), options)
+        either = chunk_methods.Either(np.asarray(which), options)
         (state, starts), (own, expected) = either.init(8), alone.init(8)
         for _ in range(2):
             np.testing.assert_array_equal(starts, expected)

@@ -80,7 +80,7 @@ def test_a_library_installs_nothing():
 
 
 def test_what_is_ignored_stays_ignored(spawn):
-    code = "import signal, os; from experiments import program; program.begin('toy'); os.kill(os.getpid(), 2)"
+    code = "import signal, os; from experiments.shared import program; program.begin('toy'); os.kill(os.getpid(), 2)"
     process = spawn(["bash", "-c", f"trap '' INT; '{sys.executable}' -c \"{code}\""])
     _, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")

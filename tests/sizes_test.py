@@ -1,6 +1,5 @@
 """What does not fit into memory is refused at once, by the flag to change; and programs that are no claims."""
 
-import importlib
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ from experiments import claim
 from experiments.benchmark import __main__ as benchmark
 from experiments.claim import BadFlag, Need, options, sizes, tool
 from experiments.claim.running import execute
+from experiments.shared import catalog
 
 GIB = 2**30
 HUGE = {
@@ -43,7 +43,7 @@ def _machine(monkeypatch):
 @pytest.mark.parametrize(("name", "flags"), CASES, ids=[f"{name} {flags}" for name, flags in CASES])
 def test_huge_sizes_are_refused_before_blocks_are_listed(name, flags, tmp_path, capsys, monkeypatch):
     given = flags.split()
-    made = importlib.import_module(f"experiments.{name}.experiment").CLAIM
+    made = catalog.load(name)
     parts = {field: getattr(made, field) for field in made.__dataclass_fields__}
     unlisted = claim.Claim(**{**parts, "cells": lambda settings: pytest.fail("blocks are listed")})
     assert execute(unlisted, [name, "--preset=quick", f"--out={tmp_path / 'out'}", *given]) == 2
@@ -58,14 +58,14 @@ def test_huge_sizes_are_refused_before_blocks_are_listed(name, flags, tmp_path, 
 @pytest.mark.parametrize("name", HUGE)
 def test_quick_and_default_presets_fit_into_a_small_machine(name, monkeypatch):
     monkeypatch.setattr(memory, "host", lambda: 7 * GIB)
-    made = importlib.import_module(f"experiments.{name}.experiment").CLAIM
+    made = catalog.load(name)
     for preset in ("quick", "default"):
         sizes.check(made, claim.resolve(made, preset))
 
 
 def test_a_large_world_is_refused_by_its_file(tmp_path):
     """The arrays of 20,000 states, said by a small file's headers; nothing is unpacked."""
-    made = importlib.import_module("experiments.horizon_growth.experiment").CLAIM
+    made = catalog.load("horizon_growth")
     path = tmp_path / "large.npz"
     np.savez_compressed(path, transition=np.zeros((2500, 1, 2500)), cost=np.zeros((2500, 2)), initial=np.zeros(2500))
     words = ["horizon_growth", f"--worlds={path}", "--out=out", "--runs=64"]

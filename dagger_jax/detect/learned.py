@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
 
 from dagger_jax.detect.samples import Estimate, auc
 from dagger_jax.types import Array
@@ -86,7 +85,11 @@ def classify(
         return np.concatenate([guide[rows], novice[rows]]), np.r_[np.ones(len(rows)), np.zeros(len(rows))]
 
     features, truth = both(test)
-    fitted = (LogisticRegression(max_iter=2000) if classifier is None else classifier).fit(*both(train))
+    if classifier is None:
+        from sklearn.linear_model import LogisticRegression  # takes half a second, which few need
+
+        classifier = LogisticRegression(max_iter=2000)
+    fitted = classifier.fit(*both(train))
     score = fitted.predict_proba(features)[:, 1]
     right = int((fitted.predict(features) == truth).sum())
     interval = stats.binomtest(right, len(truth)).proportion_ci(confidence)

@@ -76,11 +76,14 @@ def source() -> str:
     Returns:
         A sha256 in hexadecimal digits.
     """
-    root, digest = Path(__file__).parents[2], hashlib.sha256()
-    for path in sorted(path for package in ("dagger_jax", "experiments") for path in (root / package).rglob("*.py")):
-        name = path.relative_to(root)
-        if name.parts[1] != "report":
-            digest.update(f"{name.as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    engine, digest = Path(__file__).parents[1], hashlib.sha256()
+    inside = engine / "experiments"  # where a wheel has them; in a checkout they are beside the engine
+    for folder in (engine, inside if inside.is_dir() else engine.parent / "experiments"):
+        for path in sorted(folder.rglob("*.py")):
+            name = path.relative_to(folder)
+            if folder != engine or name.parts[0] not in ("report", "experiments"):
+                line = f"{folder.name}/{name.as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+                digest.update(line.encode())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""One script for whatever device there is: does it compute what a CPU computes, and how fast is it?
+"""Whether the device at hand draws what a CPU draws, and how fast it is.
 
 python -m experiments.bench_gpu --out=DIR
 

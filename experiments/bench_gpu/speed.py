@@ -11,7 +11,7 @@ import numpy as np
 from dagger_jax import randomness, rollout, schedules
 from dagger_jax.types import Array
 
-from ..benchmark.__main__ import problem
+from ..shared.timed_rollouts import problem
 from ..shared.timed_tokens import timed
 
 STATES, ACTIONS, HORIZON = 100, 5, 1000

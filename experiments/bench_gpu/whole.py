@@ -13,9 +13,7 @@ import jax
 from dagger_jax.tokens.transformer import Config
 
 from .. import claim
-from ..benchmark import __main__ as benchmark
-from ..horizon_growth import experiment as horizon_growth
-from ..shared import timed_tokens as benchmark_tokens
+from ..shared import catalog, timed_rollouts, timed_tokens
 
 BATCHES = (1, 64, 1024)
 WIDTHS = (64, 256, 1024)
@@ -25,7 +23,7 @@ def schedules(small: bool) -> Iterator[dict[str, Any]]:
     """Whole experiments (4 rounds of 8 episodes of 32 steps) per second, by how many partitions are one call."""
     measured: list[dict[str, Any]] = []
     for count in (1, 64) if small else (1, 64, 2048, 16384):
-        measured += benchmark.whole(1 if small else 3, (count,))
+        measured += timed_rollouts.whole(1 if small else 3, (count,))
         yield {"measured": measured}
 
 
@@ -35,24 +33,25 @@ def tokens(small: bool) -> Iterator[dict[str, Any]]:
     on_cpu = jax.default_backend() == "cpu"
     dtype = "float32" if on_cpu else "bfloat16"
     for width in WIDTHS[:1] if small else WIDTHS:
-        config = Config(benchmark_tokens.VOCABULARY, 256, width, layers=2 if width < 1024 else 8, heads=8, dtype=dtype)
+        config = Config(timed_tokens.VOCABULARY, 256, width, layers=2 if width < 1024 else 8, heads=8, dtype=dtype)
         facts = {"width": width, "layers": config.layers, "dtype": dtype}
         for batch in (1, 4) if small else BATCHES:
-            written = benchmark_tokens.generation([batch], 1, config)
+            written = timed_tokens.generation([batch], 1, config)
             measured += [facts | line for line in written]
             yield {"measured": measured}
-        trained = benchmark_tokens.learning(1, 2 if small else None, config)
+        trained = timed_tokens.learning(1, 2 if small else None, config)
         measured += [facts | line for line in trained]
         yield {"measured": measured}
 
 
 def main_job(small: bool) -> Iterator[dict[str, Any]]:
     """`horizon_growth` at its quick preset, end to end; small: two worlds of it."""
+    job = catalog.load("horizon_growth")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         flags = ["horizon_growth", f"--out={out}", "--preset=quick"]
         with contextlib.redirect_stdout(io.StringIO()):
-            status = claim.execute(horizon_growth.CLAIM, [*flags, *(["--worlds=cliff,chunk_reset"] if small else [])])
+            status = claim.execute(job, [*flags, *(["--worlds=cliff,chunk_reset"] if small else [])])
         run = json.loads((out / "run.json").read_text())
         found = json.loads((out / "findings.json").read_text())
     seconds = {name: run[name] for name in ("compile_seconds", "run_seconds", "environment_steps")}

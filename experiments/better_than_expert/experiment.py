@@ -23,7 +23,7 @@ from dagger_jax.types import Array, Problem, Schedule
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Finding, Measurement, Settings
 from ..shared import needs, study
-from . import figures as better_than_expert_figures
+from . import figures as drawn
 from .findings import ALIASED, COMPARED, EXPERTS, REALIZABLE, STATEMENTS, STATIONARY, TWO, columns
 
 LABELS = (labels.imitate, labels.deviate, labels.deviate_acting)
@@ -223,14 +223,10 @@ def figures(settings: Settings, table: pa.Table) -> Drawings:
     }
     inside = [world for world in settings.worlds if world != TWO]
     tables = {
-        f"table_{world.removeprefix('random_')}": partial(
-            better_than_expert_figures.table, means, world, EXPERTS, tuple(SHARES)
-        )
+        f"table_{world.removeprefix('random_')}": partial(drawn.table, means, world, EXPERTS, tuple(SHARES))
         for world in inside
     }
-    return tables | {
-        "algorithms": partial(better_than_expert_figures.algorithms, means, settings.worlds, EXPERTS, COMPARED)
-    }
+    return tables | {"algorithms": partial(drawn.algorithms, means, settings.worlds, EXPERTS, COMPARED)}
 
 
 CLAIM = Claim(

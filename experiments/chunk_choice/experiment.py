@@ -5,30 +5,24 @@ python -m experiments.chunk_choice --out=DIR
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dagger_jax import controllers, labels, rollout, schedules
-from dagger_jax.strategies import STRATEGIES, inverse_sigmoid, over_rounds
-from dagger_jax.types import Schedule
+from dagger_jax import rollout
 
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Measurement, Settings
-from ..exposure_bias.training import Either
 from ..shared import needs, study
+from ..shared.chunk_methods import ETA, Either, Method, methods
 from ..shared.chunk_worlds import PLACES, problems
-from . import figures as chunk_choice_figures
-from . import findings as chunk_choice_findings
-from . import training as chunk_training
-from .findings import CUT, ETA, PER_STEP, PRICE_LIST, headline
+from . import figures as drawn
+from . import findings, training
+from .findings import headline
 
-PER_QUERY = 4.0  # labels that a hand-over costs, where nothing else is said
 COMPARED_AT = 0.01  # price of a hand-over at which controllers are compared with the best partition
 PARTITION_COSTS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)  # of the best partition's hand-overs, in the world's cost
 
@@ -48,69 +42,6 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
         ("full", tuple(PLACES), (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0), 64, 48, 16, 256),
     )
 }
-
-
-class Method(NamedTuple):
-    """A way to choose chunk lengths: a schedule over rounds, perhaps rewritten by a controller."""
-
-    kind: str  # fixed, schedule, controller or published
-    schedule: Schedule
-    controller: Any = None
-    gate: Any = None
-    label: labels.Label = labels.imitate
-
-
-def methods(horizon: int, rounds: int, episodes: int = 1, per_query: float = PER_QUERY) -> dict[str, Method]:
-    """Every fixed length that is a power of two or T, round schedules from optax, controllers, published strategies.
-
-    `per_query` is the price of a hand-over, in labels, that the price list is told.
-    """
-
-    def over(schedule: Any) -> Schedule:
-        lengths = over_rounds(schedule, rounds, horizon)
-        starts = jax.vmap(lambda k: schedules.starts(horizon, k))(lengths)
-        return schedules.chunked(rounds, starts, schedules.beta_indicator(rounds))
-
-    last, half = rounds - 1, rounds // 2
-    fixed = {f"k = {k}": Method("fixed", over(float(k))) for k in _lengths(horizon)}
-    changing = {
-        "linear, T to 1": optax.linear_schedule(horizon, 1, last),
-        "linear, 1 to T": optax.linear_schedule(1, horizon, last),
-        "exponential, T to 1": optax.exponential_decay(horizon, last, 1 / horizon),
-        "exponential, 1 to T": optax.exponential_decay(1, last, horizon),
-        "cosine, T to 1": optax.cosine_decay_schedule(horizon, last),
-        "inverse sigmoid, T to 1": lambda n: horizon * inverse_sigmoid(max(1.0, rounds / 6))(n),
-        "step, T then 1": optax.piecewise_constant_schedule(horizon, {half: 1 / horizon}),
-    }
-    start = over(1.0)
-    total = rounds * episodes * (per_query + PER_STEP * horizon)
-    reacting: dict[str, Any] = {
-        "detectability budget": controllers.DetectabilityBudget(ETA),
-        "AIMD on the AUC": controllers.AdditiveIncrease(0.5 + ETA),
-        PRICE_LIST: controllers.Budget(per_query, PER_STEP, total, scale=1.0),
-        "jump start": controllers.JumpStart(),
-        "adaptive window": controllers.AdaptiveWindow(),
-        "change point": controllers.ChangePoint(),
-    }
-    patient = start._replace(
-        join=jnp.broadcast_to(schedules.starts(horizon, horizon) * 1.0, start.join.shape),
-        patience=jnp.full(start.join.shape, ETA),
-    )
-    return (
-        fixed
-        | {name: Method("schedule", over(schedule)) for name, schedule in changing.items()}
-        | {name: Method("controller", start, controller) for name, controller in reacting.items()}
-        | {CUT: Method("controller", patient)}
-        | {
-            name.replace("_", " "): Method("published", each.build(rounds, horizon), *each[2:])
-            for name, each in STRATEGIES.items()
-            if name not in ("jsrl_gated", "adwin", "change_point")  # controllers above
-        }
-    )
-
-
-def _lengths(horizon: int) -> list[int]:
-    return [2**n for n in range(horizon.bit_length()) if 2**n < horizon] + [horizon]
 
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
@@ -142,7 +73,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         options = {name: each for name, each in options.items() if each is not None}
         control = Either(np.asarray(list(options).index(cell["method"])), tuple(options.values()))
     keys = jax.random.split(jax.random.key(settings.seed), settings.runs)
-    policies, rows, handovers, asked, parted = chunk_training.train(
+    policies, rows, handovers, asked, parted = training.train(
         batch,
         samplers,
         method.schedule,
@@ -155,7 +86,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     )
     steps = 2 * settings.runs * settings.rounds * settings.episodes * settings.horizon
     if planned:
-        values, best = chunk_training.plan(batch, policies[:, -1], np.array(PARTITION_COSTS))
+        values, best = training.plan(batch, policies[:, -1], np.array(PARTITION_COSTS))
         points = [
             common
             | {"kind": "plan", "round": settings.rounds, "run": run, "interpreter": "exact"}
@@ -164,16 +95,12 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
             for place, price in enumerate(PARTITION_COSTS)
         ]
         return Measurement(points, steps)
-    gap, seen = chunk_training.judge(batch, policies, rows)
+    gap, seen = training.judge(batch, policies, rows)
     handovers, asked = np.asarray(handovers, float), np.asarray(asked, float)
     # Where the cut falls is decided by the learner's error at every step: the expert must have watched all of them.
     watched = 0 if method.schedule.patience is None else settings.horizon
     partition = method.kind != "published" and method.schedule.patience is None
-    cost = (
-        chunk_training.over_best(batch, policies[:, -1], rows.join[:, -1], np.float64(COMPARED_AT))
-        if partition
-        else None
-    )
+    cost = training.over_best(batch, policies[:, -1], rows.join[:, -1], np.float64(COMPARED_AT)) if partition else None
     if method.schedule.patience is not None:  # the exact recursion cannot know where its chunks end
         seen = np.asarray(parted, float)
     points = [
@@ -198,15 +125,15 @@ def _last(values: Any, run: int, n: int, settings: Settings) -> float | None:
 
 def figures(settings: Settings, table: pa.Table) -> Drawings:
     """What the cost of a hand-over changes, the frontier at one cost, all ratios there, and the best partition."""
-    curves, cost = chunk_choice_findings.curves(settings, table), headline(settings)
-    found = {world: chunk_choice_findings.at_budget(settings, own, cost) for world, own in curves.items()}
+    curves, cost = findings.curves(settings, table), headline(settings)
+    found = {world: findings.at_budget(settings, own, cost) for world, own in curves.items()}
     plans = table.filter(pc.field("kind") == "plan").to_pylist()
-    swept = chunk_choice_findings.sweep(settings, curves)
+    swept = findings.sweep(settings, curves)
     return {
-        "handover_costs": partial(chunk_choice_figures.costs, swept, settings.watch_cost),
-        "frontier": partial(chunk_choice_figures.frontier, found, ETA, cost),
-        "ratios": partial(chunk_choice_figures.ratios, found, cost),
-        "partition": partial(chunk_choice_figures.partition, plans),
+        "handover_costs": partial(drawn.costs, swept, settings.watch_cost),
+        "frontier": partial(drawn.frontier, found, ETA, cost),
+        "ratios": partial(drawn.ratios, found, cost),
+        "partition": partial(drawn.partition, plans),
     }
 
 
@@ -230,7 +157,7 @@ CLAIM = Claim(
     cells=cells,
     measure=measure,
     memory=needs.chunk_choice,
-    verdict=chunk_choice_findings.verdict,
+    verdict=findings.verdict,
     figures=figures,
     flags=(
         claim.names("worlds", "Worlds to train in.", tuple(PLACES)),

@@ -10,18 +10,13 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from dagger_jax import intervals, report
 
+from ..shared.axes import plain
+from ..shared.chunk_methods import CUT
 from ..shared.chunk_worlds import PLACES
 from ..shared.rivals import ratio
-from .findings import CUT, WATCHED, WAYS, AtBudget, Way, best_of
+from .findings import WATCHED, WAYS, AtBudget, Way, best_of
 
 GREY = "#888888"
-# Where ticks are labelled in every decade, by the ratio of an axis's ends.
-STEPS: Mapping[float, Sequence[float]] = {
-    2.5: (1.0, 1.1, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
-    6: (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
-    200: (1.0, 2.0, 5.0),
-    np.inf: (1.0,),
-}
 KINDS = {
     "fixed": ("#0072B2", "o", "fixed length k (number: steps)"),
     "schedule": ("#009E73", "s", "schedule over rounds"),
@@ -29,18 +24,6 @@ KINDS = {
     "published": ("#8A5A9E", "X", "published strategy"),
 }
 WAY_COLOURS = dict(zip(WAYS, ("#009E73", "#E69F00", "#D55E00", "#CC79A7"), strict=True))
-
-
-def plain(ax: Axes, *names: str) -> None:
-    """Logarithmic axes ("x", "y") with few labels: the closer, the shorter the axis."""
-    for name in names:
-        axis, (low, high) = getattr(ax, f"{name}axis"), getattr(ax, f"get_{name}lim")()
-        if axis.get_scale() != "log":  # nothing positive is drawn
-            continue
-        steps = next(steps for most, steps in STEPS.items() if high < most * low)
-        axis.set_major_locator(LogLocator(subs=steps, numticks=20))
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_minor_formatter(NullFormatter())
 
 
 def costs(sweep: Mapping[str, Mapping[float, Mapping[str, Way]]], watch: float) -> Figure:

@@ -10,13 +10,11 @@ import pyarrow as pa
 from dagger_jax import intervals
 
 from ..claim import INFORMATION, Finding, Settings, compared, settled
+from ..shared.chunk_methods import CUT, ETA, PER_STEP, PRICE_LIST
 from ..shared.rivals import Chosen, best, ratio
 
-ETA = 0.05  # the detectability budget
-PER_STEP = 1.0  # price of a label: the unit
 USUAL = 4.0  # labels that a hand-over costs in the frontier, or the cost measured that is nearest to it
-CUT, WATCHED = "accumulated disagreement", "accumulated disagreement, watching paid"
-PRICE_LIST = "price list"  # the controller that is told what a hand-over costs
+WATCHED = "accumulated disagreement, watching paid"
 
 
 class Curve(NamedTuple):

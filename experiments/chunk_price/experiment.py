@@ -13,10 +13,8 @@ from dagger_jax.environments import gallery
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Finding, Measurement, Settings
 from ..shared import needs, study
-from . import cases
-from . import figures as chunk_price_figures
-from . import findings as chunk_price_findings
-from . import lengths as chunk_price_lengths
+from . import cases, findings, lengths
+from . import figures as drawn
 
 FITTED = "recoverable_reset_cliff"
 WORLDS = (*cases.PLACED, FITTED)
@@ -108,19 +106,19 @@ def _chunks(settings: Settings, world: str, horizon: int) -> list[int]:
     """Every length at the longest horizon, which debt is too large for; otherwise those asked for."""
     if world != "debt" and horizon == max(settings.horizons):
         return list(range(1, horizon + 1))
-    dial = [chunk_price_findings.dial(horizon, alpha) for alpha in settings.alphas if world == "chunk_reset"]
+    dial = [findings.dial(horizon, alpha) for alpha in settings.alphas if world == "chunk_reset"]
     return sorted({*settings.chunks, *dial})
 
 
 def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     """Equalities, growth exponents, ratios, flatness, and that no bound is violated."""
     rows = table.to_pylist()
-    return chunk_price_findings.all_of(settings, rows) + chunk_price_lengths.all_of(settings, rows)
+    return findings.all_of(settings, rows) + lengths.all_of(settings, rows)
 
 
 def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Gap against k, the dial, equal against random lengths, and the reset variant."""
-    return chunk_price_figures.all_of(settings, table.to_pylist())
+    return drawn.all_of(settings, table.to_pylist())
 
 
 CLAIM = Claim(

@@ -1,7 +1,7 @@
 """What every experiment is: one claim, the blocks of work that measure it, and a verdict.
 
-An experiment is one file that builds a `Claim` and hands it to `run`; everything around the claim (flags,
-storage, resuming, progress, findings, report, exit status) is here and the same for all.
+An experiment is a folder whose `experiment` builds a `Claim` and whose `__main__` hands it to `run`; everything around
+the claim (flags, storage, resuming, progress, findings, report, exit status) is here and the same for all.
 """
 
 from .contract import (

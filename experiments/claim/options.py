@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from absl import flags as absl_flags
 
+from ..shared import program
 from . import inputs
 from .contract import BadFlag, Claim, Flag, Settings
 from .flags import OUT, PRESET, RESUME, RUNS, SEED
@@ -267,4 +268,5 @@ def _wrap(text: str, margin: int = 0) -> str:
 
 def _command(name: str) -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name}" if spec else f"python -m experiments.{name}"
+    module = spec.name.removesuffix(".__main__") if spec else f"experiments.{name}"
+    return program.called or f"python -m {module}"

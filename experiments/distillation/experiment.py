@@ -19,8 +19,8 @@ from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Finding, Flag, Measurement, Settings
 from ..shared import needs
 from ..shared import text as exposure_bias_text
-from . import figures as distillation_figures
-from . import findings as distillation_findings
+from . import figures as drawn
+from . import findings
 from . import methods as ways
 
 _SIZES: Mapping[str, Any] = {
@@ -199,17 +199,17 @@ def _seconds(settings: Settings, experts: writers.Machine) -> Measurement:
 
 def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     """See `distillation_findings`."""
-    return distillation_findings.verdict(settings, table)
+    return findings.verdict(settings, table)
 
 
 def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Fitting the writer's texts against writing like it; every method's ratio; accumulation; lambda."""
-    found = distillation_findings.collect(table)
+    found = findings.collect(table)
     return {
-        "ratios": partial(distillation_figures.ratios, found),
-        "plane": partial(distillation_figures.plane, found),
-        "lambda": partial(distillation_figures.over_lambda, found),
-        "accumulated": partial(distillation_figures.accumulated, found),
+        "ratios": partial(drawn.ratios, found),
+        "plane": partial(drawn.plane, found),
+        "lambda": partial(drawn.over_lambda, found),
+        "accumulated": partial(drawn.accumulated, found),
     }
 
 
@@ -238,7 +238,7 @@ CLAIM = Claim(
     memory=needs.distillation,
     verdict=verdict,
     figures=figures,
-    tables=lambda settings, table: {"methods": distillation_findings.summary(table)},
+    tables=lambda settings, table: {"methods": findings.summary(table)},
     flags=(
         claim.names("worlds", "Writers to imitate.", ways.WORLDS),
         *exposure_bias_text.FLAGS,

@@ -6,7 +6,7 @@ from matplotlib.ticker import NullLocator
 
 from dagger_jax import report
 
-from . import findings as said
+from . import findings
 from .methods import SUPERVISED
 
 KINDS = {
@@ -19,7 +19,7 @@ KINDS = {
 TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3, 5, 10)  # of ratios
 
 
-def ratios(found: said.Found) -> Figure:
+def ratios(found: findings.Found) -> Figure:
     """KL on own prefixes against supervised fine-tuning's: at equal labels and at equal wall time."""
     caption = (
         "KL(writer || learner) on the learner's own prefixes, relative to supervised fine-tuning: at equal labels of "
@@ -30,13 +30,13 @@ def ratios(found: said.Found) -> Figure:
     names = list(next(iter(found.values())))
     figure.set_size_inches(4.2 * len(found) + 2.2, 1.2 + 0.27 * len(names))
     for ax, (world, methods) in zip(axes, found.items(), strict=True):
-        reference, time = methods[SUPERVISED], said.common_time(methods)
+        reference, time = methods[SUPERVISED], findings.common_time(methods)
         for place, name in enumerate(names):
             each = methods[name]
             colour, marker = KINDS[each.kind]
-            value, low, high = said.ratio(each.last("own_kl"), reference.last("own_kl"))
+            value, low, high = findings.ratio(each.last("own_kl"), reference.last("own_kl"))
             ax.errorbar([value], [place], xerr=report.bar(value, low, high), fmt=marker, color=colour, capsize=2)
-            timed = said.ratio(each.after("own_kl", time), reference.after("own_kl", time)).value
+            timed = findings.ratio(each.after("own_kl", time), reference.after("own_kl", time)).value
             ax.plot([timed], [place + 0.25], marker="o", markersize=4, color=colour, markerfacecolor="none")
         ax.axvline(1.0, color="#888888", linestyle="--", linewidth=1)
         report.logarithmic(ax, "x")
@@ -52,7 +52,7 @@ def ratios(found: said.Found) -> Figure:
     return figure
 
 
-def plane(found: said.Found) -> Figure:
+def plane(found: findings.Found) -> Figure:
     """Fitting the writer's texts against writing like it: two divergences of whole texts, a point a method."""
     caption = (
         "Two divergences between whole texts, after the last round: forward KL (how badly the learner predicts the "
@@ -83,7 +83,7 @@ def plane(found: said.Found) -> Figure:
     return figure
 
 
-def over_lambda(found: said.Found) -> Figure:
+def over_lambda(found: findings.Found) -> Figure:
     """What the share of the learner's texts changes, for each divergence."""
     caption = (
         "GKD's lambda, the share of texts that the learner writes: KL on own prefixes (above) and reverse KL there "
@@ -98,7 +98,7 @@ def over_lambda(found: said.Found) -> Figure:
             for shift, divergence in enumerate(lines):
                 own = [each for each in methods.values() if (each.kind, each.labelled) == ("GKD", divergence)]
                 own.sort(key=lambda each: each.fraction or 0.0)
-                seen = np.array([said.ratio(e.last(measure), methods[SUPERVISED].last(measure)) for e in own])
+                seen = np.array([findings.ratio(e.last(measure), methods[SUPERVISED].last(measure)) for e in own])
                 x = np.array([each.fraction or 0.0 for each in own]) + 0.012 * (shift - len(lines) / 2)
                 value, low, high = seen.T
                 ax.errorbar(
@@ -123,7 +123,7 @@ def over_lambda(found: said.Found) -> Figure:
     return figure
 
 
-def accumulated(found: said.Found) -> Figure:
+def accumulated(found: findings.Found) -> Figure:
     """ExAccErr against the length, for the methods that stand for the others."""
     caption = (
         "ExAccErr(l), per cent: how much more KL the learner's own prefixes of l tokens hold than the writer's. 0: no "
@@ -133,12 +133,12 @@ def accumulated(found: said.Found) -> Figure:
     for ax, (world, methods) in zip(axes, found.items(), strict=True):
         shown = [SUPERVISED, *(name for name, each in methods.items() if each.kind == "chunks")]
         wanted = [("forward", False), ("forward", True), ("reverse", True)]
-        shown += [name for each in wanted if (name := said.gkd(methods, *each)) is not None]
+        shown += [name for each in wanted if (name := findings.gkd(methods, *each)) is not None]
         colours = report.colours(shown)
         for name in shown:
             values = methods[name].lengths["excess"]
             length = np.arange(1, values.shape[1] + 1)
-            low, high = np.array([said.mean(column)[1:] for column in values.T]).T
+            low, high = np.array([findings.mean(column)[1:] for column in values.T]).T
             ax.plot(length, values.mean(0), color=colours[name], label=name)
             ax.fill_between(length, low, high, color=colours[name], alpha=0.12, linewidth=0)
         ax.axhline(0.0, color="#888888", linestyle="--", linewidth=1)

@@ -16,14 +16,12 @@ from dagger_jax import rollout
 from dagger_jax.tokens import transformer
 
 from .. import claim
-from ..chunk_choice import experiment as chunk_choice
-from ..chunk_choice.experiment import Method
 from ..claim import BadFlag, Claim, Measurement, Settings
-from ..shared import needs, study
+from ..shared import chunk_methods, needs, study
 from ..shared import text as exposure_bias_text
-from . import figures as exposure_bias_figures
-from . import findings as exposure_bias_findings
-from . import training, worlds
+from ..shared.chunk_methods import Either, Method
+from . import figures as drawn
+from . import findings, training, worlds
 
 LEARNERS = ("tabular", "transformer")
 SMOOTHING = 0.5  # labels added to every count
@@ -66,7 +64,7 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
 
 def methods(settings: Settings, learner: str) -> dict[str, Method]:
     """The frontier's methods that label every token once: fixed lengths asked for and T, schedules, controllers."""
-    found = chunk_choice.methods(settings.length, settings.rounds, settings.batch)
+    found = chunk_methods.methods(settings.length, settings.rounds, settings.batch)
     fixed = {f"k = {k}" for k in (*settings.chunks, settings.length)}
     return {
         name: method
@@ -78,12 +76,12 @@ def methods(settings: Settings, learner: str) -> dict[str, Method]:
     }
 
 
-def controller(every: Mapping[str, Method], name: str) -> training.Either | None:
+def controller(every: Mapping[str, Method], name: str) -> Either | None:
     """A method's controller, as a choice among all."""
     options = {other: each.controller for other, each in every.items() if each.controller is not None}
     if name not in options:
         return None
-    return training.Either(np.asarray(list(options).index(name)), tuple(options.values()))
+    return Either(np.asarray(list(options).index(name)), tuple(options.values()))
 
 
 def config(settings: Settings) -> transformer.Config:
@@ -222,8 +220,8 @@ CLAIM = Claim(
     cells=cells,
     measure=measure,
     memory=needs.exposure_bias,
-    verdict=exposure_bias_findings.verdict,
-    figures=exposure_bias_figures.figures,
+    verdict=findings.verdict,
+    figures=drawn.figures,
     flags=FLAGS,
     columns={
         "method": pa.string(),  # how the chunk length is chosen

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,32 +10,11 @@ import numpy as np
 import optax
 
 from dagger_jax import interaction, learners, randomness, rollout
-from dagger_jax.controllers import Seen
 from dagger_jax.tokens import evidence, training, transformer, walk, worlds
 from dagger_jax.tokens.writers import Frozen, Machine, Writer
-from dagger_jax.types import Array, Node, Problem, Schedule
+from dagger_jax.types import Array, Problem, Schedule
 
 from ..shared import study
-
-
-class Either(Node):
-    """One of several controllers, by a number that is data: all of them share one compiled program."""
-
-    which: Array | int
-    options: tuple[Any, ...]
-    column: ClassVar[str] = "join"
-
-    def init(self, horizon: int) -> tuple[tuple[Any, ...], Array]:
-        """All states, and the first starts of the one."""
-        return self._chosen([option.init(horizon) for option in self.options])
-
-    def update(self, state: tuple[Any, ...], seen: Seen) -> tuple[tuple[Any, ...], Array]:
-        """All states after the one's round, and its starts."""
-        return self._chosen([option.update(own, seen) for option, own in zip(self.options, state, strict=True)])
-
-    def _chosen(self, each: Sequence[tuple[Any, Array]]) -> tuple[tuple[Any, ...], Array]:
-        states, starts = zip(*each, strict=True)
-        return states, jnp.stack([start.astype(jnp.float32) for start in starts])[self.which]
 
 
 class Judged(NamedTuple):

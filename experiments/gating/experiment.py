@@ -15,12 +15,10 @@ from dagger_jax import rollout
 
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Measurement, Settings
-from ..shared import needs, study
-from ..shared import training as zoo_training
+from ..shared import needs, study, training
 from ..shared.chunk_worlds import PLACES, problems
-from . import figures as gating_figures
-from . import findings as gating_findings
-from . import trust as gating_trust
+from . import figures as drawn
+from . import findings, trust
 from .findings import PER_LABEL, RESET, SETTLED
 from .methods import KINDS, algorithm_of, methods
 
@@ -63,8 +61,8 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     schedule = algorithm.build(settings.rounds, settings.horizon, method.chunk or 0)
     keys = jax.random.split(jax.random.key(settings.seed), settings.runs)
     played = {"episodes": settings.episodes, "shared": shared}
-    trained = zoo_training.train(algorithm, batch, samplers, schedule, keys, **played)
-    gap = np.asarray(zoo_training.gaps(batch, zoo_training.normalised(trained.newest)))
+    trained = training.train(algorithm, batch, samplers, schedule, keys, **played)
+    gap = np.asarray(training.gaps(batch, training.normalised(trained.newest)))
     asked, handovers, switches = (np.asarray(a, float) for a in (trained.labels, trained.handovers, trained.switches))
     if method.asks:
         handovers, switches = asked, 2 * asked
@@ -79,7 +77,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         for n in range(settings.rounds)
     ]
     if method.kind == "human":
-        found = gating_trust.trust(algorithm, batch, samplers, schedule, keys, **played)
+        found = trust.trust(algorithm, batch, samplers, schedule, keys, **played)
         for run, point in enumerate(points[settings.rounds - 1 :: settings.rounds]):
             own = {name: float(values[run]) for name, values in found._asdict().items()}
             point |= {name: value for name, value in own.items() if np.isfinite(value)}
@@ -88,10 +86,10 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
 
 def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Gap against labels, hand-overs and context switches; and relative to the best fixed length's."""
-    found = gating_findings.curves(settings, table)
+    found = findings.curves(settings, table)
     names = {key: kind.name for key, kind in KINDS.items()}
     middle = {key: kind.values[1] for key, kind in KINDS.items()}
-    against = {world: gating_findings.beside_fixed(settings, methods) for world, methods in found.items()}
+    against = {world: findings.beside_fixed(settings, methods) for world, methods in found.items()}
     axes = {
         "labels": "labels asked",
         "interventions": "hand-overs and interventions",
@@ -99,9 +97,8 @@ def figures(settings: Settings, table: pa.Table) -> Drawings:
     }
     columns = {"labels": "labels", "interventions": "handovers", "switches": "switches"}
     return {
-        f"by_{name}": partial(gating_figures.curves, found, columns[name], title, names, middle)
-        for name, title in axes.items()
-    } | {"ratios": partial(gating_figures.ratios, found, against, names)}
+        f"by_{name}": partial(drawn.curves, found, columns[name], title, names, middle) for name, title in axes.items()
+    } | {"ratios": partial(drawn.ratios, found, against, names)}
 
 
 CLAIM = Claim(
@@ -122,7 +119,7 @@ CLAIM = Claim(
     cells=cells,
     measure=measure,
     memory=needs.gating,
-    verdict=gating_findings.verdict,
+    verdict=findings.verdict,
     figures=figures,
     flags=(
         claim.names("worlds", "Worlds to train in.", tuple(PLACES)),

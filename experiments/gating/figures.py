@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from dagger_jax import intervals, report
 
-from ..chunk_choice.figures import plain
+from ..shared.axes import plain
 
 GREY = "#777777"
 

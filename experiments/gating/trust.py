@@ -12,7 +12,7 @@ from dagger_jax.environments import tabular
 from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, Schedule
 
-from ..shared import training as zoo_training
+from ..shared import training
 
 
 class Trust(NamedTuple):
@@ -34,7 +34,7 @@ def trust(
     shared: bool,
 ) -> Trust:
     """HG-DAgger trained once more, its log of doubts kept. Arguments as in `zoo_training.train`."""
-    own = zoo_training.parts(algorithm, jax.tree.map(lambda leaf: leaf[0], problems.world), shared)
+    own = training.parts(algorithm, jax.tree.map(lambda leaf: leaf[0], problems.world), shared)
     ids = jnp.arange(episodes, dtype=jnp.uint32)
 
     def one(problem: Problem, sampler: rollout.Tables, key: Array) -> tuple[Array, Array, Array]:

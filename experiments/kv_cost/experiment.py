@@ -21,8 +21,8 @@ from dagger_jax.tokens import transformer
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Measurement, Settings
 from ..shared import needs
-from . import figures as kv_cost_figures
-from . import findings as kv_cost_findings
+from . import figures as drawn
+from . import findings
 from .findings import WAYS, config_of
 
 SWEEPS = 4  # over all programs in a repeat; the least of each one's calls is its time
@@ -234,13 +234,13 @@ def _known(value: float) -> float | None:
 
 def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Cost per token, cost per sequence, and what is achieved of the model's FLOPs and bytes."""
-    found = {kv_cost_findings.named(size): each for size, each in kv_cost_findings.curves(settings, table).items()}
+    found = {findings.named(size): each for size, each in findings.curves(settings, table).items()}
     middle = {name: np.median(each["cache"].sequence, axis=0) for name, each in found.items()}
-    fits = {name: kv_cost_findings.fit(each["cache"].lengths, middle[name]) for name, each in found.items()}
+    fits = {name: findings.fit(each["cache"].lengths, middle[name]) for name, each in found.items()}
     return {
-        "token": partial(kv_cost_figures.token, found),
-        "sequence": partial(kv_cost_figures.sequence, found, fits),
-        "achieved": partial(kv_cost_figures.achieved, found),
+        "token": partial(drawn.token, found),
+        "sequence": partial(drawn.sequence, found, fits),
+        "achieved": partial(drawn.achieved, found),
     }
 
 
@@ -266,9 +266,9 @@ CLAIM = Claim(
     cells=cells,
     measure=measure,
     memory=needs.kv_cost,
-    verdict=kv_cost_findings.verdict,
+    verdict=findings.verdict,
     figures=figures,
-    tables=kv_cost_findings.tables,
+    tables=findings.tables,
     flags=(
         claim.integers("lengths", "Lengths n, in tokens: the cache's capacities, increasing.", low=4, high=1 << 17),
         claim.integers("widths", "Widths of the model.", low=2, high=1 << 14),

@@ -22,7 +22,7 @@ from dagger_jax.types import Array, Node, Problem, World
 from .. import claim
 from ..claim import HOLDS, INFORMATION, NOT_SHOWN, BadFlag, Claim, Finding, Measurement, Settings, compared
 from ..shared import needs, states, study
-from . import figures as no_regret_figures
+from . import figures as drawn
 
 STATES, ACTIONS, OBSERVATIONS = 8, 3, 4  # of random worlds: two states look alike, the expert is out of the class
 TOLERANCE = 1e-9  # of float64 sums of this size
@@ -237,7 +237,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         "last": own,
         "regret_bound": online.bound(world, costs),
     }
-    kept = no_regret_figures.checkpoints(settings) - 1 if sampled else n - 1
+    kept = drawn.checkpoints(settings) - 1 if sampled else n - 1
     values = [np.broadcast_to(column, loss.shape)[..., kept].ravel().tolist() for column in columns.values()]
     common = {"world": cell["world"], "learner": cell["learner"], "algorithm": "dagger", "horizon": settings.horizon}
     common |= {"interpreter": cell["what"]} | ({} if online.span else {"regret_bound": None})
@@ -251,7 +251,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     """The theorems first, then what is no theorem, the learners' regret, how loose all is, and what sampling does."""
     findings = []
     for world in settings.worlds:
-        exactly, sampled = (no_regret_figures.cubes(settings, table, world, what) for what in ("exact", "sampled"))
+        exactly, sampled = (drawn.cubes(settings, table, world, what) for what in ("exact", "sampled"))
         together = {name: np.stack([cube[name] for cube in exactly.values()]) for name in ("bound", *NUMBERS)}
         findings += _theorems(world, together) + _controls(settings, world, together)
         findings += [found for learner in exactly for found in _regrets(settings, world, learner, exactly[learner])]
@@ -278,8 +278,8 @@ def _theorems(world: str, found: Mapping[str, np.ndarray]) -> list[Finding]:
         _holds(f"{name}, {which}, holds after every number of rounds", source, world, found[bound] - found[bounded])
         for bounded, which in (("best_own", "best of N policies"), ("mixture", "their uniform mixture (footnote 3)"))
         for name, bound, source in (
-            ("Theorem 4.1", "bound", f"{no_regret_figures.PAPER}, Theorem 4.1; docs/theory.md#dagger"),
-            ("Theorem 4.1 with our shift term", "sharp", no_regret_figures.SHARP),
+            ("Theorem 4.1", "bound", f"{drawn.PAPER}, Theorem 4.1; docs/theory.md#dagger"),
+            ("Theorem 4.1 with our shift term", "sharp", drawn.SHARP),
         )
     ]
 
@@ -300,7 +300,7 @@ def _controls(settings: Settings, world: str, found: Mapping[str, np.ndarray]) -
 
 def _regrets(settings: Settings, world: str, learner: str, cube: Mapping[str, np.ndarray]) -> list[Finding]:
     name, proven = learner.replace("_", " "), LEARNERS[learner].span is not None
-    slopes = no_regret_figures.exponents(settings, cube)
+    slopes = drawn.exponents(settings, cube)
     text = f"{name}: exponent of gamma_N in N, median and range over beta schedules"
     text += "" if proven else "; no theorem says that it falls"
     text += "" if len(slopes) else " (none: gamma_N is 0 or less)"
@@ -343,8 +343,8 @@ def _sampling(settings: Settings, world: str, each: list[Mapping[str, np.ndarray
     """In which share of replicas the sampled inequality fails: the worst learner, schedule and number of rounds."""
     findings, above = [], np.zeros(0)
     listed = lambda values: ", ".join(f"{value:.3g}" for value in values)
-    for name, bounded, shift, factor, source in no_regret_figures.STATEMENTS:
-        above = np.stack([no_regret_figures.excess(settings, cube, bounded, shift) for cube in each])
+    for name, bounded, shift, factor, source in drawn.STATEMENTS:
+        above = np.stack([drawn.excess(settings, cube, bounded, shift) for cube in each])
         counts = [
             int((above > factor * np.sqrt(np.log(1 / delta)) + ROUNDING).sum(2).max()) for delta in settings.deltas
         ]
@@ -407,7 +407,7 @@ CLAIM = Claim(
     measure=measure,
     memory=needs.no_regret,
     verdict=verdict,
-    figures=no_regret_figures.figures,
+    figures=drawn.figures,
     flags=(
         claim.names("worlds", study.WORLDS_HELP, tuple(gallery.GALLERY), files=".npz"),
         claim.names("betas", "Beta schedules: the expert's share of the roll-in, by round.", tuple(BETAS)),

@@ -12,7 +12,7 @@ import pyarrow as pa
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Settings
 from ..shared import needs
-from . import detectors as scheming_detectors
+from . import detectors
 from . import figures as scheming_figures
 from .findings import nearest, verdict
 from .points import BUDGETS, EVALUATIONS, measure
@@ -84,12 +84,12 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Defection against k; the budget's rounds; what training leaves."""
     every = table.to_pylist()
-    detector = [row for row in every if row["kind"] == scheming_detectors.KIND]
-    rows = [row for row in every if row["kind"] != scheming_detectors.KIND]
+    detector = [row for row in every if row["kind"] == detectors.KIND]
+    rows = [row for row in every if row["kind"] != detectors.KIND]
     drawn = {"scheming": partial(scheming_figures.against_chunk, rows, settings, nearest(settings))}
     if "transformer" in settings.worlds:
         drawn["budget"] = partial(scheming_figures.over_rounds, rows, settings)
-    detected = partial(scheming_detectors.figure, detector, settings)
+    detected = partial(detectors.figure, detector, settings)
     return drawn | {"left": partial(scheming_figures.left, rows, settings), "detectors": detected}
 
 

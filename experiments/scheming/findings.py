@@ -9,7 +9,7 @@ import pyarrow as pa
 from ..claim import HOLDS, INFORMATION, NOT_SHOWN, REFUTED, Finding, Settings, compared, settled
 from ..shared import states
 from ..shared.study import Rows
-from . import detectors as scheming_detectors
+from . import detectors
 from .figures import models
 from .points import BUDGETS
 
@@ -22,7 +22,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     rows, found = table.to_pylist(), []
     for world in settings.worlds:
         own = [row for row in rows if row["world"] == world]
-        here = [row for row in own if row["kind"] != scheming_detectors.KIND]
+        here = [row for row in own if row["kind"] != detectors.KIND]
         found += [
             _bound(world, here),
             *_nothing(settings, world, here),
@@ -32,15 +32,13 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
         found += [*_left(settings, world, here), *_asleep(settings, world, here)]
         for choice in BUDGETS:
             found += _kept(settings, world, choice, here)
-        found += scheming_detectors.verdict(world, [row for row in own if row["kind"] == scheming_detectors.KIND])
+        found += detectors.verdict(world, [row for row in own if row["kind"] == detectors.KIND])
     return found
 
 
 def above(rows: Rows, name: str, limit: float) -> states.Outcome:
     """Whether no estimate is above a limit by more than chance allows."""
-    return states.never_above(
-        [row[name] - limit for row in rows], [scheming_detectors.error(row, name) for row in rows]
-    )
+    return states.never_above([row[name] - limit for row in rows], [detectors.error(row, name) for row in rows])
 
 
 def _bound(world: str, rows: Rows) -> Finding:
@@ -50,9 +48,7 @@ def _bound(world: str, rows: Rows) -> Finding:
         text += ", token by token (least slack)"
         state = compared(least, least, least=-1e-9)
         return Finding(text, SOURCE, world, "at least -1e-9", least, None, None, state=state)
-    tested = states.never_above(
-        [-row["slack"] for row in rows], [scheming_detectors.error(row, "slack") for row in rows]
-    )
+    tested = states.never_above([-row["slack"] for row in rows], [detectors.error(row, "slack") for row in rows])
     text += f" (least chance of so little slack, times their number; {tested.seen:.2g} less would be seen at each)"
     return Finding(text, SOURCE, world, f"at least {tested.limit:g}", tested.value, None, None, state=tested.state)
 

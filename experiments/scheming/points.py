@@ -16,7 +16,7 @@ from dagger_jax.tokens.writers import Frozen, Machine
 from dagger_jax.types import Array, Node, Schedule
 
 from ..claim import Measurement, Settings
-from . import detectors as scheming_detectors
+from . import detectors
 
 LETTERS = 2  # of the tabular writer, whose rates are exact
 BUDGETS = {"budget": True, "bold budget": False}  # chunk lengths by a controller: only proven ones, or continued
@@ -112,7 +112,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     if cell["kind"] == "training":
         points, steps = _trained(settings, cell["run"], cell["choice"], cell["knows"])
     elif cell["world"] == "tabular":
-        points, steps = _exact(settings, cell["run"]), 2 * settings.length * scheming_detectors.MORE * settings.texts
+        points, steps = _exact(settings, cell["run"]), 2 * settings.length * detectors.MORE * settings.texts
     else:
         points, steps = _sampled(settings, cell["run"])
     return Measurement([common | point for point in points], steps)
@@ -134,7 +134,7 @@ def _exact(settings: Settings, run: int) -> list[dict[str, Any]]:
                 left, last = removed(schemer, row, settings.rounds, settings.removal)
                 points.append(common | exactly(last) | {"kind": "removal", "round": settings.rounds, "strength": left})
     points = [point | {"survives": point["strength"] * point["deploy"]} for point in points]
-    return points + scheming_detectors.points(settings, expert, inner, _key(settings, "detectors", run))
+    return points + detectors.points(settings, expert, inner, _key(settings, "detectors", run))
 
 
 def removed(schemer: Scheming, row: Schedule, rounds: int, rate: float) -> tuple[float, Rates]:
@@ -173,8 +173,8 @@ def _sampled(settings: Settings, run: int) -> tuple[list[dict[str, Any]], int]:
                 points.append(common | {"round": 0, "strength": settings.strength} | seen)
     steps = 2 * length * (settings.texts * len(points) + settings.batch * settings.pretraining)
     points = [point | {"survives": point["strength"] * point["deploy"]} for point in points]
-    found = scheming_detectors.points(settings, expert, inner, _key(settings, "detectors", run))
-    return points + found, steps + 2 * length * scheming_detectors.MORE * settings.texts
+    found = detectors.points(settings, expert, inner, _key(settings, "detectors", run))
+    return points + found, steps + 2 * length * detectors.MORE * settings.texts
 
 
 def _watched(settings: Settings, schemer: Scheming, row: Schedule, key: randomness.Words) -> dict[str, Any]:

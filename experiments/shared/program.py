@@ -18,6 +18,7 @@ from typing import TextIO
 
 RESUMES = "finished blocks are stored, the same command resumes"
 FAILED = 3  # the exit status of what is neither the claim's fault nor the command line's
+called = ""  # how a command line begins, where it is not python -m
 then = ""  # what follows "interrupted": a claim says here how to go on
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -26,7 +27,7 @@ def name() -> str | None:
     """The experiment that `python -m experiments.NAME` is about to run, or None where this is no such process."""
     if sys.argv[:1] != ["-m"]:  # so it is while the packages above the module are imported, and never later
         return None
-    found = (re.fullmatch(r"(?:-m)?experiments\.(\w+)", word) for word in sys.orig_argv)
+    found = (re.fullmatch(r"(?:-m)?(?:dagger_jax\.)?experiments\.(\w+)", word) for word in sys.orig_argv)
     return next((match[1] for match in found if match), None)
 
 

@@ -14,12 +14,9 @@ from dagger_jax.precision import exact as precisely
 from dagger_jax.types import Array, Problem, World
 
 from ..claim import Measurement, Settings
-from ..shared import study
-from ..shared import training as zoo_training
+from ..shared import study, training
 from ..shared.training import Parts, Trained
-from . import findings as zoo_findings
-from . import known as zoo_known
-from . import theorems as zoo_theorems
+from . import findings, known, theorems
 from . import worlds as zoo_worlds
 from .budget import CHUNKS, Spending, families, prepared, spending
 from .known import ROWS, SOLVERS
@@ -71,7 +68,7 @@ def _family(
     episodes = spent[0].episodes
     own = [prepared(ALGORITHMS[name], first, room.shared, episodes) for name in family]
     if len(family) > 1:
-        own = zoo_training.together(own)
+        own = training.together(own)
 
     size = _slice(own, spent, worlds, settings, first)
 
@@ -86,9 +83,7 @@ def _family(
     for begin in range(0, count, size):
         chosen = np.arange(begin, begin + size) % count  # the last slice is filled up: one program for all
         rows, several = over([each.schedule for each in spent]), (again(each, chosen) for each in (problems, samplers))
-        trained = zoo_training.train_batch(
-            over(own), *several, rows, keys[np.tile(chosen, len(family))], episodes=episodes
-        )
+        trained = training.train_batch(over(own), *several, rows, keys[np.tile(chosen, len(family))], episodes=episodes)
         few = jax.tree.map(lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], problems)
         for place, name in enumerate(family):
             mine = slice(place * size, (place + 1) * size)
@@ -122,7 +117,7 @@ def _known(
 ) -> list[dict[str, Any]]:
     """Points of the algorithms that are told the transitions, where states are seen as they are."""
     names = [name for name in SOLVERS if name in settings.algorithms]
-    able = [place for place, problem in enumerate(drawn) if names and zoo_known.sees_states(problem.world)]
+    able = [place for place, problem in enumerate(drawn) if names and known.sees_states(problem.world)]
     if not able:
         return []
     chosen: Any = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf)[able], tree)
@@ -137,10 +132,10 @@ def _known(
         policies = np.full(problems.expert.shape, 1 / problems.expert.shape[-1])
         for place, own, runs in zip(able, policies, data, strict=True):
             problem = drawn[place]
-            own[:, : problem.world.states] = zoo_known.policy(name, problem, runs, (settings.seed, place))
-        rows = zoo_training.repeat(row, len(able))
-        gaps, pairs = zoo_theorems.of_one(problems, policies, rows, np.zeros_like(rows.noise, float))
-        bound, bounded = map(np.asarray, pairs[zoo_theorems.theorem(name).name])
+            own[:, : problem.world.states] = known.policy(name, problem, runs, (settings.seed, place))
+        rows = training.repeat(row, len(able))
+        gaps, pairs = theorems.of_one(problems, policies, rows, np.zeros_like(rows.noise, float))
+        bound, bounded = map(np.asarray, pairs[theorems.theorem(name).name])
         points += [
             {"world": worlds[place // settings.runs], "run": place % settings.runs, "algorithm": name}
             | {"learner": "occupancy", "horizon": horizon, "interpreter": "exact"}
@@ -156,24 +151,22 @@ def judge(name: str, problems: Problem, trained: Trained, episodes: int, budget:
 
     The mixture's gap and bound are means over its policies, of which at most MIXED are judged.
     """
-    algorithm, theorem = ROWS[name], zoo_theorems.theorem(name)
+    algorithm, theorem = ROWS[name], theorems.theorem(name)
     runs, rounds = trained.labels.shape
     everyone, horizon = np.arange(runs), problems.world.horizon
     spent = np.cumsum(episodes * trained.labels, axis=1)
     last = np.minimum((spent < budget * (1 - 1e-6)).sum(1), rounds - 1)  # the round that reaches it
-    row = zoo_training.repeat(schedules.row(algorithm.judged_by(horizon, max(1, horizon // CHUNKS)), 0), runs)
+    row = training.repeat(schedules.row(algorithm.judged_by(horizon, max(1, horizon // CHUNKS)), 0), runs)
     noise = np.asarray(trained.rows.noise, float)[everyone, last]
-    found = zoo_training.results(algorithm, trained, last, MIXED)
-    each = [zoo_theorems.of_one(problems, policy, row, noise) for policy in found]
+    found = training.results(algorithm, trained, last, MIXED)
+    each = [theorems.of_one(problems, policy, row, noise) for policy in found]
     if theorem.rounds:
-        played = zoo_training.played(trained)
+        played = training.played(trained)
         betas = np.asarray(trained.rows.beta, float)[..., 0]
-        every = played[:, :-1], zoo_training.normalised(trained.newest), betas, 1 - betas[:, 1], played[:, -1]
-        bound, bounded = zoo_theorems.of_rounds(problems, *every)[theorem.name]
+        every = played[:, :-1], training.normalised(trained.newest), betas, 1 - betas[:, 1], played[:, -1]
+        bound, bounded = theorems.of_rounds(problems, *every)[theorem.name]
     else:
         bound, bounded = np.mean([pairs[theorem.name] for _, pairs in each], axis=0)
-    total = {
-        price: np.cumsum(episodes * getattr(trained, price), axis=1)[everyone, last] for price in zoo_findings.PRICES
-    }
+    total = {price: np.cumsum(episodes * getattr(trained, price), axis=1)[everyone, last] for price in findings.PRICES}
     gap = np.mean([gaps for gaps, _ in each], axis=0)
     return {"gap": gap, "bound": bound, "bounded": bounded, "rollouts": episodes * (last + 1.0)} | total

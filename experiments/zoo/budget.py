@@ -9,8 +9,7 @@ from dagger_jax import learners, schedules
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.types import Schedule
 
-from ..shared import study
-from ..shared import training as zoo_training
+from ..shared import study, training
 from ..shared.training import Parts
 from .known import PRIOR
 
@@ -56,7 +55,7 @@ def prepared(algorithm: Algorithm, world: Any, shared: bool, episodes: int) -> P
 
     Otherwise a world whose expert takes the first action everywhere would leave no gap to anybody.
     """
-    own = zoo_training.parts(algorithm, world, shared)
+    own = training.parts(algorithm, world, shared)
     learner = own.learner
 
     def begun(table: learners.Tabular) -> learners.Tabular:

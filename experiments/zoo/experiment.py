@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Settings
-from ..shared import needs
-from . import figures as zoo_figures
-from . import findings as zoo_findings
+from . import figures as drawn
+from . import findings, needs
 from . import worlds as zoo_worlds
 from .blocks import measure
 from .budget import ROUNDS
@@ -59,11 +58,11 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 
 def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Gaps, exponents and prices."""
-    found = zoo_findings.summary(settings, table)
+    found = findings.summary(settings, table)
     return {
-        "gaps": partial(zoo_figures.gaps, found),
-        "exponents": partial(zoo_figures.exponents, found),
-        "prices": partial(zoo_figures.prices, found),
+        "gaps": partial(drawn.gaps, found),
+        "exponents": partial(drawn.exponents, found),
+        "prices": partial(drawn.prices, found),
     }
 
 
@@ -87,9 +86,9 @@ CLAIM = Claim(
     cells=cells,
     measure=measure,
     memory=needs.zoo,
-    verdict=zoo_findings.verdict,
+    verdict=findings.verdict,
     figures=figures,
-    tables=zoo_findings.tables,
+    tables=findings.tables,
     flags=(
         claim.names("worlds", "Worlds of the gallery.", tuple(PLACES)),
         claim.names("algorithms", "Algorithms to compare.", tuple(ROWS)),

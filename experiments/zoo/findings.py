@@ -10,7 +10,7 @@ from dagger_jax import growth, intervals
 
 from ..claim import Finding, Settings, compared, settled
 from ..shared.rivals import ratio
-from . import theorems as zoo_theorems
+from . import theorems
 from .names import title
 
 PRICES = ("labels", "handovers", "switches", "expert_steps")  # of a round
@@ -179,7 +179,7 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
         own = [cell for (_, algorithm), cell in found.items() if algorithm == name]
         if not own:  # told the transitions, and no world in which states are seen
             continue
-        tightest, theorem = max(own, key=lambda cell: cell.share), zoo_theorems.theorem(name)
+        tightest, theorem = max(own, key=lambda cell: cell.share), theorems.theorem(name)
         text = f"{title(name)}: nothing is above its theorem's bound, {theorem.name} (largest share: {tightest.world})"
         holds = min(cell.slack for cell in own) >= -theorem.tolerance
         findings.append(
@@ -231,7 +231,7 @@ def tables(settings: Settings, table: pa.Table) -> dict[str, pa.Table]:
             "context switches": cell.switches,
             "expert steps": cell.expert_steps,
             "roll-outs": cell.rollouts,
-            "theorem": zoo_theorems.theorem(cell.algorithm).name,
+            "theorem": theorems.theorem(cell.algorithm).name,
             "share of bound": cell.share,
             "slack": cell.slack,
         }
