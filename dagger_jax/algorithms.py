@@ -80,30 +80,30 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     # ---- whose states are labelled -----------------------------------------------------------------------------
     "behavioural_cloning": Algorithm(
         _cloning,
-        "Ross and Bagnell 2010, Theorem 2.1",
+        "Ross and Bagnell 2010, Theorem 2.1; docs/theory.md#behavioural-cloning",
         judged_by=lambda horizon, chunk: schedules.behavioural_cloning(1, horizon),
         bound="sum (T-t+1) eps_t",
         kind="cloning",
     ),
     "forward_training": Algorithm(
         lambda rounds, horizon, chunk: schedules.forward_training(horizon),
-        "Ross and Bagnell 2010, Theorem 3.1",
+        "Ross and Bagnell 2010, Theorem 3.1; docs/theory.md#forward-training-and-own-law-errors",
         per_step=True,
     ),
-    "dagger": Algorithm(_dagger, "Ross, Gordon and Bagnell 2011, Algorithm 3.1"),
+    "dagger": Algorithm(_dagger, "Ross, Gordon and Bagnell 2011, Algorithm 3.1; docs/theory.md#dagger"),
     "chunked": Algorithm(
         # The expert rolls in first, as in DAgger: an untrained learner would lead nowhere worth a label.
         lambda rounds, horizon, chunk: schedules.chunked(
             rounds, schedules.starts(horizon, chunk), schedules.beta_indicator(rounds)
         ),
-        "this project: the learner rolls in, the expert continues for k steps",
+        "this project: the learner rolls in, the expert continues for k steps; docs/theory.md#chunks-definition",
         judged_by=lambda horizon, chunk: schedules.chunked(1, schedules.starts(horizon, chunk)),
         bound="combined",
         chunked=True,
     ),
     "reset": Algorithm(
         lambda rounds, horizon, chunk: schedules.reset(rounds, schedules.starts(horizon, chunk)),
-        "this project: excursions of k steps from the expert's states",
+        "this project: excursions of k steps; docs/theory.md#excursions-the-reset-variant",
         judged_by=lambda horizon, chunk: schedules.reset(1, schedules.starts(horizon, chunk)),
         bound="reset variant",
         kind="reset",
@@ -111,100 +111,120 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     ),
     "dart": Algorithm(
         lambda rounds, horizon, chunk: schedules.dart(rounds, horizon),
-        "Laskey et al. 2017, arXiv 1703.09327",
+        "Laskey et al. 2017, arXiv 1703.09327; docs/theory.md#dart",
         controller=FittedNoise(),
     ),
     "stagger": Algorithm(
         lambda rounds, horizon, chunk: schedules.stagger(rounds, horizon, _steps(rounds, horizon)),
-        "Li and Zhang 2025, arXiv 2412.07057, Theorem 3",
+        "Li and Zhang 2025, arXiv 2412.07057, Theorem 3; docs/theory.md#stagger",
         learner=_log_loss,
         output="mixture",
     ),
     "warm_stagger": Algorithm(
         lambda rounds, horizon, chunk: schedules.stagger(rounds, horizon, _steps(rounds, horizon), rounds // 4),
-        "Li and Zhang 2025, arXiv 2412.07057, Theorem 6",
+        "Li and Zhang 2025, arXiv 2412.07057, Theorem 6; docs/theory.md#stagger",
         learner=_log_loss,
         output="mixture",
     ),
     # ---- mixtures of policies ----------------------------------------------------------------------------------
     "smile": Algorithm(
         lambda rounds, horizon, chunk: schedules.smile(rounds, horizon, 0.2),
-        "Ross and Bagnell 2010, Algorithm 4.1, with the alpha of practice",
+        "Ross and Bagnell 2010, Algorithm 4.1, with the alpha of practice; docs/theory.md#smile",
         output="acting",
     ),
     "searn": Algorithm(
         lambda rounds, horizon, chunk: schedules.searn(rounds, horizon, 0.4),
-        "Daume, Langford and Marcu 2009, arXiv 0907.0786, with the beta of practice",
+        "Daume, Langford and Marcu 2009, arXiv 0907.0786, with the beta of practice; docs/theory.md#searn",
         label=deviate_acting,
         output="acting",
     ),
     # ---- costs-to-go -------------------------------------------------------------------------------------------
     "aggrevate": Algorithm(
         lambda rounds, horizon, chunk: schedules.aggrevate(rounds, horizon),
-        "Ross and Bagnell 2014, arXiv 1406.5979, Theorem 2.1",
+        "Ross and Bagnell 2014, arXiv 1406.5979, Theorem 2.1; docs/theory.md#aggrevate",
         bound="cost to go",
         label=deviate,
     ),
     "aggrevated": Algorithm(
         lambda rounds, horizon, chunk: schedules.aggrevate(rounds, horizon),
-        "Sun et al. 2017, arXiv 1703.01030, natural gradient",
+        "Sun et al. 2017, arXiv 1703.01030, natural gradient; docs/theory.md#aggrevated-and-the-leaf-tree",
         bound="cost to go",
         label=deviate,
         learner=_sized(learners.PolicyGradient, 10.0),
     ),
     "lols": Algorithm(
         lambda rounds, horizon, chunk: schedules.lols(rounds, horizon),
-        "Chang et al. 2015, arXiv 1502.02206, beta = 1/2",
+        "Chang et al. 2015, arXiv 1502.02206, beta = 1/2; docs/theory.md#lols",
         bound="cost to go",
         label=deviate,
     ),
     "nrpi": Algorithm(
         lambda rounds, horizon, chunk: schedules.lols(rounds, horizon, schedules.beta_constant(rounds, 1.0), 0.0),
-        "Ross and Bagnell 2014, arXiv 1406.5979, section 3; the expert's law explores",
+        "Ross and Bagnell 2014, arXiv 1406.5979, section 3, the expert's law explores; docs/theory.md#nrpi",
         bound="cost to go",
         label=deviate,
     ),
     # ---- losses and online learners ----------------------------------------------------------------------------
     "log_loss_cloning": Algorithm(
-        _cloning, "Foster, Block and Misra 2024, arXiv 2407.15007", kind="cloning", learner=_log_loss
+        _cloning,
+        "Foster, Block and Misra 2024, arXiv 2407.15007; docs/theory.md#log-loss",
+        kind="cloning",
+        learner=_log_loss,
     ),
     "log_loss_dagger": Algorithm(
-        _dagger, "Foster, Block and Misra 2024, arXiv 2407.15007, LogLossDagger", learner=_log_loss
+        _dagger,
+        "Foster, Block and Misra 2024, arXiv 2407.15007, LogLossDagger; docs/theory.md#log-loss",
+        learner=_log_loss,
     ),
     "reweighed_cloning": Algorithm(
-        _cloning, "after ALICE, Spencer et al. 2021, arXiv 2102.02872", kind="cloning", label=Reweighed()
+        _cloning,
+        "after ALICE, Spencer et al. 2021, arXiv 2102.02872; docs/theory.md#density-ratios",
+        kind="cloning",
+        label=Reweighed(),
     ),
     "descent_dagger": Algorithm(
         _dagger,
-        "Ross, Gordon and Bagnell 2011, with online gradient descent (Zinkevich 2003)",
+        "Ross, Gordon and Bagnell 2011, with online gradient descent; docs/theory.md#dagger-learners-without-regret",
         learner=_sized(learners.Descent, 4.0),
     ),
     "hedge_dagger": Algorithm(
         _dagger,
-        "Ross, Gordon and Bagnell 2011, with exponential weights (Freund and Schapire 1997)",
+        "Ross, Gordon and Bagnell 2011, with exponential weights; docs/theory.md#dagger-learners-without-regret",
         learner=lambda world, shared: learners.tabular(world, learners.Hedge(8.0), shared),
     ),
     "regularised_dagger": Algorithm(
         _dagger,
-        "Ross, Gordon and Bagnell 2011, with follow the regularised leader (Shalev-Shwartz 2012)",
+        "Ross, Gordon and Bagnell 2011, with the regularised leader; docs/theory.md#dagger-learners-without-regret",
         learner=lambda world, shared: learners.tabular(world, learners.RegularisedLeader(8.0), shared),
     ),
     # ---- which of DAgger's policies is the result ----------------------------------------------------------------
     "dagger_best": Algorithm(
-        _dagger, "Ross, Gordon and Bagnell 2011, Algorithm 3.1: best on validation", output="best"
+        _dagger,
+        "Ross, Gordon and Bagnell 2011, Algorithm 3.1: best on validation; docs/theory.md#dagger",
+        output="best",
     ),
     "dagger_mixture": Algorithm(
-        _dagger, "Ross, Gordon and Bagnell 2011, footnote 3: uniform mixture of all rounds", output="mixture"
+        _dagger,
+        "Ross, Gordon and Bagnell 2011, footnote 3: mixture of all rounds; docs/theory.md#dagger",
+        output="mixture",
     ),
     # ---- gates: who acts, and who is asked ---------------------------------------------------------------------
-    "safe_dagger": Algorithm(_learned, "Zhang and Cho 2017, arXiv 1605.06450", gate=gates.Safe(0.1)),
+    "safe_dagger": Algorithm(
+        _learned, "Zhang and Cho 2017, arXiv 1605.06450; docs/theory.md#gates", gate=gates.Safe(0.1)
+    ),
     "ensemble_dagger": Algorithm(
         _learned,
-        "Menda et al. 2019, arXiv 1807.08364",
+        "Menda et al. 2019, arXiv 1807.08364; docs/theory.md#gates",
         learner=_ensemble,
         gate=gates.Ensemble(0.1, 0.2),
     ),
-    "lazy_dagger": Algorithm(_learned, "Hoque et al. 2021, arXiv 2104.00053", gate=gates.Lazy(0.1, 0.05)),
-    "hg_dagger": Algorithm(_learned, "Kelly et al. 2019, arXiv 1810.02890", learner=_ensemble, gate=gates.Human(0.1)),
-    "thrifty_dagger": Algorithm(_learned, "Hoque et al. 2021, arXiv 2109.08273", gate=gates.Thrifty(0.2, 0.5)),
+    "lazy_dagger": Algorithm(
+        _learned, "Hoque et al. 2021, arXiv 2104.00053; docs/theory.md#gates", gate=gates.Lazy(0.1, 0.05)
+    ),
+    "hg_dagger": Algorithm(
+        _learned, "Kelly et al. 2019, arXiv 1810.02890; docs/theory.md#gates", learner=_ensemble, gate=gates.Human(0.1)
+    ),
+    "thrifty_dagger": Algorithm(
+        _learned, "Hoque et al. 2021, arXiv 2109.08273; docs/theory.md#gates", gate=gates.Thrifty(0.2, 0.5)
+    ),
 }

@@ -178,7 +178,7 @@ STRATEGIES: dict[str, Strategy] = {
         lambda rounds, horizon: corrections(
             jnp.round(jnp.linspace(0, horizon - 1, rounds)).astype(jnp.int32), horizon, max(1, horizon // 8)
         ),
-        "this project: a prefix by the learner, k steps by the expert, forks spread over the episode",
+        "this project: k steps by the expert after forks of the learner; docs/theory.md#published-roll-out-strategies",
     ),
     "jsrl_gated": Strategy(
         schedules.behavioural_cloning,
@@ -207,7 +207,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "rollout_steps": Strategy(
         schedules.dagger,
-        "VW --search_rollout_num_steps: the learner acts for 4 steps after a deviation, then the expert",
+        "VW --search_rollout_num_steps: the learner for 4 steps, then the expert; docs/theory.md#lols",
         label=RollOut(4),
     ),
 }

@@ -112,7 +112,10 @@ def test_formulas_against_their_definitions():
 
 @pytest.mark.parametrize(("horizon", "chunk"), [(12, 3), (20, 20), (9, 1)])
 def test_uniform_errors_cost_half_as_much(horizon, chunk):
-    """7.2(1): u (k + 1) / 2 T eps where eps_t is constant. 7.3: u eps [T + T (T - k) / 2] for resets."""
+    """u (k + 1) / 2 T eps where eps_t is constant; u eps [T + T (T - k) / 2] for resets.
+
+    docs/theory.md#chunks-the-recoverable-bound, docs/theory.md#excursions-the-reset-variant.
+    """
     row, seen, known = placed(gallery.debt(horizon, 3), chunk, "uniform", eps=1e-3)
     bound = bounds.chunk_recoverable(row, seen, known)
     np.testing.assert_allclose(bound, 3 * (chunk + 1) / 2 * horizon * 1e-3, rtol=1e-6)
@@ -125,7 +128,10 @@ def test_uniform_errors_cost_half_as_much(horizon, chunk):
 
 
 def test_chunks_do_not_help_without_recoverability():
-    """7.2, WARNING: on the cliff "T k eps" is false, and the gap is the same for every k."""
+    """On the cliff "T k eps" is false, and the gap is the same for every k.
+
+    docs/theory.md#chunks-where-recoverability-is-needed.
+    """
     gaps = []
     for chunk in (1, 2, 5, 40):
         row, seen, known = placed(gallery.cliff(40), chunk, "uniform", eps=1e-4)
@@ -167,7 +173,10 @@ WRONG = {
 
 
 def stuck_in_geometric_chunks(mean):
-    """A learner that errs with 1e-4 in G and always in B does not come back by itself, theory 7.4(i)."""
+    """A learner that errs with 1e-4 in G and always in B does not come back by itself.
+
+    docs/theory.md#the-chunk-reset-chain.
+    """
     problem, policy = gallery.chunk_reset(2000), np.array([[[1 - 1e-4, 1e-4], [0.0, 1.0]]])
     row = schedules.row(schedules.chunked(1, schedules.geometric(2000, mean)), 0)
     known = evidence.constants(problem)
@@ -200,7 +209,10 @@ def reward_for_erring(stochastic):
 
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_cost_weighted_bound_where_the_expert_can_be_improved_on(stochastic):
-    """7.2(5) needs Q* - V* >= 0. Else the advantage of one law over another is u + max(V* - min Q*) at most."""
+    """With u alone it needs Q* - V* >= 0. Else one law's advantage over another's is u + max(V* - min Q*) at most.
+
+    docs/theory.md#chunks-the-cost-weighted-bound.
+    """
     row, seen, known = reward_for_erring(stochastic)
     for name, slack in bounds.slacks(row, seen, known).items():
         assert slack >= -TOLERANCE, name
@@ -225,7 +237,10 @@ def chunk_law(problem, policy, start):
 
 @pytest.mark.parametrize("temperature", [None, 0.3])
 def test_overlap_is_the_total_variation_of_the_chunk(temperature):
-    """7.5, over the 512 runs of 3 steps, 4 states, 2 actions: equal for a deterministic expert, else no less."""
+    """Over the 512 runs of 3 steps, 4 states, 2 actions: equal for a deterministic expert, else no less.
+
+    docs/theory.md#detectability-total-variation.
+    """
     for seed in range(5):
         problem = gallery.random_mdp(3, 4, 2, seed, temperature=temperature)
         policy = np.random.default_rng(seed).dirichlet(np.ones(2), (3, 4))

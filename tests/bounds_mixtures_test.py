@@ -153,7 +153,7 @@ def test_smile_is_reached_for_small_alpha():
     np.testing.assert_allclose(seen.gap, 20 * eps, rtol=1e-12)
     bound = exactly(mixtures.smile_sharp)(seen, alpha)
     assert 1 <= bound / seen.gap <= 1.03
-    # In the notes' form the second order does not vanish with the errors: T (T - 1) / 2 x alpha / 2 here.
+    # In the plain form the second order does not vanish with the errors: T (T - 1) / 2 x alpha / 2 here.
     loose = exactly(mixtures.smile)(seen, alpha)
     np.testing.assert_allclose(loose - 20 * eps, 190 * alpha / (2 - alpha), rtol=1e-3)
 

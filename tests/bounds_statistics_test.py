@@ -477,5 +477,5 @@ def test_action_chunks_on_the_cliff(horizon, length):
     assert gap <= even * (1 + 1e-6)
     np.testing.assert_allclose(gap, even, rtol=horizon * eps)
     np.testing.assert_allclose(even, horizon * (horizon + length) / (2 * length) * eps, rtol=1e-6)
-    if length > 1:  # section 7's chunks go the other way: u k T eps would be larger for longer ones
+    if length > 1:  # the expert's chunks go the other way: u k T eps would be larger for longer ones
         assert even < float(statistics.action_chunks_even(horizon, 1, eps))

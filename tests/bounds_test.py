@@ -113,7 +113,10 @@ def check(setting, kind, count, seed):
 
 
 def check_pointwise(kind, temperature, row, seen):
-    """What 7.3 and 7.5 say of each step."""
+    """What is said of each step.
+
+    docs/theory.md#chunks-geometric-lengths, docs/theory.md#detectability-total-variation.
+    """
     if kind == "geometric":
         p = np.asarray(row.join, float)[:, None, 1:]
         assert (seen.eta[..., 1:] <= seen.eps[..., 1:] / p + TOLERANCE).all()
@@ -166,7 +169,10 @@ def test_random_worlds_come_near_the_bounds():
 @pytest.mark.parametrize("setting", ["mixing", "nearly deterministic", "softened expert", "arbitrary expert"])
 @pytest.mark.parametrize("length", [2, 3, 5])
 def test_random_phase(setting, length):
-    """Theory 7.3: with evidence averaged over the k offsets, eta_t <= k eps_t at every step, gap <= u k T eps."""
+    """With evidence averaged over the k offsets, eta_t <= k eps_t at every step, gap <= u k T eps.
+
+    docs/theory.md#chunks-random-phase.
+    """
     count, horizon = 200, SETTINGS[setting][0]
     rng = np.random.default_rng(length)
     problem = worlds(count, 50_000, *SETTINGS[setting])
@@ -187,7 +193,7 @@ def test_random_phase(setting, length):
 
 
 def test_random_phase_is_reached():
-    """Theory 7.4(i), third bullet: a learner that errs with 1e-4 in G and always in B gets stuck."""
+    """A learner that errs with 1e-4 in G and always in B gets stuck: docs/theory.md#the-chunk-reset-chain."""
     problem, policy = gallery.chunk_reset(2000), np.array([[[1 - 1e-4, 1e-4], [0.0, 1.0]]])
     phases = [schedules.row(schedules.chunked(1, schedules.starts(2000, 5, o)), 0) for o in range(5)]
     known = evidence.constants(problem)

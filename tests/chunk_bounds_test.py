@@ -1,4 +1,4 @@
-"""The theorems of 7.2 and 7.3 on partitions of every kind; their equalities are in chunk_equalities_test.py."""
+"""The bounds of chunks on partitions of every kind; their equalities are in chunk_equalities_test.py."""
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +141,9 @@ def paths(row, each_guide):
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("coins", [False, True])
 def test_round_trips(setting, coins):
-    """7.2(0) for walkers that jump both ways: both laws are a path of the learner's and of the expert's steps.
+    """Walkers that jump both ways: both laws are a path of the learner's and of the expert's steps.
+
+    docs/theory.md#round-trips.
 
     An expert's step moves the law off the learner's own by at most the learner's error there, under the guide's
     law; a learner's step by nothing. So TV(d_pi^t, a walker's law) is at most the errors of the expert's steps on

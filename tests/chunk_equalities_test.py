@@ -1,4 +1,7 @@
-"""The equalities of theory 7.3 and 7.4 where chunk lengths vary, and the price of their variance."""
+"""Equalities where chunk lengths vary, and the cost of their variance.
+
+docs/theory.md#chunks-variable-lengths, docs/theory.md#the-chunk-reset-chain.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +43,7 @@ def measured(problem, policy, boundary, build=schedules.chunked):
 
 
 def stuck(good, states=2):
-    """Errs with good[t] where it did not err last, and for ever after: the learners of 7.4."""
+    """Errs with good[t] where it did not err last, and for ever after: docs/theory.md#the-chunk-reset-chain."""
     policy = np.zeros((len(good), states, 2))
     policy[:, 1::2, 1] = 1.0
     policy[:, 0::2] = np.stack([1 - good, good], -1)[:, None]
@@ -49,7 +52,7 @@ def stuck(good, states=2):
 
 @pytest.mark.parametrize(("kind", "n"), VARIED)
 def test_equalities_for_variable_lengths(kind, n):
-    """7.4(i), (ii): to 1e-9, exact in eps."""
+    """docs/theory.md#the-chunk-reset-chain and docs/theory.md#the-cliff, to 1e-9, exact in eps."""
     boundary, first, lengths = varied(kind, n)
     eps = 0.02
     # All error at chunk starts, k_j eps in both states: the gap is the sum of eps k_j^2, which is u sum r_t eps_t.
@@ -73,7 +76,10 @@ def test_equalities_for_variable_lengths(kind, n):
 
 @pytest.mark.parametrize(("kind", "n"), VARIED[::2])
 def test_equality_for_debts(kind, n):
-    """7.4(iii): u eps sum k_j^2, less what is unpaid after step T; debts stay below the most."""
+    """u eps sum k_j^2, less what is unpaid after step T; debts stay below the most.
+
+    docs/theory.md#the-debt-world.
+    """
     boundary, first, lengths = varied(kind, n)
     u, most, eps = 3, 2 * LONG + 1, 0.02
     problem = gallery.debt(LONG, u, most)
@@ -90,7 +96,10 @@ def test_equality_for_debts(kind, n):
 
 @pytest.mark.parametrize(("kind", "n"), VARIED[1::2])
 def test_equality_for_resets(kind, n):
-    """7.4(iv): the first error at a chunk's end lasts: sum_j k_j eps prod_{i<j} (1 - k_i eps)(T - e_j + 1)."""
+    """The first error at a chunk's end lasts: sum_j k_j eps prod_{i<j} (1 - k_i eps)(T - e_j + 1).
+
+    docs/theory.md#excursions-the-reset-variant.
+    """
     boundary, first, lengths = varied(kind, n)
     for eps, first_order in ((0.01, 1.0), (1e-7, 2e-5)):
         policy = stuck(oracle.placement(boundary, eps, "last"))
@@ -105,7 +114,9 @@ def test_equality_for_resets(kind, n):
 
 
 def test_geometric_chunks_cost_twice_as_much_as_equal_ones():
-    """7.3, E7.5: with errors the same at every step, 2k / (k + 1) at equal mean k; both learners do their worst.
+    """With errors the same at every step, 2k / (k + 1) at equal mean k; both learners do their worst.
+
+    docs/theory.md#chunks-geometric-lengths.
 
     Under coins of 1/k the learner errs always in B and so seldom in G that each step's training error is eps. The
     chain needs some k of the 4,000 steps to get there: 1% for 32, and k eps is below 1e-4.

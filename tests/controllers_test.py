@@ -174,7 +174,7 @@ def test_additive_increase_settles_around_its_target(factor):
 
 
 def test_budget_minimises_its_objective():
-    """The argmin by trying every k; the notes' 6, 2, 8 against 5.8, 1.7, 7.7; f'(k*) = 0 where steps are free."""
+    """The argmin by trying every k: 6, 2, 8 against 5.8, 1.7, 7.7; f'(k*) = 0 where steps are free."""
     for k_star, wanted in ((5.8, 6), (1.7, 2), (7.7, 8)):
         scale = 0.01 * k_star**1.5  # e = 0.01, c_r = B = 1
         assert controllers.Budget(1.0, 0.0, 1.0, scale).choose(jnp.asarray(0.01), T) == wanted

@@ -1,4 +1,4 @@
-"""The table of theory 7.5, and the scheming learner against its bound, on exact laws."""
+"""The sections on detectability of docs/theory.md, and the scheming learner against its bound, on exact laws."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ CASES = {
 }
 
 
-# ---- the table of theory 7.5 -------------------------------------------------------------------------------
+# ---- detectability, docs/theory.md -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("eps", [1e-4, 0.02, 0.3, 1.0])
@@ -64,7 +64,11 @@ def test_constant_error_of_a_deterministic_expert_in_closed_form(eps):
 
 
 def check_table(problem, policy, row, first, length, deterministic):
-    """All inequalities of theory 7.5 and of the schedules notes for every prefix of one chunk."""
+    """All inequalities of the sections on detectability for every prefix of one chunk.
+
+    docs/theory.md#detectability-total-variation, docs/theory.md#detectability-divergences and
+    docs/theory.md#detectability-accuracy-and-auc.
+    """
     played = exact.play(problem, policy, row)
     errors = 0.5 * np.abs(policy - problem.expert).sum(-1)
     eps = (played.guide * errors).sum(-1)[first : first + length]
@@ -103,7 +107,10 @@ def test_inequalities_of_the_table_on_many_worlds(deterministic):
 
 
 def test_both_bounds_on_the_total_variation_are_attained():
-    """The learner errs at one step only, or never twice: theory 7.5, both attained."""
+    """The learner errs at one step only, or never twice: both are attained.
+
+    docs/theory.md#detectability-total-variation.
+    """
     problem = gallery.chunk_reset(4)
     once = np.tile(np.array([1.0, 0.0]), (4, 2, 1))
     once[1] = [0.8, 0.2]

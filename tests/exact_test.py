@@ -1,4 +1,4 @@
-"""The forward recursion against the enumeration of every path, and against the identities of the theory."""
+"""The forward recursion against the enumeration of every path, and against the identities of docs/theory.md."""
 
 import itertools
 from collections import defaultdict
@@ -157,7 +157,10 @@ def trajectories(world, law, policy, first, last):
 @pytest.mark.parametrize("kind", ["join", "back"])
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_overlap_is_the_total_variation_of_chunks(starts, kind, deterministic):
-    """1 - overlap = TV of the chunk's laws under guide and novice; at least TV for a stochastic expert (7.5)."""
+    """1 - overlap = TV of the chunk's laws under guide and novice; at least TV for a stochastic expert.
+
+    docs/theory.md#detectability-total-variation.
+    """
     problem, policy = tiny(7, deterministic)
     boundary = np.array(starts, float)
     join = boundary if kind == "join" else np.eye(T)[0]

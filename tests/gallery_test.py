@@ -1,4 +1,4 @@
-"""The named worlds against their closed forms, which the theory notes derive by hand (1.2, 7.4)."""
+"""The named worlds against their closed forms, which docs/theory.md derives by hand."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -93,7 +93,10 @@ def test_chunk_reset_any_partition():
 
 @pytest.mark.parametrize("horizon", [8, 64])
 def test_one_step_chunks_and_dagger_rows_cost_horizon_times_eps(horizon):
-    """Forward training and DAgger on the recoverable chain: T eps (E1.3)."""
+    """Forward training and DAgger on the recoverable chain: T eps.
+
+    docs/theory.md#forward-training-and-own-law-errors.
+    """
     eps, problem = 1e-3, gallery.chunk_reset(horizon)
     by_chunks = oracle_gap(problem, schedules.starts(horizon, 1), eps, "uniform").gap
     row = schedules.row(schedules.dagger(1, horizon, np.zeros(1)), 0)
@@ -148,14 +151,14 @@ def test_debt_is_u_times_the_wrong_actions_less_what_is_unpaid(horizon, u, chunk
 
 @pytest.mark.parametrize(("chunk", "ratio"), [(4, 0.994), (10, 0.996), (40, 1.000)])
 def test_reset_variant_with_errors_at_the_ends(chunk, ratio):
-    """Theory 7.4(iv): eps [T + T (T - k) / 2] to first order."""
+    """eps [T + T (T - k) / 2] to first order: docs/theory.md#excursions-the-reset-variant."""
     horizon, eps = 40, 5e-4
     seen = oracle_gap(gallery.chunk_reset(horizon), schedules.starts(horizon, chunk), eps, "last", schedules.reset)
     assert round(seen.gap / (eps * (horizon + horizon * (horizon - chunk) / 2)), 3) == ratio
 
 
 def stuck(eps):
-    """The stationary learner of 7.4(i): errs with `eps` in G, always in B. [1, S, A]"""
+    """The stationary learner of docs/theory.md#the-chunk-reset-chain: errs with `eps` in G, always in B. [1, S, A]"""
     return np.array([[[1 - eps, eps], [0.0, 1.0]]])
 
 

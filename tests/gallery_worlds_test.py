@@ -191,7 +191,7 @@ def test_stationary_reset_cliff_closed_form_over_all_experts_and_data(recoverabl
     found = over_experts_and_data(problem, True, first, last)
     wanted = gallery.stationary_reset_cliff_gap(2, 4, 3, 3, 4, stays=stays, last=last, fixed=first)
     np.testing.assert_allclose(found, wanted, rtol=RELATIVE)
-    # The form at the mean error, theory 4.2, is of first order; and a guess at every step is not one for all.
+    # The form at the mean error is of first order; and a guess at every step is not one for all.
     assert abs(gallery.reset_cliff_gap(2, 4, 3, 3, 4, stays=stays, last=last) / found - 1) > 1e-3
     other = gallery.stationary_reset_cliff_gap(2, 4, 3, 3, 4, stays=stays, last=last, fixed=not first)
     assert abs(other / found - 1) > 1e-3
@@ -246,12 +246,12 @@ def test_reset_cliff_closed_form_is_the_mean_of_fitted_learners(recoverable):
 
 
 def test_reset_cliff_table_of_stationary_and_other_experts():
-    """Theory 4.2, Contrast 1: S = 8, A = 4, N = 2000, H = 5..80."""
+    """S = 8, A = 4, N = 2000, H = 5..80: docs/theory.md#the-reset-cliff."""
     horizons = (5, 10, 20, 40, 80)
     each = [gallery.reset_cliff_gap(h, 8, 4, 2000, 2000) for h in horizons]
     shared = [gallery.reset_cliff_gap(h, 8, 4, 2000 * h, 2000 * h) for h in horizons]
     np.testing.assert_allclose(each, [0.0124, 0.0454, 0.1729, 0.6713, 2.6237], rtol=0, atol=5e-5)
     np.testing.assert_allclose(shared, [0.00248, 0.00455, 0.00869, 0.01696, 0.03351], rtol=0, atol=5e-6)
-    # 4.3(a): N = 60, S = 6, A = 4 (a simulation there, two figures)
+    # N = 60, S = 6, A = 4: a simulation of two figures
     cloned = [gallery.reset_cliff_gap(h, 6, 4, 60, 60) for h in (8, 16, 32, 64)]
     np.testing.assert_allclose(cloned, [0.65, 2.3, 8.1, 26.8], rtol=0.05)

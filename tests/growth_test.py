@@ -13,12 +13,12 @@ SHORT = 2.0 ** np.arange(4, 7)  # 16, 32, 64: the fewest a law can be fitted to
 
 
 def cliff(horizons, eps):
-    """theory.md 1.2(b): ~ ε T(T + 1)/2 as long as T ε is small."""
+    """~ ε T(T + 1)/2 as long as T ε is small: docs/theory.md#the-cliff."""
     return horizons - (1 - eps) * (1 - (1 - eps) ** horizons) / eps
 
 
 def copy_chain(horizons, eps):
-    """theory.md 1.2(c): ~ ε T(T + 1)/2 as long as 2 T ε is small."""
+    """~ ε T(T + 1)/2 as long as 2 T ε is small: docs/theory.md#the-copy-chain."""
     return horizons / 2 + 0.5 - (1 - (1 - 2 * eps) ** (horizons + 1)) / (4 * eps)
 
 

@@ -195,7 +195,7 @@ def test_mimic_md_loses_less_than_cloning_on_average(world):
     """60 data sets of 8 demonstrations, 16 steps, 8 states, 4 actions: paired differences, by their standard error.
 
     Cloning has all 8 demonstrations, Mimic-MD 4 for what it knows. On the reset cliff knowing the transitions is
-    enough to stay on the path (theory 4.2): little is left of cloning's gap.
+    enough to stay on the path (docs/theory.md#known-transitions): little is left of cloning's gap.
     """
     sets, each = 60, 8
     if world == "random":

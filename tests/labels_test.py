@@ -150,7 +150,10 @@ def test_deviate_takes_a_stationary_policy():
 
 @pytest.mark.parametrize("expert", ["optimal", "stochastic", "arbitrary"])
 def test_aggrevate_equality(expert):
-    """The cost-weighted loss under the learner's own states, above the expert's own, is the gap (3.2)."""
+    """The cost-weighted loss under the learner's own states, above the expert's own, is the gap.
+
+    docs/theory.md#aggrevate.
+    """
     for seed in range(10):
         problem, policy = world(seed), some_policy(seed + 100)
         if expert == "stochastic":
@@ -169,7 +172,10 @@ def test_aggrevate_equality(expert):
 
 
 def test_deviate_prefers_the_cheap_mistake_where_imitate_sees_none():
-    """E3.1: two wrong actions that cost 0.01 and 1. An aliased learner that must err errs cheaply."""
+    """Two wrong actions that cost 0.01 and 1. An aliased learner that must err errs cheaply.
+
+    docs/theory.md#cheap-and-dear-mistakes.
+    """
     cost = np.array([[0.0, 0.01, 1.0], [1.0, 0.01, 0.0]])
     look_alike = tabular.world(np.full((2, 3, 2), 0.5), cost, np.full(2, 0.5), 4, np.zeros(2, int))
     problem = Problem(look_alike, experts.optimal(look_alike))

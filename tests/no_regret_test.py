@@ -105,7 +105,7 @@ def test_theorem_4_1_at_every_number_of_rounds(name):
     assert losses.min() > 0  # not realizable
     np.testing.assert_allclose(labelled, np.broadcast_to(T * np.arange(1, ROUNDS + 1), losses.shape), rtol=1e-12)
 
-    # Round by round: the law moves by at most avg_t [1 - (1 - beta)^(t - 1)] (2, sharpening).
+    # By round the law moves by at most avg_t [1 - (1 - beta)^(t - 1)]: docs/theory.md#dagger-the-shift-of-the-law.
     beta = np.asarray(schedule.beta[:, None, :, :1], float)
     assert (own - losses <= (1 - (1 - beta) ** np.arange(T)).mean(-1) + TOLERANCE).all()
     none = list(BETAS).index("none")
@@ -176,7 +176,10 @@ def test_hedge_has_no_regret_in_dagger():
 
 
 def test_chunked_dagger_needs_no_shift_term():
-    """7.2(6): the best of the rounds' learners loses at most u k T times the average training loss."""
+    """The best of the rounds' learners loses at most u k T times the average training loss.
+
+    docs/theory.md#chunks-no-regret.
+    """
     problem, chunks = aliased(), np.array([1, 2, 3])
     schedule = schedules.stack([schedules.chunked(ROUNDS, schedules.starts(T, chunk)) for chunk in chunks])
     losses, _, _, gap, _ = rounds_of(problem, schedule, learner_of("follow the leader", problem))

@@ -158,7 +158,10 @@ def test_everything_is_traced_and_labels_every_step_once():
 
 
 def test_random_phase_by_a_vmapped_offset():
-    """Theory 7.3: over the k offsets P(step t is a chunk start) = 1/k at every t but the first. One program."""
+    """Over the k offsets P(step t is a chunk start) = 1/k at every t but the first. One program.
+
+    docs/theory.md#chunks-random-phase.
+    """
 
     @jax.jit
     @chex.assert_max_traces(n=1)

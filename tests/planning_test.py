@@ -19,7 +19,7 @@ def all_partitions(horizon):
 
 
 def price_of(boundary, eps, recoverability, span, per_chunk, detectability):
-    """Of each partition [P, T], chunk by chunk, from 7.2(4) and 7.5; inf where a chunk may be told."""
+    """Of each partition [P, T], chunk by chunk (docs/theory.md#planning-a-partition); inf where a chunk may be told."""
     horizon = len(eps)
     ends = np.full((len(boundary), horizon), horizon)
     for t in range(horizon - 2, -1, -1):  # the step after the chunk's last
@@ -94,7 +94,10 @@ def test_price_is_the_bound_of_the_partition():
 
 @pytest.mark.parametrize("horizon", [24, 30, 64])
 def test_equal_lengths_for_uniform_errors(horizon):
-    """7.3: by convexity lengths differ by at most 1, and m chunks cost m c + u eps sum k (k + 1) / 2, least over m."""
+    """By convexity lengths differ by at most 1, and m chunks cost m c + u eps sum k (k + 1) / 2, least over m.
+
+    docs/theory.md#chunks-variable-lengths.
+    """
     seen = set()
     for per_chunk in (0.0, 0.02, 0.1, 0.5, 2.0, 100.0):
         found = PLAN(np.full(horizon, 0.01), 1.0, np.zeros(horizon), per_chunk)

@@ -59,7 +59,10 @@ def test_starts(horizon, length, offset):
 
 
 def test_random_phase_is_a_start_with_probability_one_in_k():
-    """Theory 7.3: over the k offsets, every step but the first is a start exactly once."""
+    """Over the k offsets, every step but the first is a start exactly once.
+
+    docs/theory.md#chunks-random-phase.
+    """
     count = sum(np.asarray(schedules.starts(23, 5, offset), int) for offset in range(5))
     np.testing.assert_array_equal(count, [5] + [1] * 22)
 
@@ -129,7 +132,7 @@ def test_remaining_of_coins_is_the_expectation():
 
 
 def test_remaining_of_geometric_chunks_is_at_most_their_mean():
-    """Theory 7.3: E[R_t] <= 1/p at every age, and reaches it far from the end."""
+    """E[R_t] <= 1/p at every age, reached far from the end: docs/theory.md#chunks-geometric-lengths."""
     left = np.asarray(schedules.remaining(schedules.geometric(200, 5.0)))
     np.testing.assert_allclose(left, 5 * (1 - 0.8 ** np.arange(200, 0, -1)), rtol=1e-5)
 

@@ -1,18 +1,39 @@
-"""docs/theory.md: what cites it and what it cites exists."""
+"""docs/theory.md: what cites it and what it cites exists, and nothing cites a document that is not here."""
 
+import ast
 import functools
 import importlib
+import inspect
+import io
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
 
 import dagger_jax
+from dagger_jax import algorithms, bounds
 
 ROOT = Path(__file__).resolve().parent.parent
 THEORY = ROOT / "docs" / "theory.md"
 CITING = ("dagger_jax/**/*.py", "experiments/**/*.py", "tests/**/*.py", "README.md", "BUILD_NOTES.md", "docs/*.md")
 CITATION = re.compile(r"docs/theory\.md#([a-z0-9-]*)")
+# Sections by number, which docs/theory.md does not have; those of papers have a year, an arXiv number or a word before.
+PRIVATE = re.compile(
+    "|".join(
+        (
+            r"\b[Tt]heory(?:\.md)?,? (?:section )?E?\d",
+            r"\b(?:theory|schedules|gates|[Tt]he) notes\b",
+            r"\[M\?\]|\bWARNING\b",
+            r"\bE\d\.\d",
+            r"\b[1-9]\.\d\([a-z0-9]+\)",
+            r"(?<!\d, )(?<!\), )\b[Ss]ections? \d",
+            r"(?:^|[.:] )[1-9]\.\d(?:[.:,]| and [1-9]\.\d)(?!\d)(?: [A-Za-z]|$)",  # "..., an equality. 7.3."
+            r"(?:^| )\(\d\.\d\)",
+            r"\b(?:of|What|in|by|from) 7\.[1-6]\b",
+        )
+    )
+)
 
 
 def prose():
@@ -30,6 +51,22 @@ def sections():
 
 def anchors():
     return [anchor for anchor, _ in sections()]
+
+
+def said(text, python):
+    """Lines of prose: of a module those of comments and docstrings (other strings: sources_test.py)."""
+    if not python:
+        return text.splitlines()
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    lines = [token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            lines += (ast.get_docstring(node) or "").splitlines()
+    return lines
+
+
+def private(text, python):
+    return [line for line in said(text, python) if PRIVATE.search(line)]
 
 
 def resolve(name):
@@ -62,6 +99,68 @@ def test_citations_resolve():
             for anchor in CITATION.findall(path.read_text()):
                 if path != Path(__file__):
                     assert anchor in anchors(), f"{path.relative_to(ROOT)} cites #{anchor}"
+
+
+@pytest.mark.parametrize("pattern", CITING)
+def test_nothing_is_cited_that_is_not_here(pattern):
+    paths = [path for path in ROOT.glob(pattern) if path.name not in ("sources_test.py", "theory_docs_test.py")]
+    assert paths
+    found = {str(path.relative_to(ROOT)): private(path.read_text(), path.suffix == ".py") for path in paths}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nothing beats quadratic growth (theory 1.2(b)).",
+        "R TV >= gap, any expert. Theory 5, derived.",
+        "Theory section 8.",
+        "gains at most eta by it (schedules notes).",
+        "the notes are not sure of its form ([M?])",
+        "7.2, WARNING: on the cliff it is false",
+        "Slopes of E2.4 where they can be read off",
+        "hand-over cost plus bound 7.2(4), by dynamic programming",
+        "end(t) the last step of t's excursion. 7.3.",
+        "7.5, over the 512 runs of 3 steps",
+        "at least TV for a stochastic expert (7.5).",
+        "What 7.3 and 7.5 say of each step.",
+        "Not section 7's chunks",
+    ],
+)
+def test_what_is_private(line):
+    """The control: in a document, a docstring and a comment."""
+    assert private(line, python=False)
+    assert private(f'def function():\n    """{line}"""\n', python=True)
+    assert private(f"x = 1  # {line}\n", python=True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Ross, Gordon and Bagnell 2011, Theorems 4.1 and 4.2.",
+        "Foster, Block and Misra (2024), section 2.4.",
+        "arXiv 2407.15007, section 2.4",
+        "the interval is 1.5 to 2.5, of a normal law",
+        "Shifted by 1.5 steps; exponent 1.9",
+    ],
+)
+def test_what_is_not_private(line):
+    assert not private(line, python=False)
+
+
+@pytest.mark.parametrize("name", bounds.BOUNDS)
+def test_a_bound_leads_to_its_heading(name):
+    cited = CITATION.findall(inspect.getdoc(bounds.BOUNDS[name].value) or "")
+    assert cited
+    assert set(cited) <= set(anchors())
+
+
+@pytest.mark.parametrize("name", algorithms.ALGORITHMS)
+def test_an_algorithm_leads_to_a_heading(name):
+    """By its source, or by a paper of its source that the document names."""
+    source = algorithms.ALGORITHMS[name].source
+    papers = re.findall(r"\d{4}\.\d{5}", source)
+    assert CITATION.search(source) or any(paper in prose() for paper in papers), source
 
 
 def test_links_within_resolve():

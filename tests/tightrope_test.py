@@ -1,4 +1,4 @@
-"""The tightrope's reference numbers (theory E2.4): a learner that is not realizable, fitted on sampled labels."""
+"""The tightrope's reference numbers (docs/theory.md#the-tightrope): an expert outside the learner's class."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from dagger_jax.environments import gallery
 SEEDS, PUBLISHED_SEEDS, TRAINING = 400, 300, 100
 HORIZONS = np.array([10, 108, 1159, 3000])
 EXPERT = np.array([0.6473, 7.917, 85.874, 222.43])
-PUBLISHED = {  # mean excess of 300 draws, E2.4
+PUBLISHED = {  # mean excess of 300 draws, docs/theory.md#the-tightrope
     "behavioural cloning": np.array([0.24, 7.58, 269.96, 822.96]),
     "dagger": np.array([0.22, 3.69, 81.87, 242.97]),
 }
@@ -94,7 +94,7 @@ def test_mean_excess_is_the_published_one(name, excess):
 
 
 def test_growth_of_the_excess(excess):
-    """Slopes of E2.4 where they can be read off these horizons: DAgger's excess grows more slowly."""
+    """The published slopes where they can be read off these horizons: DAgger's excess grows more slowly."""
     means = {name: values.mean(0) for name, values in excess.items()}
     slopes = {name: np.diff(np.log(mean)) / np.diff(np.log(HORIZONS)) for name, mean in means.items()}
     np.testing.assert_allclose(slopes["behavioural cloning"][:2], [1.44, 1.54], atol=0.12)  # ~2 se of log means

@@ -153,7 +153,7 @@ def test_tokens_without_memory_accumulate_nothing():
 
 
 def test_garbage_accumulates_where_it_is_not_left():
-    """Theory E8.3: R(l) is quadratic for u = T and linear for u of order 1, for a learner that is lost in garbage.
+    """R(l) is quadratic for u = T and linear for u of order 1, for a learner that is lost in garbage.
 
     It slips once in 400 tokens. In garbage, which the expert's texts never show, it is uniform, and so soon out of it
     where there is a way.

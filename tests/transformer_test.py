@@ -166,7 +166,7 @@ def test_the_search_for_copies_finds_them():
 
 
 def separate(config, params, novice, guide, joins):
-    """The guide's logits by a pass over [prefix, chunk] for each chunk, as theory 7.2 has it."""
+    """The guide's logits by a pass over [prefix, chunk] for each chunk."""
     starts = [*np.flatnonzero(joins), T]
     found = []
     for begin, end in itertools.pairwise(starts):

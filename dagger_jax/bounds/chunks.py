@@ -215,7 +215,10 @@ def _slacks(row: Schedule, seen: Evidence, known: Constants) -> dict[str, Array]
 
 
 def random_phase(length: int, seen: Evidence, known: Constants) -> Array:
-    """u k T eps, evidence averaged over the k phases of chunks of `length` k. 7.3."""
+    """u k T eps, evidence averaged over the k phases of chunks of `length` k.
+
+    docs/theory.md#chunks-random-phase.
+    """
     return known.recoverability * length * seen.eps.sum()
 
 
