@@ -67,7 +67,9 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
     if row.patience is not None:
         raise ValueError("schedule.patience makes chunk lengths depend on states: only rollout can play it")
     if row.copied is not None:
-        raise ValueError("schedule.copied couples the walkers' actions by a coin of their own: only rollout can play it")
+        raise ValueError(
+            "schedule.copied couples the walkers' actions by a coin of their own: only rollout can play it"
+        )
     row = schedules.filled(row)
     world, actions = problem.world, problem.world.actions
     wheels = 1 if takeover is None else 2

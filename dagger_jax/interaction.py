@@ -1,4 +1,4 @@
-"""The outer loop of every algorithm: play a round, ask for labels, fit."""
+"""Tables in the outer loop: how `loop` plays, labels and fits where worlds and policies are tables."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,14 +7,14 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
-from dagger_jax import exact, randomness, rollout
+from dagger_jax import exact, loop, randomness, rollout
 from dagger_jax.controllers import Controller, Seen
 from dagger_jax.gates import Gate
 from dagger_jax.labels import Label, fits, imitate
 from dagger_jax.learners import Learner
 from dagger_jax.precision import single
-from dagger_jax.schedules import training_weights, validate
-from dagger_jax.types import Array, Play, Problem, Schedule, Takeover
+from dagger_jax.schedules import filled, training_weights, validate
+from dagger_jax.types import Array, Batch, Play, Problem, Schedule, Takeover, World
 
 # (policy, row, round), and what the gate decides where there is one
 Interpreter = Callable[..., Play]
@@ -72,18 +72,99 @@ def by_sampling(
     return Sampling(world, key, episodes, alone, block)
 
 
+class Mixture(NamedTuple):
+    """A tabular learner's memory, and the policy that acts: where `row.rate` is below 1, a mixture of all so far."""
+
+    memory: Any
+    acting: Array  # [L, S, A]
+
+
+class Acting(NamedTuple):
+    """A tabular learner in a world, as the loop's `Learner`. Its agent is its policy [L, S, A]."""
+
+    learner: Learner
+    world: World
+
+    def newest(self, memory: Any) -> Array:
+        """The policy fitted to all labels kept, [L, S, A]."""
+        return self.learner.policy(self.learner.params(memory), self.world)
+
+    def init(self, key: Array | None) -> Mixture:
+        """An untrained learner."""
+        memory = self.learner.init(key)
+        return Mixture(memory, self.newest(memory))
+
+    def agent(self, state: Mixture, row: Schedule) -> Array:
+        """The mixture."""
+        return state.acting
+
+    def update(self, key: Array | None, state: Mixture, batch: Batch, row: Schedule) -> tuple[Mixture, Array]:
+        """The state after a batch, and the newest policy."""
+        memory = self.learner.update(key, state.memory, batch, 1.0 if row.keep is None else row.keep)
+        newest = self.newest(memory)
+        acting = newest if row.rate is None else (1 - row.rate) * state.acting + row.rate * newest
+        return Mixture(memory, acting), newest
+
+
+class Gated(NamedTuple):
+    """A gate on tables, as the loop's `Gate`: it keeps the novice's law in the last round, [T, S]."""
+
+    gate: Gate
+    problem: Problem
+    dtype: Any
+
+    def init(self) -> Array:
+        """Before there is a law."""
+        return jnp.zeros((self.problem.world.horizon, self.problem.world.states), self.dtype)
+
+    def decide(self, kept: Array, learner: Mixture) -> Takeover:
+        """Where the expert takes over."""
+        return self.gate(self.problem, learner.memory, learner.acting, kept)
+
+    def update(self, kept: Array, shown: Play) -> Array:
+        """The law of the round."""
+        return shown.novice.sum(-1)
+
+
+def parts(
+    problem: Problem,
+    learner: Learner,
+    interpreter: Interpreter,
+    *,
+    label: Label = imitate,
+    controller: Controller | None = None,
+    gate: Gate | None = None,
+    episodes: Array | float = jnp.inf,
+) -> loop.Parts:
+    """What the loop calls of a tabular run; arguments and errors as in `run`."""
+    if controller is not None and gate is not None:
+        raise ValueError("a controller reads the learner's own walk, a gate interrupts it: give one of them")
+    fits(label, learner, gate)
+
+    def asks(play: Play, row: Schedule, acting: Array) -> Batch:
+        return label(problem, play if play.helped is None else play._replace(novice=play.helped), row, acting)
+
+    return loop.Parts(
+        learner=Acting(learner, problem.world),
+        play=lambda acting, row, round, takeover: interpreter(
+            acting, row, round, *(() if gate is None else (takeover,))
+        ),
+        label=asks,
+        seen=lambda row, acting, play: _seen(problem, row, play, acting, episodes),
+        gate=None if gate is None else Gated(gate, problem, jnp.result_type(float)),
+        controller=controller,
+    )
+
+
 def run(
     problem: Problem,
     schedule: Schedule,
     learner: Learner,
     interpreter: Interpreter,
     *,
-    label: Label = imitate,
     measure: Callable[[Moment], Any] = lambda moment: None,
-    controller: Controller | None = None,
-    gate: Gate | None = None,
-    episodes: Array | float = jnp.inf,
     key: Array | None = None,
+    **options: Any,
 ) -> Outcome:
     """All rounds of one algorithm. Pure: jit it, vmap it over schedules, keys or problems.
 
@@ -105,9 +186,8 @@ def run(
       ValueError: a concrete schedule that makes no sense, see `schedules.validate`, or of another horizon; a controller
         and a gate at once; a learner or a gate that cannot read the labels, see `labels.fits`.
     """
-    options = {"label": label, "measure": measure, "controller": controller, "gate": gate}
     every = single(_run) if isinstance(interpreter, Sampling) else _run
-    return every(problem, schedule, learner, interpreter, **options, episodes=episodes, key=key)
+    return every(problem, schedule, learner, interpreter, measure, key, options)
 
 
 def _run(
@@ -115,54 +195,25 @@ def _run(
     schedule: Schedule,
     learner: Learner,
     interpreter: Interpreter,
-    *,
-    label: Label,
     measure: Callable[[Moment], Any],
-    controller: Controller | None,
-    gate: Gate | None,
-    episodes: Array | float,
     key: Array | None,
+    options: dict[str, Any],
 ) -> Outcome:
-    if controller is not None and gate is not None:
-        raise ValueError("a controller reads the learner's own walk, a gate interrupts it: give one of them")
-    fits(label, learner, gate)
+    whole = parts(problem, learner, interpreter, **options)
     if (steps := schedule.join.shape[-1]) != problem.world.horizon:
         raise ValueError(f"the schedule has {steps} steps, the world's horizon is {problem.world.horizon}")
     if not isinstance(schedule.join, jax.core.Tracer):
         validate(schedule)
+    begins, draws = (None, None) if key is None else jax.random.split(key)
 
-    def one_round(carry: tuple[Any, ...], xs: tuple[Array, Schedule]) -> tuple[tuple[Any, ...], Any]:
-        memory, mixture, control, column, law = carry
-        round, row = xs
-        row = row if controller is None else row._replace(**{controller.column: column})
-        gated = () if gate is None else (gate(problem, memory, mixture, law),)
-        play = interpreter(mixture, row, round, *gated)
-        law = play.novice.sum(-1)
-        asked = play if play.helped is None else play._replace(novice=play.helped)
-        batch = label(problem, asked, row, mixture)
-        memory = learner.update(None if draws is None else jax.random.fold_in(draws, round), memory, batch, row.keep)
-        newest = learner.policy(learner.params(memory), problem.world)
-        measured = measure(Moment(round, row, mixture, play, batch.weight.sum(), memory, newest))
-        if controller is not None:
-            updated, after = controller.update(control, _seen(problem, row, play, mixture, episodes))
-            # Where the expert moves the novice too, what is seen of the learner is not its own.
-            own = row.beta.max() == 0
-            control = jax.tree.map(lambda new, old: jnp.where(own, new, old), updated, control)
-            column = jnp.where(own, after.astype(column.dtype), column)
-        return (memory, (1 - row.rate) * mixture + row.rate * newest, control, column, law), measured
+    def seen(at: loop.Moment) -> Any:
+        asked = at.batch.weight.sum()
+        return measure(Moment(at.round, at.row, at.agent, at.shown, asked, at.learner.memory, at.info))
 
-    begin, draws = (None, None) if key is None else jax.random.split(key)
-    memory = learner.init(begin)
-    untrained = learner.policy(learner.params(memory), problem.world)
-    rounds = jnp.arange(schedule.join.shape[0])
-    control, column = (None, None) if controller is None else controller.init(problem.world.horizon)
-    column = None if column is None else column.astype(schedule.join.dtype)
-    horizon, states = problem.world.horizon, problem.world.states
-    unplayed = jnp.zeros((horizon, states), untrained.dtype)
-    carry = (memory, untrained, control, column, unplayed)
-    (memory, acting, control, _, _), measured = jax.lax.scan(one_round, carry, (rounds, schedule))
-    newest = learner.policy(learner.params(memory), problem.world)
-    return Outcome(memory, newest, acting, measured, control)
+    state = loop.begin(whole, begins, problem.world.horizon)
+    state, measured = loop.advance(whole, schedule, state, rounds=schedule.join.shape[0], key=draws, measure=seen)
+    memory, acting = state.learner
+    return Outcome(memory, Acting(learner, problem.world).newest(memory), acting, measured, state.control)
 
 
 def _seen(problem: Problem, row: Schedule, play: Play, policy: Array, episodes: Array | float) -> Seen:
@@ -172,7 +223,7 @@ def _seen(problem: Problem, row: Schedule, play: Play, policy: Array, episodes: 
     novice_share, guide_share = training_weights(row)
     law = novice_share[:, None] * play.novice.sum(-1) + guide_share[:, None] * play.guide.sum(-1)
     error = 0.5 * jnp.abs(policy - problem.expert).sum(-1)
-    beta = row.beta[:, None, None]
+    beta = filled(row).beta[:, None, None]
     acts = beta * problem.expert + (1 - beta) * policy
     cost = (play.novice.sum(-1)[..., None] * acts * problem.world.cost).sum()
     return Seen(row.join, (law * error).sum(-1), play.agreement, cost, jnp.asarray(episodes), problem.world.actions)

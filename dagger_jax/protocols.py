@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from dagger_jax.randomness import Words
-from dagger_jax.types import Array
+from dagger_jax.types import Array, Schedule
 
 
 class World(Protocol):
@@ -21,7 +21,9 @@ class World(Protocol):
             def advance(self, state, action, step, word):
                 return state + action + 0.1 * randomness.normal(word), jnp.clip(abs(state), 0, 1)
 
-    Optional: `shaken(word) -> action`, any action, for rows with `noise`.
+    Optional: `shaken(word) -> action`, any action, for rows with `noise`; `ended(state) -> bool`: the episode is over,
+    and the state stays, free of cost and without labels; `length`, [] int, of the horizon's steps only so many are
+    taken, and its value is data; `ready(expert, learner, row)`, the same three made ready before the scan.
     """
 
     @property
@@ -43,7 +45,16 @@ class World(Protocol):
 
 
 class Agent(Protocol):
-    """Whoever acts: an expert, a learner, a writer."""
+    """Whoever acts: an expert, a learner, a writer.
+
+        class Counting(NamedTuple):                       # a memory: how many steps it has seen
+            gain: Array
+            def start(self): return jnp.zeros(())
+            def act(self, memory, view, step):
+                return memory + 1, laws.Normal(-self.gain * view, 1 / (1 + memory))
+
+    A memory is any pytree: a recurrent network's carry, a key-value cache.
+    """
 
     def start(self) -> Any:
         """Its memory before an episode; () if it needs none, which costs nothing."""
@@ -55,7 +66,15 @@ class Agent(Protocol):
 
 
 class Takeover(Protocol):
-    """When the expert takes over from the learner and when it hands back, inside an episode."""
+    """When the expert takes over from the learner and when it hands back, inside an episode.
+
+    class Far(NamedTuple):
+        limit: Array
+        acts: float = 1.0
+        def decide(self, state, view, own, wanted, step):
+            far = own.error(wanted) > self.limit
+            return far * 1.0, 1.0 - far
+    """
 
     @property
     def acts(self) -> Array | float:
@@ -68,7 +87,7 @@ class Takeover(Protocol):
 
 
 class Reducer(Protocol):
-    """What is kept of an episode's steps."""
+    """What is kept of an episode's steps: see `walk.Whole`, which keeps all of them, and `rollout.Counts`."""
 
     def step(self, shown: Any, counted: Array) -> Any:
         """Of one step `walk.Step` of all episodes of a block [B]; those that are not `counted` [B] are repeats."""
@@ -76,4 +95,49 @@ class Reducer(Protocol):
 
     def blocks(self, one: Callable[[Any], tuple[Any, Any]], xs: Any, count: int) -> tuple[Any, Any]:
         """All blocks: `one` maps a block's `xs` to (what is kept of its steps, the walkers at its end)."""
+        ...
+
+
+class Gate(Protocol):
+    """Between rounds: what it keeps, and the `Takeover` of the next round.
+
+    class Closing(NamedTuple):                        # takes over less from round to round
+        def init(self): return jnp.ones(())
+        def decide(self, kept, learner): return Far(1 - kept)
+        def update(self, kept, shown): return 0.9 * kept
+    """
+
+    def init(self) -> Any:
+        """What is kept before the first round."""
+        ...
+
+    def decide(self, kept: Any, learner: Any) -> Any:
+        """The takeover of a round, of what was kept and the learner's state."""
+        ...
+
+    def update(self, kept: Any, shown: Any) -> Any:
+        """What is kept after a round."""
+        ...
+
+
+class Learner(Protocol):
+    """Fits labels, and acts.
+
+    class Mean(NamedTuple):                           # the mean of all actions that were asked for
+        def init(self, key): return jnp.zeros(2)
+        def agent(self, state, row): return agents.stateless(lambda view, step: laws.Point(state[0] / state[1]))
+        def update(self, key, state, batch, row):
+            return state + jnp.stack([(batch.weight * batch.action).sum(), batch.weight.sum()]), ()
+    """
+
+    def init(self, key: Array | None) -> Any:
+        """The state of a learner that has seen no label."""
+        ...
+
+    def agent(self, state: Any, row: Schedule) -> Any:
+        """What acts in a round with this row: an `Agent`, or whatever the run's `play` understands."""
+        ...
+
+    def update(self, key: Array | None, state: Any, batch: Any, row: Schedule) -> tuple[Any, Any]:
+        """The state after the labels of a round, and what there is to say of it."""
         ...

@@ -103,7 +103,9 @@ def discrete(world: World, expert: Agent) -> bool:
         return expert.act(expert.start(), world.reset(word), jnp.zeros((), jnp.int32))[1].draw(word)
 
     word = jax.ShapeDtypeStruct((), jnp.uint32)
-    return all(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(jax.eval_shape(acts, Words(word, word))))
+    return all(
+        jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(jax.eval_shape(acts, Words(word, word)))
+    )
 
 
 class Answer(NamedTuple):

@@ -8,7 +8,6 @@ import numpy as np
 
 from dagger_jax.types import Array, Schedule
 
-
 NEVER = ("back", "after", "noise", "patience", "copied")  # None where a table does not name them
 HIGHEST = {"label_guide": np.finfo(np.float32).max, "label_novice": np.finfo(np.float32).max, "patience": np.inf}
 BY_ROUND = ("rate", "keep")  # [N]; the others are [N, T]

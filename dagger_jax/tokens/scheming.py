@@ -178,9 +178,7 @@ def watch(schemer: Scheming, text: walk.Text, batch: int = evidence.BLOCK) -> Wa
     """
 
     def one(text: walk.Text) -> Watched:
-        honest, wanted = (
-            walk.both(who, text) for who in (schemer.inner, schemer.expert)
-        )
+        honest, wanted = (walk.both(who, text) for who in (schemer.inner, schemer.expert))
 
         def beat(carry: tuple[Array, Array], xs: tuple[Array, ...]) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
             seen, since = carry

@@ -75,9 +75,7 @@ class Writes(NamedTuple):
 def shown(step: Step) -> Text:
     """What a step of the walk shows of texts."""
     wrong = step.wanted.error(step.own)
-    return Text(
-        step.acts, step.asked, step.guided, step.intended, step.joined, step.together, wrong, step.returned
-    )
+    return Text(step.acts, step.asked, step.guided, step.intended, step.joined, step.together, wrong, step.returned)
 
 
 @single
