@@ -44,4 +44,4 @@ $(READY): setup.py
 		$(BIN)/python -m pip install --quiet --editable '.[dev]' && touch $@ || { rm -rf $(VENV); exit 1; }
 
 clean:
-	rm -rf $(VENV) $(OUT) *.egg-info
+	rm -rf $(VENV) $(OUT) build *.egg-info

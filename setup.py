@@ -39,6 +39,7 @@ setup(
         "scipy>=1.15,<2",
         "pyarrow>=20,<26",
         "matplotlib>=3.10,<4",
+        "cycler>=0.11,<1",
         "rich>=14,<16",
         "scikit-learn>=1.6,<2",
         "orbax-checkpoint>=0.11,<0.13",

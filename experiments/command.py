@@ -50,7 +50,7 @@ def lines(kind: str) -> Iterator[str]:
 def _told(kind: str, row: Any) -> str:
     """A row in words: what it is about, its arguments, its source."""
     given = inspect.signature(row.build).parameters.values() if kind == "worlds" else ()
-    arguments = [str(each) for each in given if each.default is not each.empty]
+    arguments = [f"{each.name}={each.default}" for each in given if each.default is not each.empty]
     parts = [getattr(row, "about", ""), ", ".join(arguments), getattr(row, "source", "")]
     return "; ".join(part for part in parts if part)
 

@@ -1,5 +1,8 @@
 """The command dagger-jax, and what a wheel holds."""
 
+import ast
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -42,7 +45,7 @@ def test_every_row_of_a_registry_is_listed(kind, capsys):
 
 def test_arguments_and_sources_are_shown():
     (line,) = (line for line in command.lines("worlds") if line.startswith("random_mdp "))
-    assert "states: int" in line
+    assert "states=5, actions=3, seed=0, " in line
     assert line.endswith("this project")
 
 
@@ -95,8 +98,12 @@ def test_a_process_knows_its_experiment_by_both_names(name, monkeypatch):
 
 @pytest.mark.slow
 def test_a_wheel_holds_one_package(tmp_path):
-    build = [sys.executable, "-m", "pip", "-q", "wheel", ".", "--no-deps", "-w", str(tmp_path)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    for name in ("dagger_jax", "experiments"):  # a copy, where no earlier build has left anything
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    build = [sys.executable, "-m", "pip", "-q", "wheel", ".", "--no-deps", "-w", "."]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
@@ -107,3 +114,23 @@ def test_a_wheel_holds_one_package(tmp_path):
     held = {f"dagger_jax/{path.relative_to(ROOT).as_posix()}" for path in sources}
     assert {"dagger_jax/py.typed", "dagger_jax/experiments/worlds/cliff_walking.npz"} <= names
     assert held <= names
+
+
+def test_what_is_imported_is_required():
+    """No more and no less; chex is for those who write tests of their own worlds and learners."""
+    setup = ast.parse((ROOT / "setup.py").read_text())
+    (listed,) = (
+        each.value for each in ast.walk(setup) if isinstance(each, ast.keyword) and each.arg == "install_requires"
+    )
+    modules = {"absl-py": "absl", "scikit-learn": "sklearn", "orbax-checkpoint": "orbax"}
+    names = {re.split("[<>=]", text)[0] for text in ast.literal_eval(listed)}
+    files = [path for folder in ("dagger_jax", "experiments") for path in (ROOT / folder).rglob("*.py")]
+    heads = set()
+    for node in (node for path in files for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Import):
+            heads |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            heads.add((node.module or "").partition(".")[0])
+    assert heads - set(sys.stdlib_module_names) - {"dagger_jax"} | {"chex"} == {
+        modules.get(name, name) for name in names
+    }

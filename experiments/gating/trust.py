@@ -33,7 +33,7 @@ def trust(
     episodes: int,
     shared: bool,
 ) -> Trust:
-    """HG-DAgger trained once more, its log of doubts kept. Arguments as in `zoo_training.train`."""
+    """HG-DAgger trained once more, its log of doubts kept. Arguments as in `shared.training.train`."""
     own = training.parts(algorithm, jax.tree.map(lambda leaf: leaf[0], problems.world), shared)
     ids = jnp.arange(episodes, dtype=jnp.uint32)
 
