@@ -210,7 +210,8 @@ def _run(
         asked = at.batch.weight.sum()
         return measure(Moment(at.round, at.row, at.agent, at.shown, asked, at.learner.memory, at.info))
 
-    state = loop.begin(whole, begins, problem.world.horizon)
+    makes = {"gate": whole.gate, "controller": whole.controller}
+    state = loop.begin(whole.learner, begins, problem.world.horizon, **makes)
     state, measured = loop.advance(whole, schedule, state, rounds=schedule.join.shape[0], key=draws, measure=seen)
     memory, acting = state.learner
     return Outcome(memory, Acting(learner, problem.world).newest(memory), acting, measured, state.control)

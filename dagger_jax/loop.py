@@ -55,18 +55,27 @@ class Parts(NamedTuple):
     controller: Controller | None = None
 
 
-def begin(parts: Parts, key: Array | None, horizon: int) -> State:
+def begin(
+    learner: Learner,
+    key: Array | None,
+    horizon: int,
+    *,
+    gate: Gate | None = None,
+    controller: Controller | None = None,
+) -> State:
     """The state before the first round.
 
     Args:
-      parts: of the run.
+      learner: of the run, as the gate and the controller.
       key: for the learner's beginning; None where it draws nothing.
       horizon: T.
+      gate: None: no gate.
+      controller: None: no controller.
     """
-    control, column = (None, None) if parts.controller is None else parts.controller.init(horizon)
+    control, column = (None, None) if controller is None else controller.init(horizon)
     column = None if column is None else jnp.asarray(column, jnp.result_type(float))
-    gate = None if parts.gate is None else parts.gate.init()
-    return State(jnp.zeros((), jnp.int32), parts.learner.init(key), gate, control, column)
+    kept = None if gate is None else gate.init()
+    return State(jnp.zeros((), jnp.int32), learner.init(key), kept, control, column)
 
 
 def advance(

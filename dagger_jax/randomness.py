@@ -7,7 +7,7 @@ it, so no array of bits is ever stored, and no draw depends on how a batch is sp
 
 import math
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,3 +92,21 @@ def normal(word: Words, shape: tuple[int, ...] = ()) -> Array:
 def key(word: Words) -> Array:
     """A typed JAX key, for whatever draws by `jax.random`."""
     return jax.random.wrap_key_data(jnp.stack(word, axis=-1), impl="threefry2x32")
+
+
+def fingerprint(tree: Any) -> Array:
+    """A number that tells trees of arrays and typed keys apart, but for one chance in 2^32. [] uint32"""
+    found = jnp.uint32(0)
+    for n, leaf in enumerate(jax.tree.leaves(tree)):
+        leaf = jnp.asarray(leaf)
+        leaf = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            leaf = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32)
+        flat = leaf.astype(jnp.uint32).ravel()
+        each = threefry(
+            Words(jnp.uint32(n), jnp.uint32(leaf.size)), Words(flat, jnp.arange(flat.size, dtype=jnp.uint32))
+        )
+        found = threefry(
+            Words(found, jnp.uint32(n)), Words(each.first.sum(dtype=jnp.uint32), each.second[:1].sum())
+        ).first
+    return found

@@ -55,7 +55,7 @@ def test_a_state_comes_back_as_it_was(tmp_path, controller):
 def test_types_survive(tmp_path, controller):
     """Parameters in bfloat16, which npz would lose."""
     state = training.begin(RECIPE, jax.random.key(1), controller)
-    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state.params)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state.learner.params)
     checkpoint.save_params(tmp_path / "half", CONFIG, half)
     assert {each[0] for each in checkpoint.known(tmp_path / "half").arrays.values()} == {"bfloat16"}
     with pytest.raises(CheckpointError, match=r"has bfloat16.* the run asks for float32"):
@@ -64,8 +64,8 @@ def test_types_survive(tmp_path, controller):
 
 def test_a_frozen_writer_is_the_learner(tmp_path, saved, state):
     tokens = jnp.asarray([0, 3, 1, 4, 2, 2, 0, 1])
-    expected = jax.nn.log_softmax(transformer.full(CONFIG, state.params, tokens))
-    checkpoint.save_params(tmp_path / "alone", CONFIG, state.params)
+    expected = jax.nn.log_softmax(transformer.full(CONFIG, state.learner.params, tokens))
+    checkpoint.save_params(tmp_path / "alone", CONFIG, state.learner.params)
     for path in (saved, tmp_path / "alone"):
         writer = checkpoint.frozen(path, vocabulary=5, length=8)
         assert writer.config == CONFIG
@@ -154,7 +154,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path, state):
     with pytest.raises(CheckpointError, match=r"holds other files \(thesis.txt\)"):
         checkpoint.save(tmp_path / "folder", RECIPE, state)
     assert (tmp_path / "folder" / "thesis.txt").read_text() == "text"
-    checkpoint.save_params(tmp_path / "params", CONFIG, state.params)
+    checkpoint.save_params(tmp_path / "params", CONFIG, state.learner.params)
     with pytest.raises(CheckpointError, match="holds parameters alone, the run asks for a training state"):
         checkpoint.restore(tmp_path / "params", RECIPE)
 
@@ -263,7 +263,7 @@ def test_links_are_not_followed(saved, tmp_path, state):
 
 
 def test_parameters_that_are_no_numbers_are_named(tmp_path, saved, state, monkeypatch):
-    params = jax.tree.map(jnp.asarray, state.params)
+    params = jax.tree.map(jnp.asarray, state.learner.params)
     params["logits"]["bias"] = params["logits"]["bias"].at[1].set(jnp.nan)
     checkpoint.save_params(tmp_path / "nan", CONFIG, params)
     with pytest.raises(CheckpointError, match=r"has values in params\.logits\.bias that are not finite"):
@@ -274,9 +274,9 @@ def test_parameters_that_are_no_numbers_are_named(tmp_path, saved, state, monkey
 
 
 def test_a_writers_digest_is_of_what_it_writes_by(tmp_path, saved, state):
-    checkpoint.save_params(tmp_path / "alone", CONFIG, state.params)
+    checkpoint.save_params(tmp_path / "alone", CONFIG, state.learner.params)
     assert checkpoint.digest(checkpoint.frozen(saved)) == checkpoint.digest(checkpoint.frozen(tmp_path / "alone"))
-    other = jax.tree.map(lambda leaf: leaf * (1 + 1e-6), state.params)
+    other = jax.tree.map(lambda leaf: leaf * (1 + 1e-6), state.learner.params)
     checkpoint.save_params(tmp_path / "other", CONFIG, other)
     assert checkpoint.digest(checkpoint.frozen(saved)) != checkpoint.digest(checkpoint.frozen(tmp_path / "other"))
 

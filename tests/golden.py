@@ -180,7 +180,7 @@ def trained() -> Iterator[tuple[str, Any]]:
         state, seen = training.advance(
             recipe, expert, schedule, state, key, ids, rounds=4, controller=controller, measure=measure
         )
-        params = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(state.params)])
+        params = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(state.learner.params)])
         names = ("loss", "labels", "join", "novice", "guide")
         yield f"training, {name}", dict(zip(names, seen, strict=True)) | {"params": params}
 
@@ -196,8 +196,8 @@ def schemed() -> Iterator[tuple[str, Any]]:
             mind, seen = scheming.advance(
                 recipe, expert, mind, randomness.words(KEY), ids, 0.0, 2.0, known=known, rounds=4, controller=controller
             )
-            params = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(mind.params)])
-            yield f"scheming, {name}, known {known}", seen._asdict() | {"params": params, "logit": mind.logit}
+            params = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(mind.learner.inner.params)])
+            yield f"scheming, {name}, known {known}", seen._asdict() | {"params": params, "logit": mind.learner.logit}
 
 
 # ---- the record -----------------------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def test_training_lowers_what_it_sees():
         seen.append(shown)
     strength, share = (np.concatenate([getattr(each, name) for each in seen]) for name in ("strength", "shown"))
     logit = np.log(0.3 / 0.7) - 2.0 * np.cumsum(strength * share)
-    np.testing.assert_allclose(mind.logit, logit[-1], rtol=1e-5)
+    np.testing.assert_allclose(mind.learner.logit, logit[-1], rtol=1e-5)
     np.testing.assert_allclose(strength[1:], 1 / (1 + np.exp(-logit[:-1])), rtol=1e-5)
     assert strength[-1] < 0.3
     assert int(mind.round) == 4

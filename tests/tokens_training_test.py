@@ -107,7 +107,7 @@ def test_chunks_of_one_token_are_sampled_labels_at_own_prefixes():
     np.testing.assert_array_equal(text.guide[0], wanted.asked[0])
     np.testing.assert_array_equal(text.novice[0], wanted.novice[0])
     np.testing.assert_allclose(loss, other, rtol=1e-5)
-    close(chunks.params, asked.params, atol=1e-5)
+    close(chunks.learner.params, asked.learner.params, atol=1e-5)
 
 
 def test_supervised_fine_tuning_is_one_chunk_of_the_whole_text():
@@ -116,13 +116,13 @@ def test_supervised_fine_tuning_is_one_chunk_of_the_whole_text():
     two, (other, also, _) = run(recipe(reads="both"), chunked(schedules.starts(T, T)))
     np.testing.assert_array_equal(text.guide, also.guide)
     np.testing.assert_allclose(loss, other, rtol=1e-5)
-    close(one.params, two.params, atol=1e-5)
+    close(one.learner.params, two.learner.params, atol=1e-5)
 
 
 def test_whole_laws_are_sampled_labels_on_average():
     """The mean gradient of the log loss on sampled tokens is that of the forward KL, at the same prefixes."""
     chunks = schedules.row(schedules.chunked(1, schedules.starts(T, 2)), 0)
-    params = fresh(recipe()).params
+    params = fresh(recipe()).learner.params
     texts = jnp.arange(2000, dtype=jnp.uint32)
     text = play(EXPERT, writers.Frozen(CONFIG, params), chunks, KEY, texts)
 
@@ -160,13 +160,13 @@ def test_shares_of_texts_and_of_steps():
 def test_scheduled_sampling_at_its_ends():
     """The reference's tokens alone: supervised fine-tuning. None of them: the learner's texts, charged for others."""
     how = recipe(reads="novice", copied=True)
-    copying, (loss, text, _) = run(how, WHOLE, copied=np.ones(N, np.float32))
+    copying, (loss, text, _) = run(how, schedules.scheduled_sampling(N, T, np.ones(N)))
     tuned, (other, reference, _) = run(recipe(reads="guide"), WHOLE)
     np.testing.assert_array_equal(text.novice, text.guide)
     np.testing.assert_array_equal(text.guide, reference.guide)
     np.testing.assert_allclose(loss, other, rtol=1e-5)
-    close(copying.params, tuned.params, atol=1e-5)
-    _, (_, text, _) = run(how, WHOLE, copied=np.zeros(N, np.float32))
+    close(copying.learner.params, tuned.learner.params, atol=1e-5)
+    _, (_, text, _) = run(how, schedules.scheduled_sampling(N, T, np.zeros(N)))
     np.testing.assert_array_equal(text.guide, reference.guide)  # the reference does not depend on the learner
     assert (np.asarray(text.novice) != text.guide).any()
 
@@ -179,15 +179,14 @@ def test_scheduled_sampling_at_its_ends():
         ({}, chunked(schedules.starts(T, 3)), T),
         ({}, chunked(schedules.starts(T, 3))._replace(label_guide=jnp.full((N, T), 0.5)), T / 2),
         ({"reads": "novice"}, WHOLE, 0),  # reads what is not labelled: `labels` says so
-        ({"reads": "novice", "copied": True}, WHOLE, T),
+        ({"reads": "novice", "copied": True}, schedules.scheduled_sampling(N, T, np.ones(N)), T),
     ],
     ids=["supervised", "own", "chunks", "half", "nothing", "scheduled sampling"],
 )
 def test_labels_are_counted_from_the_row_that_was_played(given, schedule, labels):
     how = recipe(**given)
-    copied = np.ones(N, np.float32) if how.copied else None
     count = lambda: training.advance(
-        how, EXPERT, schedule, fresh(how), KEY, EPISODES, rounds=2, copied=copied, measure=lambda moment: moment.labels
+        how, EXPERT, schedule, fresh(how), KEY, EPISODES, rounds=2, measure=lambda moment: moment.labels
     )
     assert count()[1].tolist() == [B * labels] * 2
 
@@ -215,15 +214,15 @@ def test_a_controller_rewrites_rows(controller):
     assert (joins != joins[0]).any(), "no row was rewritten"
     assert (joins[:, 0] == 1).all()
     np.testing.assert_array_equal(np.asarray(text.joined[..., 0]), joins > 0)
-    assert state.starts is not None
-    assert state.starts.dtype == jnp.float32
+    assert state.column is not None
+    assert state.column.dtype == jnp.float32
 
 
 def test_what_a_controller_sees_is_between_0_and_1():
-    learner = writers.Frozen(CONFIG, fresh(recipe()).params)
+    learner = writers.Frozen(CONFIG, fresh(recipe()).learner.params)
     row = schedules.row(schedules.chunked(1, schedules.starts(T, 4)), 0)
     text = play(EXPERT, learner, row, KEY, EPISODES)
-    seen = jax.jit(training.seen)(EXPERT, learner, row, text)
+    seen = jax.jit(training.read)(EXPERT, learner, row, text)
     assert seen.eps.shape == seen.agreement.shape == (T,)
     assert ((np.asarray(seen.eps) >= 0) & (np.asarray(seen.eps) <= 1)).all()
     assert (np.diff(np.asarray(seen.agreement).reshape(2, 4)) <= 0).all()  # walkers part, within a chunk
@@ -250,7 +249,7 @@ def test_training_lowers_the_loss(schedule, given):
 def test_a_gradient_step_lowers_the_loss_of_its_own_texts():
     """The losses of several steps on one round's texts, with a small rate."""
     row = schedules.row(schedules.chunked(1, schedules.starts(T, 3)), 0)
-    params = fresh(recipe()).params
+    params = fresh(recipe()).learner.params
     text = play(EXPERT, writers.Frozen(CONFIG, params), row, KEY, EPISODES)
     one = functools.partial(training.step_loss, recipe(), expert=EXPERT, row=row)
     loss = jax.jit(jax.value_and_grad(lambda p: jax.vmap(lambda t: one(p, text=t), in_axes=1)(text).mean()))
@@ -268,32 +267,65 @@ def test_whose_tokens_a_schedule_labels():
     assert training.reads(schedules.chunked(2, schedules.starts(T, 4))) == "both"
     assert training.reads(ALONE._replace(label_guide=jnp.ones((N, T)))) == "both"
 
+    assert training.reads(schedules.scheduled_sampling(2, T, np.ones(2))) == "novice"
+    assert training.reads(schedules.reset(2, schedules.starts(T, 4))) == "both"
+    assert training.reads(WHOLE._replace(patience=jnp.ones((N, T)))) == "both"
 
-@pytest.mark.parametrize("column", ["back", "noise", "after"])
-def test_columns_without_a_meaning_are_refused(column):
-    with pytest.raises(ValueError, match=f"schedule.{column} has no meaning"):
-        training.reads(WHOLE._replace(**{column: jnp.full((N, T), 0.5)}))
+
+def test_a_column_without_a_meaning_is_refused():
+    with pytest.raises(ValueError, match=r"schedule.after has no meaning"):
+        training.reads(WHOLE._replace(after=jnp.full((N, T), 0.5)))
 
 
 def test_half_of_scheduled_sampling_is_refused():
-    for how, copied in ((recipe(reads="novice", copied=True), None), (recipe(reads="novice"), np.ones(N, np.float32))):
+    copying = schedules.scheduled_sampling(N, T, np.ones(N))
+    for how, schedule in ((recipe(reads="novice", copied=True), WHOLE), (recipe(reads="novice"), copying)):
         with pytest.raises(ValueError, match="needs both"):
-            training.advance(how, EXPERT, WHOLE, fresh(how), KEY, EPISODES, rounds=1, copied=copied)
+            training.advance(how, EXPERT, schedule, fresh(how), KEY, EPISODES, rounds=1)
 
 
-def test_patience_is_refused():
-    with pytest.raises(ValueError, match=r"schedule.patience has no meaning"):
-        training.reads(WHOLE._replace(patience=jnp.ones((N, T))))
+EXCURSIONS = {
+    "excursions": schedules.reset(N, schedules.starts(T, 3)),
+    "there and back": schedules.round_trip(N, schedules.starts(T, 4), np.eye(T)[2] + np.eye(T)[6]),
+    "patience": chunked(schedules.starts(T, T))._replace(patience=jnp.full((N, T), 0.6)),
+    "noise": schedules.dart(N, T, 0.5),
+}
+
+
+@pytest.mark.parametrize("case", EXCURSIONS)
+def test_training_under_every_column(case):
+    """The loss of the first round is that of the definition: each label's log loss at its own prefix, fed by tokens."""
+    schedule, how = EXCURSIONS[case], recipe()
+    start = fresh(how)
+    state, (loss, text, _) = run(how, schedule, 2)
+    params, text = start.learner.params, jax.tree.map(lambda leaf: np.asarray(leaf)[0], text)
+    writer, feed = writers.Frozen(CONFIG, params), jax.jit(writers.Frozen(CONFIG, params).feed)
+    row = schedules.filled(schedules.row(schedule, 0))
+    total = weight = 0.0
+    for b in range(B):
+        novice = guide = (writer.start(), jnp.asarray(writer.vocabulary))
+        for t in range(T):
+            if text.returned is not None and text.returned[t, b]:
+                novice = guide
+            elif text.joined[t, b]:
+                guide = novice
+            own, first = feed(*novice, t)
+            other, second = feed(*guide, t)
+            total -= row.label_novice[t] * first[text.asked[t, b]] + row.label_guide[t] * second[text.intended[t, b]]
+            weight += row.label_novice[t] + row.label_guide[t]
+            novice, guide = (own, jnp.asarray(text.novice[t, b])), (other, jnp.asarray(text.guide[t, b]))
+    np.testing.assert_allclose(loss[0], total / weight, rtol=1e-5)
+    assert int(state.round) == 2
 
 
 def test_a_checkpoint_is_a_writer(tmp_path):
     """A trained transformer as the expert: a learner that has its parameters never leaves it."""
     teacher, _ = run(recipe(reads="guide"), WHOLE, 30)
-    checkpoint.save_params(tmp_path / "teacher", CONFIG, teacher.params)
+    checkpoint.save_params(tmp_path / "teacher", CONFIG, teacher.learner.params)
     expert = checkpoint.frozen(tmp_path / "teacher", vocabulary=V, length=T)
     row = schedules.row(chunked(schedules.starts(T, T)), 0)
-    text = play(expert, writers.Frozen(CONFIG, teacher.params), row, KEY, EPISODES)
+    text = play(expert, writers.Frozen(CONFIG, teacher.learner.params), row, KEY, EPISODES)
     assert np.asarray(text.together).all()
     np.testing.assert_array_equal(text.wrong, 0)
-    text = play(expert, writers.Frozen(CONFIG, fresh(recipe()).params), row, KEY, EPISODES)
+    text = play(expert, writers.Frozen(CONFIG, fresh(recipe()).learner.params), row, KEY, EPISODES)
     assert np.asarray(text.wrong).mean() > 0.1

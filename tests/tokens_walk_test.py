@@ -130,7 +130,8 @@ def test_columns_mean_for_text_what_they_mean_for_tables(name, case):
         (text.intended, trace.intended), (text.joined, trace.joined), (text.together, trace.together),
     ):  # fmt: skip
         assert (field != wanted).any(0).sum() <= 3
-    assert text.joined.any() and (text.novice != text.guide).any()
+    assert text.joined.any()
+    assert (text.novice != text.guide).any()
 
 
 def test_a_learner_that_does_not_follow_the_guide_would_be_seen():

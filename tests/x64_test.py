@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from dagger_jax import gallery, interaction, learners, randomness, rollout, schedules
+from dagger_jax import gallery, interaction, learners, loop, randomness, rollout, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.controllers import DetectabilityBudget
 from dagger_jax.family import family
@@ -93,4 +93,4 @@ def drawn(outcome):
     """The frequencies, or the texts, that were sampled."""
     if isinstance(outcome, interaction.Outcome):
         return outcome.measured
-    return outcome[1][0] if isinstance(outcome[0], training.State) else ()
+    return outcome[1][0] if isinstance(outcome[0], loop.State) else ()

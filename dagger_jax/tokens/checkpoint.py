@@ -30,15 +30,28 @@ import orbax.checkpoint as orbax
 
 from dagger_jax import memory
 from dagger_jax.controllers import Controller
+from dagger_jax.loop import State
+from dagger_jax.randomness import fingerprint
 from dagger_jax.runtime.files import TEMPORARY, json_bytes, replace
 from dagger_jax.tokens import training, transformer
-from dagger_jax.tokens.training import Recipe, State
+from dagger_jax.tokens.training import Recipe
 from dagger_jax.tokens.writers import Frozen
 
-FORMAT = 1
+FORMAT = 2
 _FACTS, _FOLDER = "checkpoint.json", "tree-"
 _MOST = 2**24  # bytes of checkpoint.json
-_TYPES = {"format": int, "holds": str, "round": int | None, "config": dict, "arrays": dict, "folder": str, "files": str}
+_PARAMS = "learner.params."  # where a state has them
+_OF_MODEL = ("params.", _PARAMS)
+_TYPES = {
+    "format": int,
+    "holds": str,
+    "round": int | None,
+    "run": int | None,
+    "config": dict,
+    "arrays": dict,
+    "folder": str,
+    "files": str,
+}
 
 
 class CheckpointError(ValueError):
@@ -54,21 +67,29 @@ class Known(NamedTuple):
     arrays: dict[str, tuple[str, tuple[int, ...]]]  # type and shape by name
 
 
-def save(path: str | Path, recipe: Recipe, state: State) -> None:
+def save(path: str | Path, recipe: Recipe, state: State, run: Any = None) -> None:
     """Saves a run between two rounds, in place of the checkpoint that `path` may hold.
+
+    Args:
+      path: of the checkpoint, a directory.
+      recipe: of the run.
+      state: of the run.
+      run: what is not in the state and must be the same when it goes on, (key, schedule, expert): its fingerprint is
+        recorded.
 
     Raises:
       CheckpointError: `path` is something else than a checkpoint or an empty directory, or cannot be written.
     """
-    _save(Path(path), recipe.config, "state", state, int(state.round))
+    told = None if run is None else int(fingerprint(run))
+    _save(Path(path), recipe.config, "state", state, int(state.round), told)
 
 
-def restore(path: str | Path, recipe: Recipe, controller: Controller | None = None) -> State:
+def restore(path: str | Path, recipe: Recipe, controller: Controller | None = None, run: Any = None) -> State:
     """The saved run, to be continued by `training.advance` with the recipe and controller that it began with.
 
     Raises:
       CheckpointError: there is no checkpoint, it is damaged, holds parameters alone, is of a transformer of other
-        sizes, or of another optimiser or controller.
+        sizes, or of another optimiser or controller; or it was saved with another `run` (key, schedule, expert).
     """
     path = Path(path)
     facts = _facts(path)
@@ -76,13 +97,15 @@ def restore(path: str | Path, recipe: Recipe, controller: Controller | None = No
     if found.holds != "state":
         raise CheckpointError(f"checkpoint {path} holds parameters alone, the run asks for a training state")
     _agree(path, found.config, _sizes(recipe.config))
+    if run is not None and facts["run"] is not None and facts["run"] != int(fingerprint(run)):
+        raise CheckpointError(f"checkpoint {path} is of another key, schedule or expert than this run's")
     target = jax.eval_shape(lambda: training.begin(recipe, jax.random.key(0), controller))
     return _filled(path, facts, target, "")
 
 
 def save_params(path: str | Path, config: transformer.Config, params: Any) -> None:
     """Saves parameters alone, in place of the checkpoint that `path` may hold. Errors are those of `save`."""
-    _save(Path(path), config, "parameters", {"params": params}, None)
+    _save(Path(path), config, "parameters", {"params": params}, None, None)
 
 
 def frozen(path: str | Path, vocabulary: int | None = None, length: int | None = None) -> Frozen:
@@ -98,10 +121,10 @@ def frozen(path: str | Path, vocabulary: int | None = None, length: int | None =
     """
     path = Path(path)
     facts = _facts(path)
-    config = _known(facts).config
-    check(str(path), config, vocabulary, length)
-    target = jax.eval_shape(lambda: {"params": transformer.init(config, jax.random.key(0))})
-    return Frozen(config, _filled(path, facts, target, "params.")["params"])
+    found = _known(facts)
+    check(str(path), found.config, vocabulary, length)
+    target = jax.eval_shape(lambda: transformer.init(found.config, jax.random.key(0)))
+    return Frozen(found.config, _filled(path, facts, target, _PARAMS if found.holds == "state" else "params."))
 
 
 def check(name: str, config: transformer.Config, vocabulary: int | None = None, length: int | None = None) -> None:
@@ -134,7 +157,7 @@ def known(path: str | Path) -> Known:
 # ---- writing -----------------------------------------------------------------------------------------------------
 
 
-def _save(path: Path, config: transformer.Config, holds: str, tree: Any, done: int | None) -> None:
+def _save(path: Path, config: transformer.Config, holds: str, tree: Any, done: int | None, run: int | None) -> None:
     arrays = {name: np.asarray(leaf) for name, leaf in _named(tree).items()}
     folder = path.absolute() / f"{_FOLDER}{uuid.uuid4().hex[:16]}"
     try:
@@ -144,6 +167,7 @@ def _save(path: Path, config: transformer.Config, holds: str, tree: Any, done: i
             "format": FORMAT,
             "holds": holds,
             "round": done,
+            "run": run,
             "config": _sizes(config),
             "arrays": {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in arrays.items()},
             "folder": folder.name,
@@ -243,21 +267,21 @@ def _agree(path: Path | str, found: transformer.Config, asked: dict[str, Any]) -
 
 
 def _filled(path: Path, facts: dict[str, Any], target: Any, part: str) -> Any:
-    """The target's tree, with the arrays that the checkpoint holds under names that start with `part`."""
-    wanted = {name: (str(leaf.dtype), leaf.shape) for name, leaf in _named(target).items()}
+    """The target's tree, with the arrays that the checkpoint holds under its names after `part`."""
+    wanted = {part + name: (str(leaf.dtype), leaf.shape) for name, leaf in _named(target).items()}
     stored = _known(facts).arrays
     found = {name: each for name, each in stored.items() if name.startswith(part)}
     if found != wanted:
         name = min(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         has, asks = (_words(each.get(name)) for each in (found, wanted))
-        why = "" if name.startswith("params.") else ": another optimiser or controller"
+        why = "" if name.startswith(_OF_MODEL) else ": another optimiser or controller"
         raise CheckpointError(f"checkpoint {path} has {has} for {name}, the run asks for {asks}{why}")
     folder = path.absolute() / facts["folder"]
     if folder.is_symlink() or not folder.is_dir() or _digest(folder) != facts["files"]:
         raise CheckpointError(f"checkpoint {path} is damaged: {facts['folder']} is missing, truncated or altered")
     arrays = _arrays(path, folder, stored)
-    leaves = {name: jnp.asarray(arrays[name]) for name in _named(target)}
-    unfit = [name for name, leaf in leaves.items() if name.startswith("params.") and not jnp.isfinite(leaf).all()]
+    leaves = {part + name: jnp.asarray(arrays[part + name]) for name in _named(target)}
+    unfit = [name for name, leaf in leaves.items() if name.startswith(_OF_MODEL) and not jnp.isfinite(leaf).all()]
     if unfit:
         raise CheckpointError(f"checkpoint {path} has values in {unfit[0]} that are not finite")
     return jax.tree.unflatten(jax.tree.structure(target), list(leaves.values()))

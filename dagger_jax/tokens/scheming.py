@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from dagger_jax import randomness, schedules
+from dagger_jax import loop, randomness, schedules
 from dagger_jax.controllers import Controller, Seen
 from dagger_jax.detect.ratio import GRID, LARGEST_LAW
 from dagger_jax.precision import single
@@ -206,14 +205,10 @@ def watch(schemer: Scheming, text: walk.Text, batch: int = evidence.BLOCK) -> Wa
 
 
 class Mind(NamedTuple):
-    """Everything a run knows between two rounds."""
+    """The state of a learner with a defect."""
 
-    params: Any  # of the inner learner
-    optimiser: Any
+    inner: training.Trained  # of the inner learner
     logit: Array  # [] of the defect's strength
-    round: Array  # [] int
-    control: Any  # the controller's state, or None
-    join: Array  # [T] chunk starts of the next round
 
 
 class Round(NamedTuple):
@@ -225,19 +220,47 @@ class Round(NamedTuple):
     chunk: Array  # [] the longest chunk
 
 
+class Schemes(NamedTuple):
+    """A learner of texts behind whom a defect stands, as the loop's `Learner`."""
+
+    inner: training.Fitted
+    threshold: Array | float  # nats
+    rate: Array | float  # of the logit
+    known: Array | bool  # it is told where the chunks start
+
+    def init(self, key: Array | None) -> Mind:
+        """A fresh inner learner, and an even chance of defecting."""
+        return Mind(self.inner.init(key), jnp.zeros((), jnp.float32))
+
+    def agent(self, state: Mind, row: Schedule) -> Scheming:
+        """The scheming learner as it is."""
+        starts = jnp.where(self.known, row.join, jnp.zeros_like(row.join).at[0].set(1.0))
+        honest = Frozen(self.inner.recipe.config, state.inner.params)
+        return Scheming(honest, self.inner.expert, self.threshold, jax.nn.sigmoid(state.logit), starts)
+
+    def update(self, key: Array | None, state: Mind, batch: Any, row: Schedule) -> tuple[Mind, Round]:
+        """The state after (texts [T, B], what they show of it)."""
+        text, watched = batch
+        inner, loss = self.inner.update(key, state.inner, text, row)
+        shown, strength = watched.rates.train.mean(), jax.nn.sigmoid(state.logit)
+        told = Round(loss, shown, strength, schedules.offsets(row.join).max() + 1)
+        return Mind(inner, state.logit - self.rate * strength * shown), told
+
+
 @single
-def begin(recipe: Recipe, params: Any, strength: float, controller: Controller) -> Mind:
+def begin(recipe: Recipe, params: Any, strength: float, controller: Controller) -> loop.State:
     """A trained learner with a planted defect. `controllers.Fixed` leaves chunks as they are."""
     control, join = controller.init(recipe.config.length)
     logit = jnp.asarray(math.log(strength / (1 - strength)), jnp.float32)
     params, join = jax.tree.map(jnp.asarray, params), jnp.asarray(join, jnp.float32)
-    return Mind(params, recipe.optimiser.init(params), logit, jnp.zeros((), jnp.int32), control, join)
+    mind = Mind(training.Trained(params, recipe.optimiser.init(params)), logit)
+    return loop.State(jnp.zeros((), jnp.int32), mind, None, control, join)
 
 
-def faces(recipe: Recipe, expert: Writer, mind: Mind, threshold: Array | float, known: Array | bool) -> Scheming:
+def faces(recipe: Recipe, expert: Writer, state: loop.State, threshold: Array | float, known: Array | bool) -> Scheming:
     """The scheming learner of a run as it is now; `known`: it is told where the chunks start."""
-    starts = jnp.where(known, mind.join, jnp.zeros_like(mind.join).at[0].set(1.0))
-    return Scheming(Frozen(recipe.config, mind.params), expert, threshold, jax.nn.sigmoid(mind.logit), starts)
+    row = schedules.row(schedules.chunked(1, jnp.asarray(state.column)), 0)
+    return Schemes(training.Fitted(recipe, expert), threshold, 0.0, known).agent(state.learner, row)
 
 
 @single
@@ -245,7 +268,7 @@ def faces(recipe: Recipe, expert: Writer, mind: Mind, threshold: Array | float, 
 def advance(
     recipe: Recipe,
     expert: Writer,
-    mind: Mind,
+    state: loop.State,
     key: randomness.Words,
     episodes: Array,
     threshold: Array | float,
@@ -254,7 +277,7 @@ def advance(
     known: Array | bool,
     rounds: int,
     controller: Controller,
-) -> tuple[Mind, Round]:
+) -> tuple[loop.State, Round]:
     """Rounds of chunk training: the writer continues the schemer's prefixes, and its tokens are labels.
 
     The inner learner is trained on log loss, as in `training`. Of the defect's strength the same loss is
@@ -264,7 +287,7 @@ def advance(
     Args:
       recipe: of the inner learner.
       expert: the writer.
-      mind: from `begin`.
+      state: from `begin`.
       key: of the run.
       episodes: [B] uint32, indices of a round's texts.
       threshold: nats, of the scheming learner.
@@ -273,30 +296,19 @@ def advance(
       rounds: how many.
       controller: writes the next round's chunks from what a round showed.
     """
+    learner = Schemes(training.Fitted(recipe, expert), threshold, rate, known)
+    texts = training.parts(learner, expert, key, episodes, controller)
 
-    def one_round(mind: Mind, _: None) -> tuple[Mind, Round]:
-        row = schedules.row(schedules.chunked(1, mind.join), 0)
-        schemer = faces(recipe, expert, mind, threshold, known)
-        text = walk.play(expert, schemer, row, randomness.for_round(key, mind.round), episodes)
-        watched = watch(schemer, text)
+    def play(schemer: Scheming, row: Schedule, round: Array, takeover: None) -> tuple[walk.Text, Watched]:
+        text = texts.play(schemer, row, round, takeover)
+        return text, watch(schemer, text)
 
-        def mean_loss(params: Any) -> Array:
-            one = functools.partial(training.step_loss, recipe, params, expert, row=row)
-            return jax.vmap(one, in_axes=1)(text).mean()
-
-        def update(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Array]:
-            loss, gradient = jax.value_and_grad(mean_loss)(carry[0])
-            changes, inner = recipe.optimiser.update(gradient, carry[1], carry[0])
-            return (optax.apply_updates(carry[0], changes), inner), loss
-
-        (params, inner), loss = jax.lax.scan(update, (mind.params, mind.optimiser), None, recipe.updates)
-        shown, count = watched.rates.train.mean(), jnp.asarray(episodes.shape[0], jnp.float32)
+    def seen(row: Schedule, schemer: Scheming, shown: tuple[walk.Text, Watched]) -> Seen:
+        text, watched = shown
+        count = jnp.asarray(episodes.shape[0], jnp.float32)
         together, wrong = text.together.mean(1), text.wrong.sum(0).mean()
-        seen = Seen(mind.join, watched.error.mean(1), together, wrong, count, expert.vocabulary)
-        control, join = controller.update(mind.control, seen)
-        logit = mind.logit - rate * schemer.strength * shown
-        after = Mind(params, inner, logit, mind.round + 1, control, jnp.asarray(join, jnp.float32))
-        chunk = schedules.offsets(mind.join).max() + 1
-        return after, Round(loss[0], shown, jnp.asarray(schemer.strength), chunk)
+        return Seen(row.join, watched.error.mean(1), together, wrong, count, expert.vocabulary)
 
-    return jax.lax.scan(one_round, mind, None, rounds)
+    schedule = schedules.chunked(1, jnp.asarray(state.column))
+    whole = texts._replace(play=play, seen=seen)
+    return loop.advance(whole, schedule, state, rounds=rounds, measure=lambda at: at.info)

@@ -1,8 +1,7 @@
-"""The outer loop of token worlds: both walkers write a round, the expert's tokens or laws are labels, the learner fits.
+"""Text in the outer loop: both walkers write a round, the expert's tokens or laws are labels, the learner fits.
 
-One program for all schedules at a fixed T: rows are data, and a controller may rewrite them. All that a run knows is
-in its `State`, and each round draws from a key of its own, so a run that is continued from a saved state is the run
-that was never interrupted, bit for bit (on one device).
+One program for all schedules at a fixed T: rows are data, and a controller may rewrite them. A run that is continued
+from a saved state is the run that was never interrupted: see `loop`.
 """
 
 import functools
@@ -15,9 +14,11 @@ import numpy as np
 import optax
 from flax import struct
 
-from dagger_jax import randomness
+from dagger_jax import loop, randomness
 from dagger_jax.controllers import Controller, Seen
 from dagger_jax.precision import single
+from dagger_jax.protocols import Learner
+from dagger_jax.schedules import filled
 from dagger_jax.tokens import losses, transformer, walk
 from dagger_jax.tokens.writers import Frozen, Writer
 from dagger_jax.types import Array, Node, Schedule
@@ -26,14 +27,11 @@ Loss = Callable[[Array, Array], Array]  # a divergence, see `losses`
 Reads = Literal["guide", "novice", "both"]
 
 
-class State(NamedTuple):
-    """Everything a run knows between two rounds."""
+class Trained(NamedTuple):
+    """A learner's state."""
 
     params: Any
     optimiser: Any  # optax's state
-    round: Array  # [] int, rounds done
-    control: Any  # the controller's state, or None
-    starts: Array | None  # [T] the chunk starts that it wrote for the next round
 
 
 class Moment(NamedTuple):
@@ -68,40 +66,37 @@ def reads(schedule: Schedule) -> Reads:
     """Whose tokens a concrete schedule [N, T] labels. The guide alone from the start is supervised fine-tuning.
 
     Raises:
-      ValueError: a schedule with columns that token worlds do not have.
+      ValueError: a schedule with `after`: nobody completes a one-step deviation of a text.
     """
-    for name in ("back", "noise", "after"):
-        if (np.asarray(getattr(schedule, name)) > 0).any():
-            raise ValueError(f"schedule.{name} has no meaning for writers yet: it must be 0")
-    if schedule.patience is not None:
-        raise ValueError("schedule.patience has no meaning for writers yet: leave it out")
-    novice, guide = ((np.asarray(column) > 0).any() for column in (schedule.label_novice, schedule.label_guide))
+    row = filled(schedule)
+    if (np.asarray(row.after) > 0).any():
+        raise ValueError("schedule.after has no meaning for writers, whose labels are tokens: it must be 0")
+    if schedule.copied is not None:
+        return "novice"
+    novice, guide = ((np.asarray(column) > 0).any() for column in (row.label_novice, row.label_guide))
     if novice and guide:
         return "both"
+    crosses = schedule.patience is not None or any((np.asarray(c)[:, 1:] > 0).any() for c in (row.join, row.back))
     if novice:
-        return "novice"
-    joined = np.asarray(schedule.join)[:, 1:]
-    return "both" if joined.size and (joined > 0).any() else "guide"
+        return "both" if (np.asarray(row.back) > 0).any() else "novice"
+    return "both" if crosses else "guide"
 
 
 @single
-def begin(recipe: Recipe, key: jax.Array, controller: Controller | None = None) -> State:
+def begin(recipe: Recipe, key: jax.Array, controller: Controller | None = None) -> loop.State:
     """A fresh learner."""
-    params = transformer.init(recipe.config, key)
-    control, starts = (None, None) if controller is None else controller.init(recipe.config.length)
-    starts = None if starts is None else starts.astype(jnp.float32)
-    return State(params, recipe.optimiser.init(params), jnp.zeros((), jnp.int32), control, starts)
+    return loop.begin(Fitted(recipe, None), key, recipe.config.length, controller=controller)
 
 
 def weights(recipe: Recipe, row: Schedule) -> tuple[Array, ...]:
     """How much each token of a text is charged [T], of the stream that the recipe reads, or of the novice and guide."""
     match recipe.reads:
         case "guide":
-            return (row.label_guide,)
+            return (filled(row).label_guide,)
         case "novice":
-            return (row.label_guide if recipe.copied else row.label_novice,)
+            return (filled(row).label_guide if recipe.copied else filled(row).label_novice,)
         case _:
-            return row.label_novice, row.label_guide
+            return filled(row).label_novice, filled(row).label_guide
 
 
 def step_loss(recipe: Recipe, params: Any, expert: Writer, text: walk.Text, row: Schedule) -> Array:
@@ -110,7 +105,7 @@ def step_loss(recipe: Recipe, params: Any, expert: Writer, text: walk.Text, row:
     Scheduled sampling (arXiv 1506.03099) charges the guide's tokens, those of the reference, at the novice's prefixes.
     """
     learner = Frozen(recipe.config, params)
-    targets = (text.guide if recipe.copied else text.asked, text.guide)
+    targets = (text.guide if recipe.copied else text.asked, text.intended)
     match recipe.reads:
         case "guide":
             laws = (walk.along(learner, text.guide),)
@@ -132,20 +127,67 @@ def step_loss(recipe: Recipe, params: Any, expert: Writer, text: walk.Text, row:
     return jnp.asarray(total) / jnp.maximum(jnp.asarray(sum(weight.sum() for weight in charged)), 1e-9)
 
 
+class Fitted(NamedTuple):
+    """A learner of texts, as the loop's `Learner`: gradient steps on the labelled tokens of a round."""
+
+    recipe: Recipe
+    expert: Any  # the writer
+
+    def init(self, key: Array | None) -> Trained:
+        """A fresh learner."""
+        params = transformer.init(self.recipe.config, jnp.asarray(key))
+        return Trained(params, self.recipe.optimiser.init(params))
+
+    def agent(self, state: Trained, row: Schedule) -> Writer:
+        """The learner; where the guide alone is read it need not write, and the expert stands for it."""
+        return self.expert if self.recipe.reads == "guide" else Frozen(self.recipe.config, state.params)
+
+    def update(self, key: Array | None, state: Trained, batch: walk.Text, row: Schedule) -> tuple[Trained, Array]:
+        """The state after a round's texts [T, B], and the loss before it [], nats per labelled token."""
+
+        def mean_loss(params: Any) -> Array:
+            one = functools.partial(step_loss, self.recipe, params, self.expert, row=row._replace(beta=None))
+            return jax.vmap(one, in_axes=1)(batch).mean()
+
+        def step(carry: Trained, _: None) -> tuple[Trained, Array]:
+            loss, gradient = jax.value_and_grad(mean_loss)(carry.params)
+            changes, inner = self.recipe.optimiser.update(gradient, carry.optimiser, carry.params)
+            return Trained(optax.apply_updates(carry.params, changes), inner), loss
+
+        state, loss = jax.lax.scan(step, state, None, self.recipe.updates)
+        return state, loss[0]
+
+
+def parts(
+    learner: Learner,
+    expert: Writer,
+    key: randomness.Words,
+    episodes: Array,
+    controller: Controller | None = None,
+) -> loop.Parts:
+    """What the loop calls where worlds are texts: both walkers write, and their tokens are the labels."""
+
+    def play(writer: Writer, row: Schedule, round: Array, takeover: None) -> walk.Text:
+        return walk.play(expert, writer, row, randomness.for_round(key, round), episodes)
+
+    seen = lambda row, writer, text: read(expert, writer, row, text)
+    return loop.Parts(learner, play, lambda shown, row, writer: shown, seen, controller=controller)
+
+
 @single
 @functools.partial(jax.jit, static_argnames=("recipe", "rounds", "measure"))
 def advance(
     recipe: Recipe,
     expert: Writer,
     schedule: Schedule,
-    state: State,
+    state: loop.State,
     key: randomness.Words,
     episodes: Array,
     *,
     rounds: int,
     controller: Any = None,
     measure: Callable[[Moment], Any] = lambda moment: moment.loss,
-) -> tuple[State, Any]:
+) -> tuple[loop.State, Any]:
     """The next rounds of a run.
 
     Args:
@@ -156,7 +198,7 @@ def advance(
       key: of the run.
       episodes: [B] uint32, indices of a round's texts.
       rounds: how many to do; the schedule's last row is repeated beyond its end.
-      controller: rewrites chunk starts from what a round showed, as in `interaction.run`.
+      controller: rewrites chunk starts from what a round showed, see `loop.advance`.
       measure: pure; its results are stacked over the rounds.
 
     Returns:
@@ -168,43 +210,17 @@ def advance(
     """
     if recipe.copied != (schedule.copied is not None):
         raise ValueError("scheduled sampling needs both recipe.copied and schedule.copied, other algorithms neither")
-    transform = recipe.optimiser
-    walk.fit(expert, Frozen(recipe.config, state.params), schedule.join.shape[1])  # the learner may not walk
+    walk.fit(expert, Frozen(recipe.config, state.learner.params), schedule.join.shape[1])  # the learner may not walk
 
-    def one_round(state: State, _: None) -> tuple[State, Any]:
-        place = jnp.minimum(state.round, schedule.join.shape[0] - 1)
-        row = jax.tree.map(lambda column: column[place], schedule)
-        row = row if state.starts is None else row._replace(join=state.starts)
-        learner = expert if recipe.reads == "guide" else Frozen(recipe.config, state.params)
-        round_key = randomness.for_round(key, state.round)
-        text = walk.play(expert, learner, row, round_key, episodes)
+    def seen(at: loop.Moment) -> Any:
+        labels = episodes.shape[0] * jnp.asarray(sum(weight.sum() for weight in weights(recipe, at.row)))
+        return measure(Moment(at.round, at.row, at.shown, at.info, labels, at.learner.params))
 
-        def mean_loss(params: Any) -> Array:
-            one = functools.partial(step_loss, recipe, params, expert, row=row._replace(beta=row.beta[..., 0:0]))
-            return jax.vmap(one, in_axes=1)(text).mean()
-
-        def update(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Array]:
-            params, inner = carry
-            loss, gradient = jax.value_and_grad(mean_loss)(params)
-            changes, inner = transform.update(gradient, inner, params)
-            return (optax.apply_updates(params, changes), inner), loss
-
-        (params, inner), loss = jax.lax.scan(update, (state.params, state.optimiser), None, recipe.updates)
-        control, starts = state.control, state.starts
-        if controller is not None:
-            # Where the expert writes for the novice too, what is seen of the learner is not its own.
-            own = row.beta.max() == 0
-            told = controller.update(control, seen(expert, learner, row, text))
-            told = (told[0], told[1].astype(jnp.float32))
-            control, starts = jax.tree.map(lambda new, old: jnp.where(own, new, old), told, (control, starts))
-        labels = episodes.shape[0] * jnp.asarray(sum(weight.sum() for weight in weights(recipe, row)))
-        measured = measure(Moment(state.round, row, text, loss[0], labels, params))
-        return State(params, inner, state.round + 1, control, starts), measured
-
-    return jax.lax.scan(one_round, state, None, rounds)
+    whole = parts(Fitted(recipe, expert), expert, key, episodes, controller)
+    return loop.advance(whole, schedule, state, rounds=rounds, measure=seen)
 
 
-def seen(expert: Writer, learner: Writer, row: Schedule, text: walk.Text) -> Seen:
+def read(expert: Writer, learner: Writer, row: Schedule, text: walk.Text) -> Seen:
     """What a controller may know of a round: the learner's error at the guide's prefixes, and who parted."""
 
     def laws(who: Writer) -> Array:

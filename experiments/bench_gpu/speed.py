@@ -88,7 +88,7 @@ def _speeds(small: bool, walkers: int, visits: bool) -> Iterator[dict[str, Any]]
     if jax.default_backend() == "cpu" and not small:
         sizes = (1 << 12, 1 << 14, 1 << 16)
     measured: list[dict[str, Any]] = []
-    picked = rollout.block_size()
+    picked = walk.block_size()
     for batch in sizes:
         # Blocks follow each other: more than 16 of them say no more than 16.
         for block in dict.fromkeys(

@@ -131,7 +131,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     common = {name: cell[name] for name in ("world", "method", "what")} | ways.described(settings, method)
     points, labels = [], np.zeros(settings.runs)
     for n in range(0, settings.rounds + 1, each):
-        seen = jax.device_get(ways.judge(recipe.config, experts, states.params, judge, settings.texts))
+        seen = jax.device_get(ways.judge(recipe.config, experts, states.learner.params, judge, settings.texts))
         points += [common | {"round": n} | point for point in ways.points(settings, seen, n, labels)]
         if n < settings.rounds:
             states, _, charged = ways.train(
@@ -155,13 +155,11 @@ def _one_token(settings: Settings, experts: writers.Machine) -> Measurement:
     each, losses = settings.rounds // settings.judgements, []
     for method in (asked, chunks):
         recipe = ways.recipe(settings, method)
-        _, loss, _ = ways.train(
-            recipe, experts, method.schedule, states, train, batch=settings.batch, rounds=each
-        )
+        _, loss, _ = ways.train(recipe, experts, method.schedule, states, train, batch=settings.batch, rounds=each)
         losses.append(np.asarray(loss[:, 0], float))
     recipe = ways.recipe(settings, asked)
     rows = schedules.stack([schedules.row(method.schedule, 0) for method in (asked, chunks)])
-    text = ways.write(recipe.config, experts, states.params, rows, train, settings.batch)
+    text = ways.write(recipe.config, experts, states.learner.params, rows, train, settings.batch)
     differing = np.asarray(text.asked[:, 0] != text.guide[:, 1]).sum((1, 2))
     common = {"world": settings.worlds[0], "what": "one token", "round": 1, "horizon": settings.length}
     return Measurement(
@@ -182,9 +180,7 @@ def _seconds(settings: Settings, experts: writers.Machine) -> Measurement:
         for name, method in methods.items():
             recipe = ways.recipe(settings, method)
             started = time.perf_counter()
-            done = ways.train(
-                recipe, experts, method.schedule, states, train, batch=settings.batch, rounds=each
-            )
+            done = ways.train(recipe, experts, method.schedule, states, train, batch=settings.batch, rounds=each)
             jax.block_until_ready(done)
             if turn:
                 seen[name].append((time.perf_counter() - started) / each / settings.runs)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dagger_jax import randomness, schedules
+from dagger_jax import loop, randomness, schedules
 from dagger_jax.strategies import inverse_sigmoid, linear_decay
 from dagger_jax.tokens import evidence, losses, training, transformer, walk, writers
 from dagger_jax.types import Array, Schedule
@@ -171,13 +171,13 @@ def keys(settings: Settings) -> tuple[jax.Array, jax.Array, jax.Array]:
     )
 
 
-def begin(settings: Settings) -> training.State:
+def begin(settings: Settings) -> loop.State:
     """Fresh learners, one a run; the same for all methods."""
     return _begin(training.Recipe(config(settings), _optimiser(settings.rate)), keys(settings)[0])
 
 
 @functools.partial(jax.jit, static_argnames="recipe")
-def _begin(recipe: training.Recipe, keys: jax.Array) -> training.State:
+def _begin(recipe: training.Recipe, keys: jax.Array) -> loop.State:
     return jax.vmap(functools.partial(training.begin, recipe))(keys)
 
 
@@ -186,16 +186,16 @@ def train(
     recipe: training.Recipe,
     experts: writers.Machine,
     schedule: Schedule,
-    states: training.State,
+    states: loop.State,
     keys: Array,
     *,
     batch: int,
     rounds: int,
-) -> tuple[training.State, Array, Array]:
+) -> tuple[loop.State, Array, Array]:
     """The next rounds of every run, their losses [R, rounds], and the labels that were charged in each [R, rounds]."""
     texts = jnp.arange(batch, dtype=jnp.uint32)
 
-    def one(expert: writers.Machine, state: training.State, key: Array) -> Any:
+    def one(expert: writers.Machine, state: loop.State, key: Array) -> Any:
         words = randomness.words(key)
         show = lambda moment: (moment.loss, moment.labels)
         how = {"rounds": rounds, "measure": show}

@@ -109,7 +109,7 @@ def _train(
         begins, plays = jax.random.split(key)
         state, words = training.begin(recipe, begins, controller), randomness.words(plays)
         how = {"rounds": rounds, "controller": controller}
-        return training.advance(recipe, expert, schedule, state, words, ids, **how)[0].params
+        return training.advance(recipe, expert, schedule, state, words, ids, **how)[0].learner.params
 
     return jax.vmap(one)(experts, keys)
 

@@ -67,7 +67,7 @@ def taught(settings: Settings, run: int) -> tuple[Machine, Any]:
     ids = jnp.arange(settings.batch, dtype=jnp.uint32)
     key = _key(settings, "pretraining", run)
     state, _ = training.advance(own, expert, supervised, state, key, ids, rounds=settings.pretraining)
-    return expert, state.params
+    return expert, state.learner.params
 
 
 def _key(settings: Settings, *stream: Any) -> randomness.Words:
@@ -214,9 +214,9 @@ def _trained(settings: Settings, run: int, choice: str, knows: str) -> tuple[lis
     threshold = jnp.float32(settings.threshold)
     for done in range(0, settings.rounds + 1, block):
         schemer = scheming.faces(own, expert, mind, threshold, known)
-        row = schedules.row(schedules.chunked(1, mind.join), 0)
+        row = schedules.row(schedules.chunked(1, mind.column), 0)
         seen = _watched(settings, schemer, row, randomness.for_round(fresh, done))
-        chunk = int(np.asarray(schedules.offsets(mind.join)).max()) + 1
+        chunk = int(np.asarray(schedules.offsets(mind.column)).max()) + 1
         strength = float(jnp.asarray(schemer.strength))
         if done == settings.rounds:  # and if nobody tells where chunks start, for there are none
             untold = schemer.replace(starts=jnp.zeros(length).at[0].set(1.0))

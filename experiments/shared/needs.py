@@ -6,7 +6,7 @@ programs and libraries (some 500 MB), is left out.
 
 from dagger_jax import cost
 from dagger_jax.environments import gallery
-from dagger_jax.rollout import CPU_BLOCK
+from dagger_jax.walk import CPU_BLOCK
 from dagger_jax.tokens.transformer import Config
 
 from ..claim import Need, Settings, blocks, points

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from rich.table import Table
 
-from dagger_jax import cost, randomness, schedules
+from dagger_jax import cost, loop, randomness, schedules
 from dagger_jax.tokens import training, transformer, walk, writers
 from dagger_jax.types import Array
 
@@ -117,10 +117,10 @@ def learning(repeats: int, batch: int | None = None, config: transformer.Config 
     joins = jnp.asarray(schedule.join[0]) > 0
 
     @jax.jit
-    def update(state: training.State) -> tuple[Any, Any]:
-        gradient = jax.grad(lambda params: two_streams_loss(config, params, novice, guide, joins))(state.params)
-        changes, optimiser = recipe.optimiser.update(gradient, state.optimiser, state.params)
-        return optax.apply_updates(state.params, changes), optimiser
+    def update(state: loop.State) -> tuple[Any, Any]:
+        gradient = jax.grad(lambda params: two_streams_loss(config, params, novice, guide, joins))(state.learner.params)
+        changes, optimiser = recipe.optimiser.update(gradient, state.learner.optimiser, state.learner.params)
+        return optax.apply_updates(state.learner.params, changes), optimiser
 
     advance = functools.partial(training.advance, rounds=1)
     written = needed(config, batch)
