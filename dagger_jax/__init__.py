@@ -20,14 +20,17 @@ from dagger_jax import (
     schedules,
     strategies,
 )
-from dagger_jax.algorithms import ALGORITHMS
+from dagger_jax.algorithms import ALGORITHMS, schedule
+from dagger_jax.bounds import BOUNDS
 from dagger_jax.environments import gallery, tabular
-from dagger_jax.environments.gallery import GALLERY
+from dagger_jax.environments.gallery import WORLDS
+from dagger_jax.problems import problem
 from dagger_jax.types import Batch, Play, Problem, Schedule, World
 
 __all__ = [
     "ALGORITHMS",
-    "GALLERY",
+    "BOUNDS",
+    "WORLDS",
     "Batch",
     "Play",
     "Problem",
@@ -48,8 +51,10 @@ __all__ = [
     "learners",
     "oracle",
     "planning",
+    "problem",
     "randomness",
     "rollout",
+    "schedule",
     "schedules",
     "strategies",
     "tabular",

@@ -181,7 +181,7 @@ def _tight_worlds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, An
     cases = [("chunked", schedules.chunked(1, schedules.starts(horizon, k))) for k in range(1, horizon + 1)]
     cases += [("reset", schedules.reset(1, schedules.starts(horizon, k))) for k in range(1, horizon + 1)]
     for world in ("cliff", "chunk_reset", "debt"):
-        problem = gallery.GALLERY[world].build(horizon)
+        problem = gallery.WORLDS[world].build(horizon)
         for where in ("uniform", "first", "last"):
             rows = [schedules.row(schedule, 0) for _, schedule in cases]
             errors = [

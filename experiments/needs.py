@@ -8,7 +8,7 @@ from dagger_jax import cost
 from dagger_jax.environments import gallery
 from dagger_jax.rollout import CPU_BLOCK
 from dagger_jax.tokens.transformer import Config
-from experiments import study, zoo_worlds
+from experiments import study, zoo_known, zoo_worlds
 from experiments.claim import Need, Settings, blocks, points
 
 Needs = tuple[Need, ...]
@@ -40,7 +40,7 @@ def transformers(config: Config, count: float, batch: float, texts: float) -> Ne
 def horizon_growth(s: Settings) -> Needs:
     """A world a run where learners are fitted."""
     longest = max(s.horizons)
-    fitted = tuple(world for world in s.worlds if study.is_file(world) or world.endswith("reset_cliff"))
+    fitted = tuple(world for world in s.worlds if study.is_own(world) or world.endswith("reset_cliff"))
     series = len(s.worlds) * len(s.algorithms) * len(s.chunks) * len(s.horizons)
     return (
         study.memory(s.worlds, longest),
@@ -77,7 +77,7 @@ def _by_round(s: Settings, methods: int, copies: int) -> Needs:
     own = s.horizon * 1200 * copies
     return (
         Need("policies of every run and round", s.runs * s.rounds * own),
-        study.memory(tuple(world for world in s.worlds if world in gallery.GALLERY), s.horizon, s.runs),
+        study.memory(tuple(world for world in s.worlds if world in gallery.WORLDS), s.horizon, s.runs),
         points(len(s.worlds) * methods * s.runs * s.rounds),
         walkers(s.runs, s.episodes),
     )
@@ -158,7 +158,7 @@ def zoo(s: Settings) -> Needs:
         most += 8 * states * actions * (study.COPIES * steps * states + 10 * horizon)
         kept += horizon * s.demonstrations * 30
         tables += horizon * states * actions * 24 * 64  # of each round
-    solvers = {"mimic_md", "replay"} & set(s.algorithms)
+    solvers = set(zoo_known.SOLVERS) & set(s.algorithms)
     return (
         Need("worlds of all runs", s.runs * most),
         Need("policies of all rounds", 2.5 * min(s.memory * 2**20, s.runs * tables * len(s.algorithms))),

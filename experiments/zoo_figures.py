@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from dagger_jax import report
 from experiments.zoo_findings import DISCOVERED
-from experiments.zoo_known import ROWS
-from experiments.zoo_names import title
+from experiments.zoo_known import ROWS, title
 
 Found = Mapping[tuple[str, str], Any]
 ZERO = 5e-4  # a gap that is shown as 0

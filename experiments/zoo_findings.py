@@ -10,7 +10,7 @@ from dagger_jax import growth, intervals
 from experiments import zoo_theorems
 from experiments.claim import Finding, Settings, compared, settled
 from experiments.rivals import ratio
-from experiments.zoo_names import title
+from experiments.zoo_known import title
 
 PRICES = ("labels", "handovers", "switches", "expert_steps")  # of a round
 MEASURED = 1e-6  # a gap below this is none

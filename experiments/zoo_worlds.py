@@ -22,11 +22,11 @@ class Place(NamedTuple):
 
 
 def _fixed(name: str, **sizes: int) -> Callable[[int, int, Seed], Problem]:
-    return lambda horizon, demonstrations, seed: gallery.GALLERY[name].build(horizon, **sizes)
+    return lambda horizon, demonstrations, seed: gallery.WORLDS[name].build(horizon, **sizes)
 
 
 def _drawn(name: str, **sizes: int) -> Callable[[int, int, Seed], Problem]:
-    return lambda horizon, demonstrations, seed: gallery.GALLERY[name].build(horizon, seed=seed, **sizes)
+    return lambda horizon, demonstrations, seed: gallery.WORLDS[name].build(horizon, seed=seed, **sizes)
 
 
 def _rare(name: str, over_time: bool = False) -> Callable[[int, int, Seed], Problem]:
@@ -34,7 +34,7 @@ def _rare(name: str, over_time: bool = False) -> Callable[[int, int, Seed], Prob
 
     def build(horizon: int, demonstrations: int, seed: Seed) -> Problem:
         samples = demonstrations * (horizon if over_time else 1)
-        return gallery.GALLERY[name].build(horizon, states=8, actions=4, samples=samples, seed=seed)
+        return gallery.WORLDS[name].build(horizon, states=8, actions=4, samples=samples, seed=seed)
 
     return build
 

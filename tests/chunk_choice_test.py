@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dagger_jax import exact, schedules
-from dagger_jax.strategies import STRATEGIES
+from dagger_jax.algorithms import ALGORITHMS
 from experiments import chunk_choice, chunk_choice_findings, chunk_choice_worlds, zoo_findings, zoo_theorems
 from experiments.claim import Settings
 from experiments.claim.running import execute
@@ -141,7 +141,7 @@ def test_that_cutting_wins_can_hold_be_refuted_or_not_be_shown(cut, state):
 def test_no_finding_cites_a_document_that_nobody_has():
     sources = [f.source for f in chunk_choice_findings.verdict(settings(), _table(0.5))]
     sources += [each.source for each in zoo_findings.PREDICTIONS] + [each.source for each in zoo_theorems.OWN.values()]
-    sources += [each.source for each in STRATEGIES.values()]
+    sources += [each.source for each in ALGORITHMS.values() if each.strategy]
     assert not [source for source in sources if re.search(r"\bnotes\b|\btheory\b|WARNING|\bissue\b", source)]
 
 

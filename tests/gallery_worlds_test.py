@@ -17,7 +17,7 @@ OPTIONS = {"rb3": {"cost": 0.3}, "debt": {"u": 3, "most": 20}}
 
 
 def build(name):
-    return gallery.GALLERY[name].build(9, **OPTIONS.get(name, {}))
+    return gallery.WORLDS[name].build(9, **OPTIONS.get(name, {}))
 
 
 def test_recoverability_and_span():
@@ -44,7 +44,7 @@ def test_debt_recoverability_is_u():
         np.testing.assert_allclose(evidence.constants(gallery.debt(40, u, 60)).recoverability, u, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", gallery.GALLERY)
+@pytest.mark.parametrize("name", gallery.WORLDS)
 def test_experts_are_optimal(name):
     problem = build(name)
     best, value = tabular.backward(problem.world)
@@ -56,9 +56,9 @@ def test_experts_are_optimal(name):
     assert best.max() > 0.5  # not vacuous: actions do cost
 
 
-@pytest.mark.parametrize("name", gallery.GALLERY)
+@pytest.mark.parametrize("name", gallery.WORLDS)
 def test_gallery_builds_what_it_names(name):
-    entry, problem = gallery.GALLERY[name], build(name)
+    entry, problem = gallery.WORLDS[name], build(name)
     assert entry.build(5).name == problem.name == name
     assert entry.build(5).world.horizon == 5
     assert entry.about
@@ -112,7 +112,7 @@ def gap(problem, policy):
 @pytest.mark.parametrize("name", CLIFFS)
 def test_reset_cliff_of_an_erring_policy(name, horizon):
     """It errs with q in every good state, and with `stays` in the bad one."""
-    problem = gallery.GALLERY[name].build(horizon, states=5, actions=3, samples=6)
+    problem = gallery.WORLDS[name].build(horizon, states=5, actions=3, samples=6)
     expert = np.asarray(problem.expert)
     bad = np.arange(5) == 4
     for q, stays in itertools.product((1e-7, 0.1, 0.9), (1.0, 2 / 3)):
@@ -174,7 +174,7 @@ def over_experts_and_data(problem, shared, first, last):
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("name", ["reset_cliff", "recoverable_reset_cliff"])
 def test_reset_cliff_closed_form_over_all_experts_and_data(name, first, last):
-    problem = gallery.GALLERY[name].build(2, states=3, actions=3, samples=2)
+    problem = gallery.WORLDS[name].build(2, states=3, actions=3, samples=2)
     stays = 2 / 3 if name == "recoverable_reset_cliff" and not first else 1.0
     found = over_experts_and_data(problem, False, first, last)
     np.testing.assert_allclose(found, gallery.reset_cliff_gap(2, 3, 3, 2, 2, stays=stays, last=last), rtol=RELATIVE)

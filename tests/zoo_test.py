@@ -311,7 +311,7 @@ def test_predictions_name_what_there_is():
     for each in zoo_findings.PREDICTIONS:
         assert each.world in zoo_worlds.PLACES
         assert {each.better, each.worse} <= set(ALGORITHMS)
-    assert set(zoo_worlds.PLACES) == set(gallery.GALLERY)
+    assert set(zoo_worlds.PLACES) == set(gallery.WORLDS)
 
 
 @pytest.mark.parametrize(

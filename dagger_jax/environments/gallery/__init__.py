@@ -55,7 +55,7 @@ from dagger_jax.environments.gallery.regimes import (
 from dagger_jax.types import Problem
 
 __all__ = [
-    "GALLERY",
+    "WORLDS",
     "Entry",
     "car",
     "car_road",
@@ -108,7 +108,7 @@ class Entry(NamedTuple):
     source: str
 
 
-GALLERY: Mapping[str, Entry] = {
+WORLDS: Mapping[str, Entry] = {
     "cliff": Entry(cliff, "one mistake is never undone: u = T", "Ross and Bagnell 2010"),
     "rb3": Entry(rb3, "one decision at the start, for ever", "Ross and Bagnell 2010"),
     "copy_chain": Entry(copy_chain, "the expert copies, mistakes included", "Kaariainen 2006"),
