@@ -18,7 +18,7 @@ SOURCES = "Rajaraman et al. 2020, arXiv 2009.05990", "Swamy et al. 2022, arXiv 2
 TITLES = "Mimic-MD", ""
 # They buy what behavioural cloning buys; a bound of their own with constants is not published.
 ROWS: Mapping[str, Algorithm] = {name: row for name, row in ALGORITHMS.items() if not row.strategy} | {
-    name: ALGORITHMS["behavioural_cloning"]._replace(source=source, title=title, bound="u T eta")
+    name: ALGORITHMS["behavioural_cloning"]._replace(source=source, title=title, bound="u T eta", theorem="")
     for name, source, title in zip(SOLVERS, SOURCES, TITLES, strict=True)
 }
 

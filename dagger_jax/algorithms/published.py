@@ -49,7 +49,9 @@ PUBLISHED: Mapping[str, Algorithm] = {
         "Ross and Bagnell 2010, Theorem 3.1",
         per_step=True,
     ),
-    "dagger": Algorithm(dagger, "Ross, Gordon and Bagnell 2011, Algorithm 3.1", title="DAgger"),
+    "dagger": Algorithm(
+        dagger, "Ross, Gordon and Bagnell 2011, Algorithm 3.1", title="DAgger", theorem="DAgger 4.1, sharper"
+    ),
     "chunked": Algorithm(
         # The expert rolls in first, as in DAgger: an untrained learner would lead nowhere worth a label.
         lambda rounds, horizon, chunk: schedules.chunked(
@@ -75,6 +77,7 @@ PUBLISHED: Mapping[str, Algorithm] = {
         "Laskey et al. 2017, arXiv 1703.09327",
         controller=FittedNoise(),
         title="DART",
+        theorem="DART, coupled",
     ),
     "stagger": Algorithm(
         lambda rounds, horizon, chunk: schedules.stagger(rounds, horizon, _steps(rounds, horizon)),
@@ -98,6 +101,7 @@ PUBLISHED: Mapping[str, Algorithm] = {
         "Ross and Bagnell 2010, Algorithm 4.1, with the alpha of practice",
         output="acting",
         title="SMILe",
+        theorem="SMILe, sharper",
     ),
     "searn": Algorithm(
         lambda rounds, horizon, chunk: schedules.searn(rounds, horizon, 0.4),
@@ -105,6 +109,7 @@ PUBLISHED: Mapping[str, Algorithm] = {
         label=deviate_acting,
         output="acting",
         title="SEARN",
+        theorem="SEARN, sharper",
     ),
     # ---- costs-to-go -------------------------------------------------------------------------------------------
     "aggrevate": Algorithm(
@@ -113,6 +118,7 @@ PUBLISHED: Mapping[str, Algorithm] = {
         bound="cost to go",
         label=deviate,
         title="AggreVaTe",
+        theorem="AggreVaTe, sharper",
     ),
     "aggrevated": Algorithm(
         lambda rounds, horizon, chunk: schedules.aggrevate(rounds, horizon),
@@ -121,6 +127,7 @@ PUBLISHED: Mapping[str, Algorithm] = {
         label=deviate,
         learner=_sized(learners.PolicyGradient, 10.0),
         title="AggreVaTeD",
+        theorem="AggreVaTe, sharper",
     ),
     "lols": Algorithm(
         lambda rounds, horizon, chunk: schedules.lols(rounds, horizon),
@@ -135,6 +142,7 @@ PUBLISHED: Mapping[str, Algorithm] = {
         bound="cost to go",
         label=deviate,
         title="NRPI",
+        theorem="NRPI, any comparator",
     ),
     # ---- losses and online learners ----------------------------------------------------------------------------
     "log_loss_cloning": Algorithm(
@@ -143,33 +151,42 @@ PUBLISHED: Mapping[str, Algorithm] = {
         kind="cloning",
         learner=_log_loss,
         title="log-loss cloning",
+        theorem="R D_H",
     ),
     "log_loss_dagger": Algorithm(
         dagger,
         "Foster, Block and Misra 2024, arXiv 2407.15007, LogLossDagger",
         learner=_log_loss,
         title="DAgger, log loss",
+        theorem="DAgger 4.1, sharper",
     ),
     "reweighed_cloning": Algorithm(
-        cloning, "after ALICE, Spencer et al. 2021, arXiv 2102.02872", kind="cloning", label=Reweighed()
+        cloning,
+        "after ALICE, Spencer et al. 2021, arXiv 2102.02872",
+        kind="cloning",
+        label=Reweighed(),
+        theorem="u C T eps",
     ),
     "descent_dagger": Algorithm(
         dagger,
         "Ross, Gordon and Bagnell 2011, with online gradient descent (Zinkevich 2003)",
         learner=_sized(learners.Descent, 4.0),
         title="DAgger, gradient descent",
+        theorem="DAgger 4.1, sharper",
     ),
     "hedge_dagger": Algorithm(
         dagger,
         "Ross, Gordon and Bagnell 2011, with exponential weights (Freund and Schapire 1997)",
         learner=lambda world, shared: learners.tabular(world, learners.Hedge(8.0), shared),
         title="DAgger, Hedge",
+        theorem="DAgger 4.1, sharper",
     ),
     "regularised_dagger": Algorithm(
         dagger,
         "Ross, Gordon and Bagnell 2011, with follow the regularised leader (Shalev-Shwartz 2012)",
         learner=lambda world, shared: learners.tabular(world, learners.RegularisedLeader(8.0), shared),
         title="DAgger, regularised",
+        theorem="DAgger 4.1, sharper",
     ),
     # ---- which of DAgger's policies is the result ----------------------------------------------------------------
     "dagger_best": Algorithm(
@@ -177,12 +194,14 @@ PUBLISHED: Mapping[str, Algorithm] = {
         "Ross, Gordon and Bagnell 2011, Algorithm 3.1: best on validation",
         output="best",
         title="DAgger, best policy",
+        theorem="DAgger 4.1, sharper",
     ),
     "dagger_mixture": Algorithm(
         dagger,
         "Ross, Gordon and Bagnell 2011, footnote 3: uniform mixture of all rounds",
         output="mixture",
         title="DAgger, mixture",
+        theorem="DAgger 4.1, sharper",
     ),
     # ---- gates: who acts, and who is asked ---------------------------------------------------------------------
     "safe_dagger": Algorithm(

@@ -28,7 +28,8 @@ class Algorithm(NamedTuple):
     build: Callable[[int, int, int], Schedule]  # (rounds, horizon, chunk length) -> [N, T]
     source: str
     judged_by: Callable[[int, int], Schedule] = _every_step  # (horizon, chunk) -> [1, T]: what its theorem is about
-    bound: str = "u T eta"  # key of `bounds.BOUNDS`: the theorem that is specific to it
+    bound: str = "u T eta"  # key of `bounds.BOUNDS`: about one policy under the row that judges it
+    theorem: str = ""  # key of `bounds.BOUNDS`: its own about more than one policy under one row, where there is one
     kind: str = "chunks"  # of row: "cloning", "chunks" or "reset"
     chunked: bool = False  # does the chunk length matter?
     per_step: bool = False  # does it need one policy a step, and as many rounds as steps?
@@ -40,7 +41,7 @@ class Algorithm(NamedTuple):
     # episode; the one of them with the least loss in the round that it played, before it was fitted to it.
     output: Output = "last"
     strategy: bool = False  # a roll-out strategy: a table over rounds, without a theorem of its own
-    # (rounds, horizon) -> [N, T], where one label per episode is asked for: the table that an equal number of labels buys.
+    # (rounds, horizon) -> [N, T], where one label per episode is asked for: the table that as many labels buy.
     sparse: Callable[[int, int], Schedule] | None = None
     title: str = ""  # as its authors write it, where that is not the name with spaces
 
