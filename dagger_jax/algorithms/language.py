@@ -1,6 +1,5 @@
 """The registry of algorithms, and what a text names: a row of it, a written schedule, a controller, a user's own."""
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ def find(text: str, kind: str = "algorithms") -> Algorithm:
     """
     head, colon, given = text.partition(":")
     try:
-        if head in ALGORITHMS:
+        if head in ALGORITHMS and "=" not in given:
             return _at(ALGORITHMS[head], number(given, int, 1)) if colon else ALGORITHMS[head]
         if head in FORMS:
             return _ruled(text, FORMS[head].read(given))
@@ -155,9 +154,12 @@ def _read(path: str, rounds: int, horizon: int) -> Schedule:
         if unknown := sorted(set(known) - set(Schedule._fields)):
             raise ValueError(f"holds {unknown[0][:40]}, which is no column; allowed: {', '.join(Schedule._fields)}")
         for name, header in known.items():
-            if header.dtype.kind not in "fiub" or len(header.shape) > 2 or math.prod(header.shape) > rounds * horizon:
-                shape, most = list(header.shape), [rounds, horizon]
-                raise ValueError(f"holds {name} as {header.dtype} {shape}: it must be real numbers, at most {most}")
+            wanted = (rounds,) if name in ("rate", "keep") else (rounds, horizon)
+            # Axes of one entry, and those that lack in front, are repeated.
+            fits = all(own in (1, full) for own, full in zip(header.shape[::-1], wanted[::-1], strict=False))
+            if header.dtype.kind not in "fiub" or len(header.shape) > len(wanted) or not fits:
+                shape = list(header.shape)
+                raise ValueError(f"holds {name} as {header.dtype} {shape}: it must be real numbers {list(wanted)}")
 
     try:
         with Path(path).expanduser().open("rb") as stream:
