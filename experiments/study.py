@@ -136,9 +136,8 @@ def sizes(world: str, horizon: int) -> tuple[int, int, int]:
     small = min(horizon, 4)
     built = gallery.WORLDS[world].build(small).world
     steps, states, actions, _ = np.shape(built.transition)
-    # Few worlds grow with the horizon: a road by the step, a tree to the power.
-    states = {"car": states * horizon // small, "leaf_tree": 2 ** min(horizon, 10)}.get(world, states)
-    return horizon if steps > 1 else 1, states, actions
+    grown = gallery.WORLDS[world].states
+    return horizon if steps > 1 else 1, grown(horizon) if grown else states, actions
 
 
 def memory(worlds: tuple[str, ...], horizon: int, copies: int = 1) -> Need:

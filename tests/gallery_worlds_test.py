@@ -1,6 +1,7 @@
 """What the named worlds are: experts, recoverability, spans, refusals; and the reset cliffs' closed forms."""
 
 import fractions
+import inspect
 import itertools
 import math
 
@@ -255,3 +256,20 @@ def test_reset_cliff_table_of_stationary_and_other_experts():
     # 4.3(a): N = 60, S = 6, A = 4 (a simulation there, two figures)
     cloned = [gallery.reset_cliff_gap(h, 6, 4, 60, 60) for h in (8, 16, 32, 64)]
     np.testing.assert_allclose(cloned, [0.65, 2.3, 8.1, 26.8], rtol=0.05)
+
+
+@pytest.mark.parametrize("name", gallery.WORLDS)
+def test_a_row_knows_its_arguments_and_sizes(name):
+    """Those that are named are taken, with the values that are told; a seed draws another world."""
+    entry = gallery.WORLDS[name]
+    given = {key: value for key, value in entry.arguments.items() if value is not inspect.Parameter.empty}
+    needed = {"states": 4, "actions": 3, "samples": 8} if len(given) < len(entry.arguments) else {}
+    made = entry.build(6, **given | needed)
+    if entry.states:
+        assert made.world.states <= entry.states(6) <= 1.1 * made.world.states
+    if entry.stationary:
+        assert np.ptp(np.asarray(made.expert), axis=0).max() == 0
+    if entry.drawn:
+        other = entry.build(6, **given | needed | {"seed": 12345})
+        differ = [not np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (made, other)), strict=True)]
+        assert any(differ)

@@ -67,6 +67,7 @@ def test_an_algorithm_goes_through_the_family(mine, monkeypatch):
     key, ids = randomness.for_round(randomness.words(jax.random.key(2)), 1), jnp.arange(episodes, dtype=jnp.uint32)
     play, _ = jax.jit(rollout.play)(rollout.tables(problem), policy, schedules.row(table, 1), key, ids)
     for seen, wanted in ((play.novice, law.novice), (play.guide, law.guide)):
+        assert wanted is not None
         error = np.sqrt(np.maximum(wanted * (1 - wanted), 1 / episodes) / episodes)
         assert np.abs((np.asarray(seen) - wanted) / error).max() < 4.5
 

@@ -1,5 +1,7 @@
 """What a text names: written schedules by hand, and problems whatever their parts are given as."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from dagger_jax import schedules
 from dagger_jax.algorithms import find
 from dagger_jax.algorithms.language import CONTROLLERS, FORMS
 
+ANYTHING: Any = 3
 STARTS = {
     "chunk:4": ["1000100010"] * 3,
     "chunk:99": ["1000000000"] * 3,
@@ -43,22 +46,23 @@ def test_every_form_has_an_example_and_needs_numbers(name):
 
 def test_other_columns():
     np.testing.assert_allclose(dj.schedule("geometric:8", 2, 5).join, [[1, *[0.125] * 4]] * 2)
-    np.testing.assert_allclose(dj.schedule("patience:0.5", 2, 5).patience, np.full((2, 5), 0.5))
+    np.testing.assert_allclose(np.asarray(dj.schedule("patience:0.5", 2, 5).patience), np.full((2, 5), 0.5))
     np.testing.assert_array_equal(dj.schedule("reset:2", 2, 5).back, [[0, 0, 1, 0, 1]] * 2)
 
 
 def test_a_file_has_columns(tmp_path):
     path = tmp_path / "own.npz"
-    starts = np.array([1, 0, 0, 1, 0])
+    starts: Any = np.array([1, 0, 0, 1, 0])
     np.savez(path, join=starts, label_guide=1.0)
     table = dj.schedule(str(path), 2, 5)
     np.testing.assert_array_equal(table.join, [starts] * 2)
-    for columns, message in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"joins": starts}, "holds joins, which is no column; allowed: beta, join"),
         ({"join": np.ones((3, 3, 3))}, r"join as float64 \[3, 3, 3\]: it must be real numbers"),
         ({"join": np.ones(4)}, r"join as float64 \[4\]: it must be real numbers \[2, 5\]"),
         ({"join": np.zeros(5)}, "own.npz: schedule.join"),
-    ):
+    ]
+    for columns, message in cases:
         np.savez(path, **columns)
         with pytest.raises(ValueError, match=message):
             dj.schedule(str(path), 2, 5)
@@ -86,10 +90,11 @@ def test_what_is_no_schedule(text, message):
 
 
 def test_a_controller_is_carried_by_its_row():
-    controller = find("aimd:auc=0.6;step=2").controller
+    controller: Any = find("aimd:auc=0.6;step=2").controller
     assert (controller.target, controller.step) == (0.6, 2)
     assert find("jump_start").controller is not None
-    assert find("change_point:first=3").controller.first == 3  # of a row that is called so as well
+    named: Any = find("change_point:first=3").controller  # a row is called so as well
+    assert named.first == 3
     assert not set(CONTROLLERS) & set(FORMS)
 
 
@@ -127,7 +132,7 @@ def test_a_problem_of_any_spelling(tmp_path):
         (lambda world: dj.problem("cliff"), "cliff needs a horizon"),
         (lambda world: dj.problem(world, horizon=7), "has been built for 6 steps"),
         (lambda world: dj.problem(world, states=7), "only a named world takes states"),
-        (lambda world: dj.problem(3), "must be a Problem, a World, a name or a path, got int"),
+        (lambda world: dj.problem(ANYTHING), "must be a Problem, a World, a name or a path, got int"),
         (lambda world: dj.problem(world, np.ones((6, 4, 2))), r"expert must have shape \[6, 4, 3\]"),
         (lambda world: dj.problem(world, np.ones((6, 4, 3))), "expert"),
         (lambda world: dj.problem(world, "best"), "not one of the experts"),
