@@ -17,9 +17,8 @@ from dagger_jax.environments import gallery
 from dagger_jax.types import Problem, Schedule
 from experiments import claim, growth_figures, needs, states, study
 from experiments.claim import INFORMATION, NOT_SHOWN, Claim, Drawings, Finding, Measurement, Settings, compared
-from experiments.study import Rows, Series
+from experiments.study import RESET_CLIFFS, Rows, Series
 
-RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
 STATES, ACTIONS = 8, 4  # of the reset cliffs
 SHARE = 20  # expert trajectories per step of the longest horizon: keeps T x error below 0.1 on reset cliffs
 CLOSED_FORMS = ("chunk_reset", "cliff", "copy_chain", "rb3")  # of oracle learners

@@ -40,7 +40,7 @@ def transformers(config: Config, count: float, batch: float, texts: float) -> Ne
 def horizon_growth(s: Settings) -> Needs:
     """A world a run where learners are fitted."""
     longest = max(s.horizons)
-    fitted = tuple(world for world in s.worlds if study.is_own(world) or world.endswith("reset_cliff"))
+    fitted = tuple(world for world in s.worlds if study.is_own(world) or world in study.RESET_CLIFFS)
     series = len(s.worlds) * len(s.algorithms) * len(s.chunks) * len(s.horizons)
     return (
         study.memory(s.worlds, longest),

@@ -39,6 +39,8 @@ WORLDS_HELP = (
     "begins with a user's folder. A file is known by what it holds, not by its name. module:name is called as "
     "make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
 )
+# Rare states, drawn anew for every run where learners are fitted.
+RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
 COPIES = 6  # of transitions in float64: as given, normalised, by JAX, in backward induction, as alias tables
 
 
