@@ -24,16 +24,21 @@ if TYPE_CHECKING:
         schedules,
         strategies,
     )
-    from dagger_jax.algorithms import ALGORITHMS
+    from dagger_jax.algorithms import ALGORITHMS, schedule
+    from dagger_jax.bounds import BOUNDS
     from dagger_jax.environments import gallery, tabular
-    from dagger_jax.environments.gallery import GALLERY
+    from dagger_jax.environments.gallery import WORLDS
+    from dagger_jax.problems import problem
     from dagger_jax.types import Batch, Play, Problem, Schedule, World
 
 __version__ = "0.1.0"
 # Where the names are that are no modules of their own directly below.
 _HOMES = {
     "ALGORITHMS": "algorithms",
-    "GALLERY": "environments.gallery",
+    "BOUNDS": "bounds",
+    "WORLDS": "environments.gallery",
+    "problem": "problems",
+    "schedule": "algorithms",
     "gallery": "environments.gallery",
     "tabular": "environments.tabular",
     **dict.fromkeys(("Batch", "Play", "Problem", "Schedule", "World"), "types"),
@@ -41,7 +46,8 @@ _HOMES = {
 
 __all__ = [
     "ALGORITHMS",
-    "GALLERY",
+    "BOUNDS",
+    "WORLDS",
     "Batch",
     "Play",
     "Problem",
@@ -62,8 +68,10 @@ __all__ = [
     "learners",
     "oracle",
     "planning",
+    "problem",
     "randomness",
     "rollout",
+    "schedule",
     "schedules",
     "strategies",
     "tabular",

@@ -24,7 +24,7 @@ class State(NamedTuple):
     learner: Any  # the learner's state
     gate: Any  # what the gate keeps; None: no gate
     control: Any  # the controller's state; None: no controller
-    column: Array | None  # [T] what it wrote into its column of the next row
+    column: Any  # [T] what it wrote into its column of the next row
 
 
 class Moment(NamedTuple):

@@ -4,13 +4,14 @@ Arrays that may vary over time have a leading axis L, which is T, or 1 where the
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import struct
 
 Array = jax.Array | np.ndarray
+Column = Any  # an Array, or None: never, and known to the compiler
 
 
 class Node(struct.PyTreeNode):
@@ -68,20 +69,20 @@ class Schedule(NamedTuple):
     """
 
     join: Array  # [N, T] probability that the guide jumps to the novice's state: a chunk starts
-    beta: Array | None = None  # [N, T] probability that the expert's action moves the novice
-    back: Array | None = None  # [N, T] probability that the novice jumps to the guide's state: an excursion starts
-    label_guide: Array | None = None  # [N, T] weight of the expert label asked for at the guide's state
-    label_novice: Array | None = None  # [N, T] weight of the expert label asked for at the novice's state
-    after: Array | None = None  # [N, T] probability that the expert, not the learner, completes a one-step deviation
-    noise: Array | None = None  # [N, T] probability that the guide's executed action is replaced by a uniform one
-    rate: Array | None = None  # [N] share of the newest iterate in the acting mixture (1: the newest acts alone)
-    keep: Array | None = None  # [N] share of the earlier labels that the learner keeps (1: aggregate, 0: forget)
+    beta: Column = None  # [N, T] probability that the expert's action moves the novice
+    back: Column = None  # [N, T] probability that the novice jumps to the guide's state: an excursion starts
+    label_guide: Column = None  # [N, T] weight of the expert label asked for at the guide's state
+    label_novice: Column = None  # [N, T] weight of the expert label asked for at the novice's state
+    after: Column = None  # [N, T] probability that the expert, not the learner, completes a one-step deviation
+    noise: Column = None  # [N, T] probability that the guide's executed action is replaced by a uniform one
+    rate: Column = None  # [N] share of the newest iterate in the acting mixture (1: the newest acts alone)
+    keep: Column = None  # [N] share of the earlier labels that the learner keeps (1: aggregate, 0: forget)
     # [N, T] the chunk also ends before the learner's error at the guide's states, summed since its start, would
     # exceed this. Lengths then depend on the states: the sampler's alone.
-    patience: Array | None = None
+    patience: Column = None
     # [N, T] probability that the novice copies the guide's action, in place of its own, which is then drawn
     # independently of the guide's: scheduled sampling (Bengio et al. 2015, arXiv 1506.03099). The sampler's alone.
-    copied: Array | None = None
+    copied: Column = None
 
 
 class Takeover(NamedTuple):

@@ -47,7 +47,7 @@ class Walker(NamedTuple):
     state: Any
     expert: Any  # the expert's memory of the way here
     learner: Any  # the learner's; () also where it is not asked
-    ratio: Array | None  # [] nats, log p - log q of the actions since the chunk's start; None: not watched
+    ratio: Any  # [] nats, log p - log q of the actions since the chunk's start; None: not watched
 
 
 class Walkers(NamedTuple):
@@ -57,9 +57,9 @@ class Walkers(NamedTuple):
     guide: Walker | None  # None where the novice walks alone
     novice_cost: Array  # [] float32, so far
     guide_cost: Array
-    parted: Array | None  # [] int32, first step at which they acted differently; T: none so far; None: no such thing
+    parted: Any  # [] int32, first step at which they acted differently; T: none so far; None: no such thing
     chunks: Array  # [] int32, started so far
-    together: Array | None  # [] bool, both have acted alike since the chunk's start; None where actions are continuous
+    together: Any  # [] bool, both have acted alike since the chunk's start; None where actions are continuous
     spent: Array  # [] the learner's error at the guide's states since then
     helped: Array  # [] bool, the expert has taken over the novice's walk
 
@@ -102,10 +102,9 @@ def discrete(world: World, expert: Agent) -> bool:
     def acts(word: Words) -> Any:
         return expert.act(expert.start(), world.reset(word), jnp.zeros((), jnp.int32))[1].draw(word)
 
-    word = jax.ShapeDtypeStruct((), jnp.uint32)
-    return all(
-        jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(jax.eval_shape(acts, Words(word, word)))
-    )
+    zero = jnp.zeros((), jnp.uint32)
+    leaves = jax.tree.leaves(jax.eval_shape(acts, Words(zero, zero)))
+    return all(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in leaves)
 
 
 class Answer(NamedTuple):
@@ -119,7 +118,7 @@ class Answer(NamedTuple):
 class Parties(NamedTuple):
     """Who walks where."""
 
-    world: World
+    world: Any  # a `World`, with or without what is optional
     expert: Agent
     learner: Agent
     takeover: Takeover | None
@@ -162,7 +161,7 @@ class Parties(NamedTuple):
         returned = novice if back is None else choose(back, arrives(novice, guide), novice)
         return returned, choose(joined, arrives(guide, novice), guide)
 
-    def moved(self, answer: Answer, action: Any, step: Array, move: Words) -> tuple[Walker, Array, Array | None]:
+    def moved(self, answer: Answer, action: Any, step: Array, move: Words) -> tuple[Walker, Array, Any]:
         """A walker after an action, its cost, and whether its episode had not ended before."""
         at = answer.walker
         state, cost = self.world.advance(at.state, action, step, Words(move.second, move.first))
@@ -180,7 +179,9 @@ class Parties(NamedTuple):
         """One step of one episode: the walkers after it, and what they did."""
         move, meet, turn = (randomness.bits(key, episode, step, use) for use in (Use.MOVE, Use.MEET, Use.GATE))
         helped, together, spent = at.helped, at.together, at.spent
-        there = joined = back = None
+        there: Any = None
+        joined: Any = None
+        back: Any = None
         if at.guide is None:
             here = self.ask(at.novice, step)
         else:

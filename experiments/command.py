@@ -24,12 +24,13 @@ Usage:
 
 def registries() -> dict[str, Mapping[str, Any]]:
     """What `list` knows besides experiments: rows by name, by kind."""
-    from dagger_jax import algorithms, bounds, gallery, strategies
+    from dagger_jax import algorithms, bounds, gallery
+    from dagger_jax.algorithms import forms, language
 
     return {
-        "worlds": gallery.GALLERY,
+        "worlds": gallery.WORLDS,
         "algorithms": algorithms.ALGORITHMS,
-        "schedules": strategies.STRATEGIES,
+        "schedules": {**forms.FORMS, **language.CONTROLLERS},
         "bounds": bounds.BOUNDS,
     }
 

@@ -43,7 +43,7 @@ TIGHT = {
 }
 
 
-@pytest.mark.parametrize("name", bounds.BOUNDS)
+@pytest.mark.parametrize("name", bounds.of_rows())
 def test_every_bound_is_reached(name):
     """To first order in eps = 1e-7: ratios within T^2 eps = 2e-4 of 1, at every step where both sides count."""
     row, seen, known = TIGHT[name]()
@@ -107,7 +107,7 @@ def test_formulas_against_their_definitions():
         resets = sum(u * (1 + horizon - last) * e for _, e, _, _, (_, last) in rows)
         np.testing.assert_allclose(bounds.reset_variant(back, seen, known), resets, rtol=1e-5)
         np.testing.assert_allclose(bounds.random_phase(4, seen, known), 4 * u * eps.sum(), rtol=1e-6)
-    assert set(bounds.BOUNDS) == set(TIGHT)
+    assert set(bounds.of_rows()) == set(TIGHT)
 
 
 @pytest.mark.parametrize(("horizon", "chunk"), [(12, 3), (20, 20), (9, 1)])

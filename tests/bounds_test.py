@@ -80,7 +80,7 @@ def judge(problem, row, policy, errors):
             seen = evidence.measure(problem, policy, row, known)
             return seen, {
                 name: (bounds.slack(bound, row, seen, known), bound.value(row, seen, known), bound.bounded(seen))
-                for name, bound in bounds.BOUNDS.items()
+                for name, bound in bounds.of_rows().items()
             }
 
         return jax.vmap(of)(jnp.stack([policy, even, worst]))
@@ -157,10 +157,10 @@ def test_random_worlds_come_near_the_bounds():
         for number, kind in enumerate(KINDS):
             for name, ratio in check(setting, kind, 200, 1000 * number).items():
                 ratios[name] = max(ratio, ratios.get(name, 0))
-    wanted = dict.fromkeys(bounds.BOUNDS, 0.98) | dict.fromkeys(("T^2 eps",), 0.4)
+    wanted = dict.fromkeys(bounds.of_rows(), 0.98) | dict.fromkeys(("T^2 eps",), 0.4)
     wanted |= dict.fromkeys(("sum (T-t+1) eps_t", "sum (r_t+D) eps_t"), 0.7)
     assert {name: ratio for name, ratio in ratios.items() if not wanted[name] <= ratio <= 1 + 1e-6} == {}
-    assert set(ratios) == set(bounds.BOUNDS)
+    assert set(ratios) == set(bounds.of_rows())
 
 
 # ---- random phase ----------------------------------------------------------------------------------------

@@ -73,12 +73,12 @@ def judge(problem, row, policy, errors):
 
         def of(policy):
             seen = evidence.measure(problem, policy, row, known)
-            values = {name: bound.value(row, seen, known) for name, bound in bounds.BOUNDS.items()}
+            values = {name: bound.value(row, seen, known) for name, bound in bounds.of_rows().items()}
             ratio = {
                 name: jnp.where(x > 1e-6, bounds.BOUNDS[name].bounded(seen) / jnp.maximum(x, 1e-6), 0.0).max()
                 for name, x in values.items()
             }
-            slacks = {name: bounds.slack(bound, row, seen, known) for name, bound in bounds.BOUNDS.items()}
+            slacks = {name: bounds.slack(bound, row, seen, known) for name, bound in bounds.of_rows().items()}
             return seen.gap, slacks, ratio
 
         return jax.vmap(of)(jnp.stack([policy, *oracles]))
@@ -112,7 +112,7 @@ def test_no_bound_is_violated_by_any_kind_of_partition(setting):
         assert distinct >= 8, kind
         for name, ratio in ratios.items():
             most[name] = max(ratio, most.get(name, 0.0))
-    assert set(most) == set(bounds.BOUNDS)
+    assert set(most) == set(bounds.of_rows())
     loose = ("T^2 eps", "sum (T-t+1) eps_t")
     assert {name: r for name, r in most.items() if not (0.1 if name in loose else 0.5) <= r <= 1 + 1e-6} == {}
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dagger_jax import exact, schedules
-from dagger_jax.strategies import STRATEGIES
+from dagger_jax.algorithms import ALGORITHMS
 from experiments.chunk_choice import experiment as chunk_choice
 from experiments.chunk_choice import findings as chunk_choice_findings
 from experiments.claim import Settings
@@ -145,8 +145,8 @@ def test_that_cutting_wins_can_hold_be_refuted_or_not_be_shown(cut, state):
 
 def test_no_finding_cites_a_document_that_nobody_has():
     sources = [f.source for f in chunk_choice_findings.verdict(settings(), _table(0.5))]
-    sources += [each.source for each in zoo_findings.PREDICTIONS] + [each.source for each in zoo_theorems.OWN.values()]
-    sources += [each.source for each in STRATEGIES.values()]
+    sources += [each.source for each in (*zoo_findings.PREDICTIONS, *zoo_theorems.THEOREMS.values())]
+    sources += [each.source for each in ALGORITHMS.values() if each.strategy]
     assert not [source for source in sources if re.search(r"\bnotes\b|\btheory\b|WARNING|\bissue\b", source)]
 
 

@@ -163,8 +163,7 @@ def test_methods_say_who_writes():
     assert found["chunks, k = 8"].handovers == 4
     assert found["mixture, alpha = 0.2"].labels == "reverse"
     for name, decay in ways.decays(240).items():
-        shares = found[f"scheduled sampling, {name}"].copied
-        assert shares is not None
+        shares = np.asarray(found[f"scheduled sampling, {name}"].schedule.copied)[:, 0]
         assert (np.diff(shares) <= 0).all()
         assert shares[0] > 0.9
         assert shares[-1] < 0.1
@@ -176,7 +175,7 @@ def test_judgement_is_that_of_exact_evidence():
     settings = small(texts=2000)
     experts, keys = ways.experts(settings, "markov"), ways.keys(settings)
     config = ways.config(settings)
-    params = ways.begin(settings).params
+    params = ways.begin(settings).learner.params
     biased = jax.tree.map(np.zeros_like, jax.device_get(params))
     biased["logits"]["bias"][:] = np.array([0.5, -1.0, 0.2, 0.0])
     seen = jax.device_get(ways.judge(config, experts, biased, keys[2], settings.texts))

@@ -73,7 +73,7 @@ def check(problem, u, span):
 def test_constants_are_the_stated_ones(name, horizon):
     if name == "leaf_tree":
         horizon = min(horizon, 10)  # its longest
-    check(gallery.GALLERY[name].build(horizon), *STATED[name](horizon))
+    check(gallery.WORLDS[name].build(horizon), *STATED[name](horizon))
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
@@ -89,8 +89,8 @@ def test_constants_with_other_parameters(horizon):
 def test_every_world_is_here():
     """But those of `lower_bounds` that are held by their own tests."""
     parts = ("classic", "games", "labelling", "regimes")
-    here = {name for name, entry in gallery.GALLERY.items() if entry.build.__module__.endswith(parts)}
-    assert here <= set(STATED) | OTHERWISE <= set(gallery.GALLERY)
+    here = {name for name, entry in gallery.WORLDS.items() if entry.build.__module__.endswith(parts)}
+    assert here <= set(STATED) | OTHERWISE <= set(gallery.WORLDS)
 
 
 def test_constants_that_have_no_closed_form():

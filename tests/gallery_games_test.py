@@ -25,10 +25,10 @@ def random_policies(problem, count, seed=0):
         yield rng.dirichlet(np.full(problem.world.actions, concentration), shape)
 
 
-@pytest.mark.parametrize("name", gallery.GALLERY)
+@pytest.mark.parametrize("name", gallery.WORLDS)
 @pytest.mark.parametrize("horizon", [5, 8, 9])
 def test_every_world_has_these_horizons(name, horizon):
-    assert gallery.GALLERY[name].build(horizon).world.horizon == horizon
+    assert gallery.WORLDS[name].build(horizon).world.horizon == horizon
 
 
 # ---- car ---------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def test_car_sees_lane_and_next_columns():
 @pytest.mark.parametrize("horizon", [5, 8, 9])
 def test_car_and_dyck_lose_one_at_most(horizon):
     for name in ("car", "dyck"):
-        problem = gallery.GALLERY[name].build(horizon)
+        problem = gallery.WORLDS[name].build(horizon)
         known = evidence.constants(problem)
         np.testing.assert_allclose(known.recoverability, 1, RELATIVE, TINY)
         np.testing.assert_array_equal(np.isin(known.span, [0, 1]), True)
@@ -224,7 +224,7 @@ def test_fitted_learners_do_what_the_regimes_say(rounds, horizon):
 
 @pytest.mark.parametrize("name", ["easy", "goldilocks"])
 def test_restarts_bound_the_ratio_of_laws(name):
-    problem, bound = gallery.GALLERY[name].build(30), gallery.goldilocks_ratio()
+    problem, bound = gallery.WORLDS[name].build(30), gallery.goldilocks_ratio()
     most = 0.0
     for policy in [*random_policies(problem, 10), constant(problem, 0), constant(problem, 1)]:
         laws = exact.deploy(problem, policy)
@@ -271,7 +271,7 @@ def test_hard_is_quadratic_unless_one_asks(horizon, slip):
 @pytest.mark.parametrize("name", ["easy", "goldilocks", "hard", "density_ratio"])
 @pytest.mark.parametrize("horizon", [5, 8, 9])
 def test_shifts_are_recoverable(name, horizon):
-    known = evidence.constants(gallery.GALLERY[name].build(horizon))
+    known = evidence.constants(gallery.WORLDS[name].build(horizon))
     np.testing.assert_allclose(known.recoverability, 1, RELATIVE, TINY)
     np.testing.assert_allclose(known.span, 0, atol=TINY)
 

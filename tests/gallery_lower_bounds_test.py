@@ -199,7 +199,7 @@ def test_controls_wrong_formulas_are_seen():
 @pytest.mark.parametrize("horizon", [5, 8, 9])
 @pytest.mark.parametrize("name", ["identity_bandit", "stationary_identity_bandit", "two_state_bandit"])
 def test_bandits_are_recoverable(name, horizon):
-    known = evidence.constants(gallery.GALLERY[name].build(horizon))
+    known = evidence.constants(gallery.WORLDS[name].build(horizon))
     np.testing.assert_allclose(known.recoverability, 1, RELATIVE, TINY)
     np.testing.assert_allclose(known.span, 0, atol=TINY)
 

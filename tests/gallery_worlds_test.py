@@ -1,6 +1,7 @@
 """What the named worlds are: experts, recoverability, spans, refusals; and the reset cliffs' closed forms."""
 
 import fractions
+import inspect
 import itertools
 import math
 
@@ -17,7 +18,7 @@ OPTIONS = {"rb3": {"cost": 0.3}, "debt": {"u": 3, "most": 20}}
 
 
 def build(name):
-    return gallery.GALLERY[name].build(9, **OPTIONS.get(name, {}))
+    return gallery.WORLDS[name].build(9, **OPTIONS.get(name, {}))
 
 
 def test_recoverability_and_span():
@@ -44,7 +45,7 @@ def test_debt_recoverability_is_u():
         np.testing.assert_allclose(evidence.constants(gallery.debt(40, u, 60)).recoverability, u, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", gallery.GALLERY)
+@pytest.mark.parametrize("name", gallery.WORLDS)
 def test_experts_are_optimal(name):
     problem = build(name)
     best, value = tabular.backward(problem.world)
@@ -56,9 +57,9 @@ def test_experts_are_optimal(name):
     assert best.max() > 0.5  # not vacuous: actions do cost
 
 
-@pytest.mark.parametrize("name", gallery.GALLERY)
+@pytest.mark.parametrize("name", gallery.WORLDS)
 def test_gallery_builds_what_it_names(name):
-    entry, problem = gallery.GALLERY[name], build(name)
+    entry, problem = gallery.WORLDS[name], build(name)
     assert entry.build(5).name == problem.name == name
     assert entry.build(5).world.horizon == 5
     assert entry.about
@@ -112,7 +113,7 @@ def gap(problem, policy):
 @pytest.mark.parametrize("name", CLIFFS)
 def test_reset_cliff_of_an_erring_policy(name, horizon):
     """It errs with q in every good state, and with `stays` in the bad one."""
-    problem = gallery.GALLERY[name].build(horizon, states=5, actions=3, samples=6)
+    problem = gallery.WORLDS[name].build(horizon, states=5, actions=3, samples=6)
     expert = np.asarray(problem.expert)
     bad = np.arange(5) == 4
     for q, stays in itertools.product((1e-7, 0.1, 0.9), (1.0, 2 / 3)):
@@ -174,7 +175,7 @@ def over_experts_and_data(problem, shared, first, last):
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("name", ["reset_cliff", "recoverable_reset_cliff"])
 def test_reset_cliff_closed_form_over_all_experts_and_data(name, first, last):
-    problem = gallery.GALLERY[name].build(2, states=3, actions=3, samples=2)
+    problem = gallery.WORLDS[name].build(2, states=3, actions=3, samples=2)
     stays = 2 / 3 if name == "recoverable_reset_cliff" and not first else 1.0
     found = over_experts_and_data(problem, False, first, last)
     np.testing.assert_allclose(found, gallery.reset_cliff_gap(2, 3, 3, 2, 2, stays=stays, last=last), rtol=RELATIVE)
@@ -255,3 +256,20 @@ def test_reset_cliff_table_of_stationary_and_other_experts():
     # N = 60, S = 6, A = 4: a simulation of two figures
     cloned = [gallery.reset_cliff_gap(h, 6, 4, 60, 60) for h in (8, 16, 32, 64)]
     np.testing.assert_allclose(cloned, [0.65, 2.3, 8.1, 26.8], rtol=0.05)
+
+
+@pytest.mark.parametrize("name", gallery.WORLDS)
+def test_a_row_knows_its_arguments_and_sizes(name):
+    """Those that are named are taken, with the values that are told; a seed draws another world."""
+    entry = gallery.WORLDS[name]
+    given = {key: value for key, value in entry.arguments.items() if value is not inspect.Parameter.empty}
+    needed = {"states": 4, "actions": 3, "samples": 8} if len(given) < len(entry.arguments) else {}
+    made = entry.build(6, **given | needed)
+    if entry.states:
+        assert made.world.states <= entry.states(6) <= 1.1 * made.world.states
+    if entry.stationary:
+        assert np.ptp(np.asarray(made.expert), axis=0).max() == 0
+    if entry.drawn:
+        others = [entry.build(6, **given | needed | {"seed": seed}) for seed in range(1, 9)]
+        pairs = [zip(*map(jax.tree.leaves, (made, other)), strict=True) for other in others]
+        assert not all(np.array_equal(x, y) for each in pairs for x, y in each)

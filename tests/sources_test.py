@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dagger_jax import algorithms, bounds, strategies
+from dagger_jax import algorithms, bounds
 from dagger_jax.environments import gallery
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def test_no_string_cites_what_nobody_has(path):
 
 
 def test_every_source_names_a_paper_or_this_project():
-    tables = (bounds.BOUNDS, algorithms.ALGORITHMS, strategies.STRATEGIES, gallery.GALLERY)
+    tables = (bounds.BOUNDS, algorithms.ALGORITHMS, gallery.WORLDS)
     for name, row in ((name, row) for table in tables for name, row in table.items()):
         text = row.source
         assert re.search(r"\b(?:19|20)\d\d\b|arXiv \d{4}\.\d{5}|this project|derived here|^VW ", text), (name, text)

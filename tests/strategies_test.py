@@ -7,14 +7,16 @@ import optax
 import pytest
 
 from dagger_jax import exact, gallery, interaction, learners, randomness, rollout, schedules, strategies
+from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
 
 N, T = 5, 10
+STRATEGIES = [name for name, row in ALGORITHMS.items() if row.strategy]
 ON_POLICY = ("scheduled_sampling_linear", "scheduled_sampling_exponential", "scheduled_sampling_inverse_sigmoid")
 
 
 def built(name, rounds=N, horizon=T):
-    return schedules.validate(strategies.STRATEGIES[name].build(rounds, horizon))
+    return schedules.validate(ALGORITHMS[name].build(rounds, horizon, 1))
 
 
 def picture(column):
@@ -74,7 +76,7 @@ def test_decays():
 # ---- each strategy ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", strategies.STRATEGIES)
+@pytest.mark.parametrize("name", STRATEGIES)
 @pytest.mark.parametrize(("rounds", "horizon"), [(5, 10), (1, 1), (1, 7), (7, 1), (3, 40), (40, 3)])
 def test_every_strategy_makes_a_valid_table(name, rounds, horizon):
     table = built(name, rounds, horizon)
@@ -82,7 +84,7 @@ def test_every_strategy_makes_a_valid_table(name, rounds, horizon):
     asked = table.label_guide + table.label_novice
     assert set(np.unique(asked)) <= {0, 1}  # no step is labelled twice
     assert asked.sum() > 0 or (name, rounds) == ("jsrl", 1)  # whose first round is the expert's alone
-    assert strategies.STRATEGIES[name].source
+    assert ALGORITHMS[name].source
 
 
 @pytest.mark.parametrize("name", ON_POLICY)
@@ -169,7 +171,7 @@ def test_one_program_for_all_strategies():
         traces.append(schedule)
         return interaction.run(PROBLEM, schedule, learner, interpreter).memory.weight.sum()
 
-    tables = [strategy.build(4, 6) for strategy in strategies.STRATEGIES.values()]
+    tables = [ALGORITHMS[name].build(4, 6, 1) for name in STRATEGIES]
     asked = [float((table.label_guide + table.label_novice).sum()) for table in tables]
     np.testing.assert_allclose(run(schedules.stack(tables)), asked, rtol=1e-5)
     assert len(set(asked)) > 3

@@ -240,9 +240,10 @@ def test_reading_both_streams_where_either_goes_on_from_the_other(name, case):
         ways = [[*ways[0], novice[t]], [*ways[1], guide[t]]]
     text = walk.Text(
         novice=jnp.asarray(novice), guide=jnp.asarray(guide), joined=jnp.asarray(joins, bool),
-        returned=jnp.asarray(backs, bool), asked=None, intended=None, together=None, wrong=None,
+        returned=jnp.asarray(backs, bool),
+        **dict.fromkeys(("asked", "intended", "together", "wrong"), jnp.zeros(length)),
     )  # fmt: skip
-    found = np.moveaxis(walk.both(writer, text), 0, 1).reshape(2 * length, V)
+    found = np.moveaxis(np.asarray(walk.both(writer, text)), 0, 1).reshape(2 * length, V)
     np.testing.assert_allclose(found, np.array(wanted), atol=5e-6, rtol=1e-6)
 
 

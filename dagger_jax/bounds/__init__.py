@@ -1,22 +1,19 @@
 """The theorems' right-hand sides, as functions of a schedule's row and of measured evidence.
 
-Statements and proofs are in docs/theory.md. `chunks`: one learner, one row, in the table `BOUNDS`.
+Statements and proofs are in docs/theory.md. All theorems are rows of the table `BOUNDS`. `chunks`: one
+learner, one row.
 `rounds`: DAgger, at every number of rounds. `mixtures`: SMILe, SEARN. `costs`: AggreVaTe, NRPI, DART. `statistics`: how
 far so many demonstrations go.
 """
 
 from dagger_jax.bounds import costs, mixtures, statistics
 from dagger_jax.bounds.chunks import (
-    BOUNDS,
-    CHUNKS,
-    Bound,
     chunk_combined,
     chunk_cost_weighted,
     chunk_distance,
     chunk_longest,
     chunk_recoverable,
     chunk_span,
-    kinds,
     law_shift,
     own_error,
     own_law,
@@ -24,10 +21,9 @@ from dagger_jax.bounds.chunks import (
     quadratic,
     random_phase,
     reset_variant,
-    slack,
-    slacks,
     to_the_end,
 )
+from dagger_jax.bounds.registry import BOUNDS, CHUNKS, Bound, kinds, of_rows, slack, slacks
 from dagger_jax.bounds.rounds import (
     NoRegret,
     no_regret,
@@ -53,6 +49,7 @@ __all__ = [
     "law_shift",
     "mixtures",
     "no_regret",
+    "of_rows",
     "own_error",
     "own_law",
     "performance_difference",

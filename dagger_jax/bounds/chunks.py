@@ -1,19 +1,13 @@
 """One learner under one row of a schedule: how much it loses, by what its errors are on the row's training law.
 
 Statements and proofs are in docs/theory.md. All costs are in units of the world's cost, summed over an
-episode. A bound's slack is its right-hand side minus what it bounds, and must not be negative.
+episode.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
-import jax.core
 import jax.numpy as jnp
-import numpy as np
 
 from dagger_jax.evidence import Constants, Evidence
-from dagger_jax.precision import exact
 from dagger_jax.schedules import filled, remaining
 from dagger_jax.types import Array, Schedule
 
@@ -128,87 +122,6 @@ def law_shift(row: Schedule, seen: Evidence, known: Constants) -> Array:
     docs/theory.md#chunks-own-errors-and-laws.
     """
     return _within_chunk(row.join, seen.eps) - seen.eps
-
-
-class Bound(NamedTuple):
-    """A theorem: `value` must be at least `bounded`, for rows of the kinds named (see `kinds`)."""
-
-    value: Callable[[Schedule, Evidence, Constants], Array]
-    bounded: Callable[[Evidence], Array]
-    kinds: frozenset[str]  # of "cloning", "chunks", "reset", "other"
-    source: str
-
-
-def _gap(seen: Evidence) -> Array:
-    return seen.gap
-
-
-CHUNKS = frozenset({"cloning", "chunks"})
-CLONING = "Ross and Bagnell 2010, Theorem 2.1; for chunks: docs/theory.md#chunks-without-recoverability"
-RECOVERED = "docs/theory.md#chunks-the-recoverable-bound; Ross and Bagnell 2010, Theorem 3.1"
-COUPLED = "derived here by coupling, as Ross and Bagnell 2010, Theorem 2.1"
-EVERY = CHUNKS | {"reset", "other"}
-BOUNDS: dict[str, Bound] = {
-    "T^2 eps": Bound(quadratic, _gap, CHUNKS, CLONING),
-    "sum (T-t+1) eps_t": Bound(to_the_end, _gap, CHUNKS, CLONING),
-    "u T eta": Bound(own_law, _gap, EVERY, "Ross and Bagnell 2010, Theorem 3.1"),
-    "u sum r_t eps_t": Bound(chunk_recoverable, _gap, CHUNKS, RECOVERED),
-    "u k T eps": Bound(chunk_longest, _gap, CHUNKS, RECOVERED),
-    "sum (r_t+D) eps_t": Bound(chunk_span, _gap, CHUNKS, "derived here: both meet again within the span of V*"),
-    "combined": Bound(chunk_combined, _gap, CHUNKS, "derived here: the least of three bounds, step by step"),
-    "cost-weighted": Bound(chunk_cost_weighted, _gap, CHUNKS, "derived here; after arXiv 1406.5979"),
-    "own error": Bound(own_error, lambda seen: seen.eta.sum(), CHUNKS, COUPLED),
-    "chunk distance": Bound(chunk_distance, lambda seen: 1 - seen.overlap, CHUNKS, COUPLED),
-    "law shift": Bound(law_shift, lambda seen: seen.shift, CHUNKS, COUPLED),
-    "cost to go": Bound(performance_difference, _gap, EVERY, "Kakade and Langford 2002; arXiv 1406.5979"),
-    "reset variant": Bound(
-        reset_variant, _gap, frozenset({"reset"}), "derived here: excursions from the expert's states"
-    ),
-}
-
-
-def slack(bound: Bound, row: Schedule, seen: Evidence, known: Constants) -> Array:
-    """Right-hand side minus what it bounds; the least over steps where the theorem speaks of each step. []"""
-    return jnp.min(bound.value(row, seen, known) - bound.bounded(seen))
-
-
-def kinds(row: Schedule) -> frozenset[str]:
-    """What theorems may call a row [T], which must be concrete: every kind of it, or "other".
-
-    All know an expert without noise, a roll-in without it (`beta` 0) and a label at every step.
-    "chunks": the expert continues from the learner's states, nobody goes back; labels may be on either walk.
-    "cloning": chunks whose only one is the episode, labelled on the expert's walk.
-    "reset": excursions of the learner from the expert's walk, which are labelled.
-
-    Raises:
-      TypeError: a traced row, whose numbers are not known yet.
-    """
-    if any(isinstance(column, jax.core.Tracer) for column in row):
-        raise TypeError("bounds.kinds and bounds.slacks need a concrete row: use bounds.slack inside a transformation")
-    patient = row.patience is not None or row.copied is not None
-    row = filled(row)
-    join, back, guide, novice = (
-        np.asarray(column) > 0 for column in (row.join[1:], row.back, row.label_guide, row.label_novice)
-    )
-    if np.any(row.beta) or np.any(row.noise) or patient or not (guide | novice).all():
-        return frozenset({"other"})
-    found = {
-        "chunks": not back.any(),
-        "cloning": not (back.any() or join.any() or novice.any()),
-        "reset": not (join.any() or guide.any()),
-    }
-    return frozenset(kind for kind, holds in found.items() if holds) or frozenset({"other"})
-
-
-def slacks(row: Schedule, seen: Evidence, known: Constants) -> dict[str, Array]:
-    """The slack of every bound that speaks of rows like this one, which must be concrete: see `kinds`."""
-    here = kinds(row)
-    return {name: value for name, value in _slacks(row, seen, known).items() if BOUNDS[name].kinds & here}
-
-
-@exact
-def _slacks(row: Schedule, seen: Evidence, known: Constants) -> dict[str, Array]:
-    return {name: slack(bound, row, seen, known) for name, bound in BOUNDS.items()}
 
 
 # ---- random phase ------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def filled(schedule: Schedule, *others: Schedule) -> Schedule:
     return schedule._replace(**off)
 
 
-def row(schedule: Schedule, n: int) -> Schedule:
+def row(schedule: Schedule, n: Array | int) -> Schedule:
     """Round n of a schedule: columns [T] (`rate`, `keep` scalars)."""
     return jax.tree.map(lambda column: column[n], schedule)
 

@@ -256,7 +256,7 @@ def _crossed(config: Config, novice: Array, guide: Array, joins: Array, returns:
 
     def later(of: Array, xs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         step, join, back = xs
-        of = of[jnp.stack([back.astype(int), jnp.where(join, 0, 1)])]  # [2, T] whose input stands at each step before
+        of = jnp.asarray(of)[jnp.stack([back.astype(int), jnp.where(join, 0, 1)])]  # [2, T] whose input it has there
         of = of.at[:, step].set(who)
         return of, (of[:, None] == who[:, None]) & (steps <= step)  # [2, 2, T]
 

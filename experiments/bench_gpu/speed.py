@@ -10,6 +10,7 @@ import numpy as np
 
 from dagger_jax import randomness, rollout, schedules
 from dagger_jax.types import Array
+from dagger_jax.walk import block_size
 
 from ..shared.timed_rollouts import problem
 from ..shared.timed_tokens import timed
@@ -88,7 +89,7 @@ def _speeds(small: bool, walkers: int, visits: bool) -> Iterator[dict[str, Any]]
     if jax.default_backend() == "cpu" and not small:
         sizes = (1 << 12, 1 << 14, 1 << 16)
     measured: list[dict[str, Any]] = []
-    picked = walk.block_size()
+    picked = block_size()
     for batch in sizes:
         # Blocks follow each other: more than 16 of them say no more than 16.
         for block in dict.fromkeys(

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dagger_jax import report
+from dagger_jax.algorithms import ALGORITHMS
 
 Means = Mapping[tuple[str, str, str], Mapping[str, tuple[float, float, float]]]
 
@@ -15,7 +16,6 @@ MEASURES = {
     "over_best": "J(π) − J(best of the class)",
     "local": "gain of one-step deviations",
 }
-NAMES = {"dagger": "DAgger", "aggrevate": "AggreVaTe", "lols": "LOLS", "searn": "SEARN", "nrpi": "NRPI"}
 
 
 def table(means: Means, world: str, experts: Sequence[str], shares: Sequence[str]) -> Figure:
@@ -78,7 +78,9 @@ def algorithms(means: Means, worlds: Sequence[str], experts: Sequence[str], name
             own = means[world, expert, names[0]]
             ax.axvline(0.0, color="#888888", linewidth=1)
             ax.axvline(own["gap"][0] - own["over_best"][0], color="black", linestyle="--", linewidth=1)
-            ax.set_yticks(range(len(names)), [NAMES[name] for name in names] if column == 0 else [""] * len(names))
+            ax.set_yticks(
+                range(len(names)), [ALGORITHMS[name].title for name in names] if column == 0 else [""] * len(names)
+            )
             ax.set_ylim(len(names) - 0.4, -0.6)
             ax.xaxis.set_major_locator(MaxNLocator(4))
             ax.set_title(f"{world}\n{expert} expert", fontsize=11)

@@ -26,6 +26,9 @@ from ..shared import needs, study
 STATES, ACTIONS = 4, 3
 ROUNDS = 12  # of the no-regret sweep
 TOLERANCE = 1e-9  # of float64 sums of this size
+FALSE = "k T eps (false)"  # a control that is no theorem
+
+About = tuple[tuple[str, bounds.Bound], ...]
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
     preset: {
@@ -109,11 +112,13 @@ def _learner(problem: Problem, row: Schedule, drawn: dict[str, Array], learner: 
     return oracle.policy(problem, row, drawn["errors"], "even" if learner == "oracle_even" else "worst")
 
 
-def _instance(problem: Problem, row: Schedule, drawn: dict[str, Array], *, learner: str) -> dict[str, Any]:
+def _instance(
+    problem: Problem, row: Schedule, drawn: dict[str, Array], *, learner: str, about: About
+) -> dict[str, Any]:
     known = evidence.constants(problem)
     seen = evidence.measure(problem, _learner(problem, row, drawn, learner), row, known)
     values = {}
-    for name, bound in bounds.BOUNDS.items():
+    for name, bound in about:
         value, bounded = jnp.atleast_1d(bound.value(row, seen, known)), jnp.atleast_1d(bound.bounded(seen))
         # Of a bound on every step the step that uses most of it is shown, and the least slack kept.
         tightest = jnp.argmax(jnp.where(value > TOLERANCE, bounded / jnp.where(value > TOLERANCE, value, 1.0), -1.0))
@@ -124,8 +129,13 @@ def _instance(problem: Problem, row: Schedule, drawn: dict[str, Array], *, learn
 
 
 @functools.cache
+def _compiled(learner: str, about: About) -> Any:
+    return precisely(jax.vmap(functools.partial(_instance, learner=learner, about=about)))
+
+
 def _instances(learner: str) -> Any:
-    return precisely(jax.vmap(functools.partial(_instance, learner=learner)))
+    """Judges a batch of instances by every bound that is about rows, all of them in one program."""
+    return _compiled(learner, tuple(bounds.of_rows().items()))
 
 
 def _points(kinds: list[str], found: dict[str, Any], common: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -134,7 +144,7 @@ def _points(kinds: list[str], found: dict[str, Any], common: list[dict[str, Any]
         here = common[place] | {"algorithm": kind, "gap": found["gap"][place], "eps": found["eps"][place]}
         judged = {name: pair for name, pair in found["values"].items() if KINDS[kind].kind in bounds.BOUNDS[name].kinds}
         if here["world"] == "cliff" and KINDS[kind].kind != "reset":
-            judged["k T eps (false)"] = found["false"]
+            judged[FALSE] = found["false"]
         for name, (value, bounded, slack) in judged.items():
             found_here = {"bound": value[place], "bounded": bounded[place], "slack": slack[place]}
             points.append(here | {"theorem": name} | found_here)
@@ -183,7 +193,7 @@ def _tight_worlds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, An
     cases = [("chunked", schedules.chunked(1, schedules.starts(horizon, k))) for k in range(1, horizon + 1)]
     cases += [("reset", schedules.reset(1, schedules.starts(horizon, k))) for k in range(1, horizon + 1)]
     for world in ("cliff", "chunk_reset", "debt"):
-        problem = gallery.GALLERY[world].build(horizon)
+        problem = gallery.WORLDS[world].build(horizon)
         for where in ("uniform", "first", "last"):
             rows = [schedules.row(schedule, 0) for _, schedule in cases]
             errors = [
@@ -226,8 +236,8 @@ def _dagger(problem: Problem, beta: Array, *, learner: str) -> dict[str, tuple[A
     terms = [bounds.no_regret(losses[:n], own[:n], hindsight[n - 1], beta[:n], horizon) for n in range(1, ROUNDS + 1)]
     best = jnp.stack([each.best_own for each in terms])
     return {
-        "DAgger 4.1": (jnp.stack([bounds.theorem_4_1(each) for each in terms]), best),
-        "DAgger 4.1, sharper": (jnp.stack([bounds.theorem_4_1_sharp(each) for each in terms]), best),
+        name: (jnp.stack([bounds.BOUNDS[name].value(each) for each in terms]), best)
+        for name in ("DAgger 4.1", "DAgger 4.1, sharper")
     }
 
 
@@ -259,17 +269,16 @@ def _rounds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, Any]]:
 
 # ---- what the points say --------------------------------------------------------------------------------------
 
-SOURCES = {name: bound.source for name, bound in bounds.BOUNDS.items()} | {
-    "DAgger 4.1": "Ross, Gordon and Bagnell 2011, Theorem 4.1; docs/theory.md#dagger",
-    "DAgger 4.1, sharper": "Ross, Gordon and Bagnell 2011, sharpened: docs/theory.md#dagger-the-shift-of-the-law",
-    "k T eps (false)": "no theorem (control): docs/theory.md#chunks-where-recoverability-is-needed",
-}
+
+def sources() -> dict[str, str]:
+    """What states each theorem of the sweep; the last states nothing."""
+    return {name: bound.source for name, bound in bounds.BOUNDS.items()} | {FALSE: "no theorem (control)"}
 
 
 def _by_theorem(table: pa.Table) -> dict[str, tuple[np.ndarray, np.ndarray, pa.Table]]:
     """(bound, bounded, rows) of each theorem."""
     found, theorems = {}, np.array(table["theorem"].to_pylist())
-    for name in SOURCES:
+    for name in sources():
         rows = table.filter(pa.array(theorems == name))
         if rows.num_rows:
             found[name] = rows["bound"].to_numpy(), rows["bounded"].to_numpy(), rows
@@ -283,13 +292,13 @@ def _shares(bound: np.ndarray, bounded: np.ndarray) -> np.ndarray:
 
 def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
     """The least slack of every theorem, with the tightest instance; and that a false bound is found out."""
-    found = []
+    found, stated = [], sources()
     for name, (bound, bounded, rows) in _by_theorem(table).items():
         slack, shares = rows["slack"].to_numpy().min(), _shares(bound, bounded)
         where = rows.slice(int(shares.argmax()), 1).to_pylist()[0]
         place = ", ".join(str(where[name]) for name in ("world", "expert", "algorithm", "learner", "horizon"))
         place += f", run {where['run']}, instance {where['instance']}"
-        if name.endswith("(false)"):
+        if name == FALSE:
             text = f"a false bound, {name.split(' (')[0]}, is found to be violated on the cliff: least slack"
             state = compared(slack, slack, most=-TOLERANCE, strict=True)
             expected = "below 0"
@@ -297,13 +306,13 @@ def verdict(settings: Settings, table: pa.Table) -> list[Finding]:
             text = f"{name} holds on {len(bound):,} instances: least slack (most used: {shares.max():.4g}, {place})"
             state = compared(slack, slack, least=-TOLERANCE)
             expected = f"at least -{TOLERANCE:g}"
-        found.append(Finding(text, SOURCES[name], where["world"], expected, slack, None, None, state=state))
+        found.append(Finding(text, stated[name], where["world"], expected, slack, None, None, state=state))
     return found
 
 
 def figures(settings: Settings, table: pa.Table) -> Drawings:
     """Two histograms a theorem: which share of its bound is used, and what is left of it."""
-    theorems = {name: pair for name, pair in _by_theorem(table).items() if not name.endswith("(false)")}
+    theorems = {name: pair for name, pair in _by_theorem(table).items() if name != FALSE}
     shares, slacks = {}, {}
     for name, (bound, bounded, rows) in theorems.items():
         values = _shares(bound, bounded)

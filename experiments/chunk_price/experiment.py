@@ -88,7 +88,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         case "equal chunks":
             u = cell["u"] or 1
             longest = max(settings.chunks)
-            problem = cases.debt(horizon, u, longest) if world == "debt" else gallery.GALLERY[world].build(horizon)
+            problem = cases.debt(horizon, u, longest) if world == "debt" else gallery.WORLDS[world].build(horizon)
             points = cases.equal_chunks(problem, _chunks(settings, world, horizon), settings.eps, u)
         case "random lengths":
             points = cases.random_lengths(horizon, means, settings.eps, settings.partitions, settings.seed)

@@ -132,7 +132,9 @@ class Flag:
         read: turns the text of one value into the value; None means that it is not allowed.
         many: a list of values, separated by commas; the setting is then a tuple.
         switch: on or off: --name, --noname, --name=true, --name=false.
-        load: for a flag that takes paths: reads what one names, or leaves a text that is no path; see `inputs`.
+        load: for a flag that takes paths or a user's own objects: reads what one names, or leaves another text; see
+            `inputs`.
+        nearest: for a flag of a registry's names: what is said of a text that is none of them.
     """
 
     name: str
@@ -142,6 +144,7 @@ class Flag:
     many: bool = True
     switch: bool = False
     load: Callable[[str], str] | None = None
+    nearest: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)

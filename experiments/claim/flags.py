@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dagger_jax import names as registry
+
 from . import inputs
 from .contract import PRESETS, Flag
 
@@ -59,7 +61,16 @@ def numbers(
     return Flag(name, meaning, _range(words, low, high), functools.partial(_number, float, low, high), many)
 
 
-def names(name: str, meaning: str, allowed: Sequence[str], *, files: str = "", many: bool = True) -> Flag:
+def names(
+    name: str,
+    meaning: str,
+    allowed: Sequence[str],
+    *,
+    files: str = "",
+    kind: str = "",
+    finds: Callable[[str], Any] | None = None,
+    many: bool = True,
+) -> Flag:
     """Declares a flag of names.
 
     Args:
@@ -67,18 +78,39 @@ def names(name: str, meaning: str, allowed: Sequence[str], *, files: str = "", m
         meaning: for `--help`.
         allowed: the names.
         files: a suffix such as ".npz": paths of existing files that end so are allowed besides the names.
+        kind: of a registry whose rows these are, such as "worlds": module:name of a user's own is allowed as well.
+        finds: what else is allowed: a text for which this raises no ValueError; it also checks a user's own.
         many: a list, the setting is a tuple; otherwise one value.
 
     Returns:
         The flag.
     """
-    words = ", ".join(allowed) + (f", or the path of an existing {files} file" if files else "")
+    more = [f"the path of an existing {files} file"] * bool(files) + ["module:name of one's own"] * bool(kind)
+    words = ", ".join((*allowed, *more[:-1])) + "".join(f", or {each}" for each in more[-1:])
+
+    def found(text: str) -> bool:
+        try:  # a path is allowed by `files` alone, for then its content is kept
+            return finds is not None and not text.endswith(".npz") and finds(text) is not None
+        except ValueError:
+            return False
 
     def read(text: str) -> str | None:
-        return text if text in allowed or (files and text.endswith(files) and _is_file(text)) else None
+        is_file = files and text.endswith(files) and _is_file(text)
+        return text if text in allowed or is_file or (kind and registry.is_own(text)) or found(text) else None
 
-    load = (lambda text: text if text in allowed else inputs.file(text, files)) if files else None
-    return Flag(name, meaning, words, read, many, load=load)
+    def load(text: str) -> str:
+        if inputs.is_key(text) or text in allowed:
+            return text
+        if kind and registry.is_own(text):
+            return inputs.own(text, finds)
+        return inputs.file(text, files) if files else text
+
+    def nearest(text: str) -> str:
+        return f"{registry.nearest(kind, text, allowed)}; also allowed: {', or '.join(more)}"
+
+    return Flag(
+        name, meaning, words, read, many, load=load if files or kind else None, nearest=nearest if kind else None
+    )
 
 
 def switch(name: str, meaning: str) -> Flag:

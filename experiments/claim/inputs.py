@@ -1,18 +1,19 @@
-"""Files and folders that flags name: read once, known by what they hold.
+"""Files and folders that flags name, and objects of a user's modules: read once, known by what they hold.
 
 A setting never holds a path. It holds a key, the beginning of the digest of what was read (and a suffix), so that
 random numbers, stored blocks and a run's identity belong to the content, however its path is spelled; every block uses
-what was read then. A name is for display: `named` puts it in a key's place.
+what was read then. The key of module:name is this text itself, with the digest of the module's file. A name is for
+display: `named` puts it in a key's place.
 """
 
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dagger_jax import memory
+from dagger_jax import memory, names
 from dagger_jax.runtime import files
 
 _DIGITS = 12  # of a digest, in a key
@@ -69,6 +70,24 @@ def file(text: str, suffix: str = "") -> str:
     if size > most:
         raise ValueError(f"{shown(text)} has {memory.words(size)}, more than a quarter of the free memory")
     return keep(text, hashlib.sha256(content).hexdigest(), content, suffix)
+
+
+def own(text: str, finds: Callable[[str], Any] | None = None) -> str:
+    """Imports what module:name names, and keeps the digest of the module's file.
+
+    Args:
+        text: module:name.
+        finds: finds the object, and refuses what it is by a ValueError; None takes any.
+
+    Returns:
+        The key: the text.
+
+    Raises:
+        ValueError: there is no such object, or it is refused.
+    """
+    content = (finds or names.own)(text)
+    _READ.setdefault(text, Input(text, text, hashlib.sha256(names.source(text)).hexdigest(), content))
+    return text
 
 
 def keep(path: str, digest: str, content: Any, suffix: str = "") -> str:

@@ -191,7 +191,8 @@ def _read(flag: Flag, text: str) -> Any:
     for item in items:
         value = flag.read(item) if item else None
         if value is None:
-            raise BadFlag(flag.name, f"{_short(repr(item))} is not allowed; allowed: {allowed}")
+            near = flag.nearest(item) if flag.nearest else f"allowed: {allowed}"
+            raise BadFlag(flag.name, f"{_short(repr(item))} is not allowed; {near}")
         if value in values:
             raise BadFlag(flag.name, f"{_short(repr(item))} is given twice; allowed: {allowed}, each once")
         values.append(value)

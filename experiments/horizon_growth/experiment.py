@@ -19,10 +19,9 @@ from dagger_jax.types import Problem, Schedule
 from .. import claim
 from ..claim import INFORMATION, NOT_SHOWN, Claim, Drawings, Finding, Measurement, Settings, compared
 from ..shared import needs, states, study
-from ..shared.study import Rows, Series
+from ..shared.study import RESET_CLIFFS, Rows, Series
 from . import figures as growth_figures
 
-RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
 STATES, ACTIONS = 8, 4  # of the reset cliffs
 SHARE = 20  # expert trajectories per step of the longest horizon: keeps T x error below 0.1 on reset cliffs
 CLOSED_FORMS = ("chunk_reset", "cliff", "copy_chain", "rb3")  # of oracle learners
@@ -48,7 +47,7 @@ SWEEP: Mapping[str, Mapping[str, Any]] = {
 
 def expected(series: Series) -> int | None:
     """The growth exponent that theory states for a series, or None where it states none."""
-    cloning = series.algorithm == "behavioural_cloning"
+    cloning = algorithms.find(series.algorithm).kind == "cloning"
     match series.world, series.learner:
         # Fitted: 2 needs a default that is wrong in the bad state, as `Majority`'s is; a guess would end the fall.
         case ("chunk_reset", "oracle") | ("recoverable_reset_cliff", "follow_the_leader"):
@@ -76,15 +75,16 @@ SOURCES = {
 
 def cells(settings: Settings) -> list[dict[str, Any]]:
     """One block a world, learner, algorithm, chunk length, error and horizon."""
-    if any(algorithms.ALGORITHMS[name].chunked for name in settings.algorithms):
+    if any(algorithms.find(name).chunked for name in settings.algorithms):
         study.check_chunks(settings.chunks, settings.horizons)
     study.check_worlds(settings.worlds, settings.horizons)
+    study.check_algorithms(settings.algorithms, settings.horizons, ROUNDS)
     return [
         {**series._asdict(), "horizon": horizon}
         for world in settings.worlds
         for learner in _learners(world)
         for algorithm in settings.algorithms
-        for chunk in (settings.chunks if algorithms.ALGORITHMS[algorithm].chunked else (None,))
+        for chunk in (settings.chunks if algorithms.find(algorithm).chunked else (None,))
         for eps in (settings.eps if learner == "oracle" else (None,))
         for series in (Series(world, learner, algorithm, chunk, eps),)
         for horizon in settings.horizons
@@ -96,17 +96,22 @@ def _learners(world: str) -> tuple[str, ...]:
         return ("log_loss",)
     if world in RESET_CLIFFS:
         return ("follow_the_leader",)
-    return ("oracle", "follow_the_leader") if study.is_file(world) else ("oracle",)
+    return ("oracle", "follow_the_leader") if study.is_own(world) else ("oracle",)
 
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     """The points of one block: exact and sampled for an oracle, one exact point a run for a fitted learner."""
     horizon, series = cell["horizon"], Series(*(cell[name] for name in Series._fields))
-    row = schedules.row(algorithms.ALGORITHMS[series.algorithm].judged_by(horizon, series.chunk or horizon), 0)
+    row = _judged_by(series, horizon)
     common = {**series._asdict(), "horizon": horizon}
     measured = _oracle if series.learner == "oracle" else _fitted
     points, steps = measured(settings, series, horizon, row)
     return Measurement([common | point for point in points], steps)
+
+
+def _judged_by(series: Series, horizon: int) -> Schedule:
+    """The row [T] that a series is judged under."""
+    return schedules.row(algorithms.find(series.algorithm).judged_by(horizon, series.chunk or horizon), 0)
 
 
 def _oracle(settings: Settings, series: Series, horizon: int, row: Schedule) -> tuple[Rows, int]:
@@ -117,7 +122,7 @@ def _oracle(settings: Settings, series: Series, horizon: int, row: Schedule) -> 
     start = series.world == "rb3" and horizon * eps <= 1
     errors = oracle.placement(row.join, eps, "start" if start else "uniform")
     policy = oracle.policy(problem, row, errors, "even" if series.world in CLOSED_FORMS else "worst")
-    judged = study.judge(algorithms.ALGORITHMS[series.algorithm].bound)(problem, policy, row)
+    judged = study.judge(algorithms.find(series.algorithm).bound)(problem, policy, row)
     exactly = {"interpreter": "exact", "closed_form": _closed_form(settings, series, horizon), **judged._asdict()}
     seen = study.sample_gap(problem, policy, settings.seed, repr((series, horizon)), settings.episodes)
     sampled = {
@@ -132,7 +137,7 @@ def _oracle(settings: Settings, series: Series, horizon: int, row: Schedule) -> 
 
 def _fitted(settings: Settings, series: Series, horizon: int, row: Schedule) -> tuple[Rows, int]:
     """Learners fitted to sampled labels, an equal number for each algorithm; their gaps are exact."""
-    algorithm = algorithms.ALGORITHMS[series.algorithm]
+    algorithm = algorithms.find(series.algorithm)
     trajectories = _trajectories(settings)
     rounds, episodes = (horizon, trajectories) if algorithm.per_step else (ROUNDS, trajectories // ROUNDS)
     batch, samplers = _batch(settings, series.world, horizon)
@@ -140,7 +145,7 @@ def _fitted(settings: Settings, series: Series, horizon: int, row: Schedule) -> 
     policies = study.train(
         batch,
         samplers,
-        algorithm.build(rounds, horizon, series.chunk or horizon),
+        algorithms.built(series.algorithm, algorithm, rounds, horizon, series.chunk or horizon),
         jax.random.split(jax.random.key(settings.seed), settings.runs),
         learners.LogLoss() if shared else learners.Majority(),
         episodes=episodes,
@@ -185,13 +190,12 @@ def _problem(settings: Settings, world: str, horizon: int, run: int) -> Problem:
 
 def _closed_form(settings: Settings, series: Series, horizon: int) -> float | None:
     """The gap that theory states in closed form (in expectation for a fitted learner), or None."""
-    cloning = series.algorithm == "behavioural_cloning"
+    cloning, row = algorithms.find(series.algorithm).kind == "cloning", _judged_by(series, horizon)
     match series.world, series.learner:
         case "cliff", "oracle":
             return gallery.cliff_gap(horizon, series.eps or 0)
-        case "chunk_reset", "oracle" if series.algorithm != "reset":
-            length = series.chunk or (horizon if cloning else 1)
-            lengths = np.diff(np.append(np.arange(0, horizon, length), horizon))
+        case "chunk_reset", "oracle" if "chunks" in bounds.kinds(row):
+            lengths = np.diff(np.append(np.flatnonzero(row.join), horizon))
             return gallery.chunk_reset_gap(lengths, series.eps or 0)
         case (("recoverable_reset_cliff" | "reset_cliff"), _) if cloning:
             labels = _trajectories(settings)
@@ -314,7 +318,7 @@ def _in_expectation(group: list[Series], rows: Rows) -> Finding:
 def _bound(world: str, learner: str, rows: Rows) -> Finding:
     share = max(row["gap"] / row["bound"] if row["bound"] else 0.0 for row in rows)
     slack = min(row["bound"] - row["gap"] for row in rows)
-    sources = dict.fromkeys(bounds.BOUNDS[algorithms.ALGORITHMS[row["algorithm"]].bound].source for row in rows)
+    sources = dict.fromkeys(bounds.BOUNDS[algorithms.find(row["algorithm"]).bound].source for row in rows)
     text = f"{learner.replace('_', ' ')}: no gap is above its algorithm's bound (largest share of the bound)"
     state = compared(slack, slack, least=-1e-9)
     return Finding(text, "; ".join(sources), world, "at most 1", share, None, None, state=state)
@@ -396,10 +400,18 @@ CLAIM = Claim(
         claim.names(
             "worlds",
             study.WORLDS_HELP,
-            tuple(gallery.GALLERY),
+            tuple(gallery.WORLDS),
             files=".npz",
+            kind="worlds",
         ),
-        claim.names("algorithms", "Algorithms to compare.", tuple(algorithms.ALGORITHMS)),
+        claim.names(
+            "algorithms",
+            "Algorithms to compare: names, perhaps with a chunk length (chunked:4); or schedules written down "
+            "(linear:1..8, geometric:8, partition:3+5).",
+            tuple(algorithms.ALGORITHMS),
+            kind="algorithms",
+            finds=algorithms.find,
+        ),
         claim.integers("horizons", "Horizons T, in steps.", low=1, high=4096),
         claim.integers("chunks", "Chunk lengths k of `chunked` and `reset`, in steps, up to the horizon.", low=1),
         claim.numbers("eps", "Training errors of the oracle learners, per step.", above=0.0, high=1.0),

@@ -32,7 +32,7 @@ def gap_figure(series_rows: Mapping[Series, Rows], caption: str, columns: int = 
         ax = axes[panels.index((series.world, series.learner, series.eps))]
         _draw(ax, series, rows, colours, names.index(series.title()), len(names))
     for ax, (world, learner, eps) in zip(axes, panels, strict=False):
-        about = gallery.GALLERY[world].about if world in gallery.GALLERY else "a user's world"
+        about = gallery.WORLDS[world].about if world in gallery.WORLDS else "a user's world"
         heading = Series(world, learner, "", None, eps).learner_title()
         ax.set_title(f"{study.shown(world)}: {heading}\n{about}")
         ax.title.set_fontsize(10)

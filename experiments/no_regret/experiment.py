@@ -409,7 +409,7 @@ CLAIM = Claim(
     verdict=verdict,
     figures=drawn.figures,
     flags=(
-        claim.names("worlds", study.WORLDS_HELP, tuple(gallery.GALLERY), files=".npz"),
+        claim.names("worlds", study.WORLDS_HELP, tuple(gallery.WORLDS), files=".npz", kind="worlds"),
         claim.names("betas", "Beta schedules: the expert's share of the roll-in, by round.", tuple(BETAS)),
         claim.names("learners", "Online learners; the first is the one of the figures over rounds.", tuple(LEARNERS)),
         claim.integers("horizon", "Horizon T, in steps.", low=2, high=256, many=False),

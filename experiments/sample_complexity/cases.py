@@ -242,7 +242,7 @@ def two_states(algorithm: str, horizon: int, samples: int, count: int, seed: int
     )
     point = {"world": "two_state_bandit", "algorithm": algorithm, "learner": "follow_the_leader", "shared": True}
     point |= {"rarity": 1 / samples, "closed_form": gallery.two_state_bandit_gap(horizon, samples)}
-    point |= {"labels": samples * (1 if algorithm == "stagger" else horizon), "horizon": horizon}
+    point |= {"labels": samples * (1 if row.sparse else horizon), "horizon": horizon}
     point |= {"trajectories": samples, "states": 2}
     # Of a lower bound `bound` is what no learner can be below.
     point |= {"bound": gallery.two_state_bandit_least(horizon, samples)}

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
-import optax
 
-from dagger_jax import controllers, labels, schedules
+from dagger_jax import controllers, labels
+from dagger_jax.algorithms import ALGORITHMS
+from dagger_jax.algorithms import schedule as written
 from dagger_jax.controllers import Seen
-from dagger_jax.strategies import STRATEGIES, inverse_sigmoid, over_rounds
 from dagger_jax.types import Array, Node, Schedule
 
 ETA = 0.05  # the detectability budget
@@ -35,23 +34,20 @@ def methods(horizon: int, rounds: int, episodes: int = 1, per_query: float = PER
     `per_query` is the price of a hand-over, in labels, that the price list is told.
     """
 
-    def over(schedule: Any) -> Schedule:
-        lengths = over_rounds(schedule, rounds, horizon)
-        starts = jax.vmap(lambda k: schedules.starts(horizon, k))(lengths)
-        return schedules.chunked(rounds, starts, schedules.beta_indicator(rounds))
+    def over(text: str) -> Schedule:
+        return written(text, rounds, horizon)
 
-    last, half = rounds - 1, rounds // 2
-    fixed = {f"k = {k}": Method("fixed", over(float(k))) for k in _lengths(horizon)}
+    fixed = {f"k = {k}": Method("fixed", over(f"chunk:{k}")) for k in _lengths(horizon)}
     changing = {
-        "linear, T to 1": optax.linear_schedule(horizon, 1, last),
-        "linear, 1 to T": optax.linear_schedule(1, horizon, last),
-        "exponential, T to 1": optax.exponential_decay(horizon, last, 1 / horizon),
-        "exponential, 1 to T": optax.exponential_decay(1, last, horizon),
-        "cosine, T to 1": optax.cosine_decay_schedule(horizon, last),
-        "inverse sigmoid, T to 1": lambda n: horizon * inverse_sigmoid(max(1.0, rounds / 6))(n),
-        "step, T then 1": optax.piecewise_constant_schedule(horizon, {half: 1 / horizon}),
+        "linear, T to 1": f"linear:{horizon}..1",
+        "linear, 1 to T": f"linear:1..{horizon}",
+        "exponential, T to 1": f"exponential:{horizon}..1",
+        "exponential, 1 to T": f"exponential:1..{horizon}",
+        "cosine, T to 1": f"cosine:{horizon}..0",
+        "inverse sigmoid, T to 1": f"inverse_sigmoid:{horizon}..0",
+        "step, T then 1": f"step:{horizon}..1",
     }
-    start = over(1.0)
+    start = over("chunk:1")
     total = rounds * episodes * (per_query + PER_STEP * horizon)
     reacting: dict[str, Any] = {
         "detectability budget": controllers.DetectabilityBudget(ETA),
@@ -61,19 +57,15 @@ def methods(horizon: int, rounds: int, episodes: int = 1, per_query: float = PER
         "adaptive window": controllers.AdaptiveWindow(),
         "change point": controllers.ChangePoint(),
     }
-    patient = start._replace(
-        join=jnp.broadcast_to(schedules.starts(horizon, horizon) * 1.0, start.join.shape),
-        patience=jnp.full(start.join.shape, ETA),
-    )
     return (
         fixed
-        | {name: Method("schedule", over(schedule)) for name, schedule in changing.items()}
+        | {name: Method("schedule", over(text)) for name, text in changing.items()}
         | {name: Method("controller", start, controller) for name, controller in reacting.items()}
-        | {CUT: Method("controller", patient)}
+        | {CUT: Method("controller", over(f"patience:{ETA}"))}
         | {
-            name.replace("_", " "): Method("published", each.build(rounds, horizon), *each[2:])
-            for name, each in STRATEGIES.items()
-            if name not in ("jsrl_gated", "adwin", "change_point")  # controllers above
+            name.replace("_", " "): Method("published", each.build(rounds, horizon, 1), None, each.gate, each.label)
+            for name, each in ALGORITHMS.items()
+            if each.strategy and each.controller is None  # controllers above
         }
     )
 

@@ -48,7 +48,7 @@ def problems(world: str, settings: Settings) -> tuple[list[Problem], bool]:
     elif world == "rooms":
         each = [rooms(horizon)] * len(runs)
     else:
-        each = [gallery.GALLERY[world].build(horizon)] * len(runs)
+        each = [gallery.WORLDS[world].build(horizon)] * len(runs)
     return each, PLACES[world].shared
 
 

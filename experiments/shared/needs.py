@@ -6,8 +6,8 @@ programs and libraries (some 500 MB), is left out.
 
 from dagger_jax import cost
 from dagger_jax.environments import gallery
-from dagger_jax.walk import CPU_BLOCK
 from dagger_jax.tokens.transformer import Config
+from dagger_jax.walk import CPU_BLOCK
 
 from ..claim import Need, Settings, blocks, points
 from . import study
@@ -41,7 +41,7 @@ def transformers(config: Config, count: float, batch: float, texts: float) -> Ne
 def horizon_growth(s: Settings) -> Needs:
     """A world a run where learners are fitted."""
     longest = max(s.horizons)
-    fitted = tuple(world for world in s.worlds if study.is_file(world) or world.endswith("reset_cliff"))
+    fitted = tuple(world for world in s.worlds if study.is_own(world) or world in study.RESET_CLIFFS)
     series = len(s.worlds) * len(s.algorithms) * len(s.chunks) * len(s.horizons)
     return (
         study.memory(s.worlds, longest),
@@ -78,7 +78,7 @@ def _by_round(s: Settings, methods: int, copies: int) -> Needs:
     own = s.horizon * 1200 * copies
     return (
         Need("policies of every run and round", s.runs * s.rounds * own),
-        study.memory(tuple(world for world in s.worlds if world in gallery.GALLERY), s.horizon, s.runs),
+        study.memory(tuple(world for world in s.worlds if world in gallery.WORLDS), s.horizon, s.runs),
         points(len(s.worlds) * methods * s.runs * s.rounds),
         walkers(s.runs, s.episodes),
     )

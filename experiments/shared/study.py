@@ -12,7 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from dagger_jax import bounds, evidence, growth, interaction, known_dynamics, learners, randomness, rollout, schedules
+from dagger_jax import (
+    algorithms,
+    bounds,
+    evidence,
+    growth,
+    interaction,
+    known_dynamics,
+    learners,
+    names,
+    problems,
+    randomness,
+    rollout,
+    schedules,
+)
 from dagger_jax.environments import gallery, tabular
 from dagger_jax.experts import optimal
 from dagger_jax.known_dynamics import Demonstrations
@@ -24,8 +37,11 @@ from ..claim import BadFlag, Need, inputs
 WORLDS_HELP = (
     "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
     "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy. Its path may hold commas; a ~ "
-    "begins with a user's folder. A file is known by what it holds, not by its name."
+    "begins with a user's folder. A file is known by what it holds, not by its name. module:name is called as "
+    "make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
 )
+# Rare states, drawn anew for every run where learners are fitted.
+RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
 COPIES = 6  # of transitions in float64: as given, normalised, by JAX, in backward induction, as alias tables
 
 
@@ -64,8 +80,8 @@ class Judged(NamedTuple):
 # ---- problems -----------------------------------------------------------------------------------------------
 
 
-def is_file(world: str) -> bool:
-    """Whether a world is a user's: read from a file, and known by its key in `inputs`."""
+def is_own(world: str) -> bool:
+    """Whether a world is a user's: from a file or a module, and known by its key in `inputs`."""
     return inputs.is_key(world)
 
 
@@ -75,12 +91,14 @@ def shown(world: str) -> str:
 
 
 def problem(world: str, horizon: int, **sizes: Any) -> Problem:
-    """A world of the gallery, or of a file that a flag named, with its expert."""
-    if is_file(world):
+    """A world of the gallery, or of a file or a module that a flag named, with its expert."""
+    if names.is_own(world):
+        return problems.problem(world, horizon=horizon).replace(name=world)
+    if is_own(world):
         with warnings.catch_warnings(action="ignore"):  # `check_worlds` has told
             loaded = _load(world, horizon)
         return Problem(loaded, optimal(loaded), shown(world))
-    return gallery.GALLERY[world].build(horizon, **sizes)
+    return gallery.WORLDS[world].build(horizon, **sizes)
 
 
 def _load(world: str, horizon: int) -> World:
@@ -89,11 +107,15 @@ def _load(world: str, horizon: int) -> World:
 
 
 def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
-    """Raises BadFlag where a file's world cannot be read or is shorter than a horizon; tells what it had to change."""
-    for world in filter(is_file, worlds):
+    """Raises BadFlag where a user's world cannot be had at these horizons; tells what it had to change."""
+    for world in filter(is_own, worlds):
         try:
             with warnings.catch_warnings(record=True, action="always") as changed:
-                _load(world, max(horizons))
+                if names.is_own(world):
+                    for horizon in horizons:
+                        problem(world, horizon)
+                else:
+                    _load(world, max(horizons))
         except ValueError as error:
             raise BadFlag("worlds", str(error)) from error
         for each in changed:
@@ -101,19 +123,24 @@ def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
 
 
 def sizes(world: str, horizon: int) -> tuple[int, int, int]:
-    """L, S and A of a world's transitions, without building it; zeros for a file that cannot be read."""
-    if is_file(world):
+    """L, S and A of a world's transitions, without building a file's; zeros for a user's that cannot be had."""
+    if names.is_own(world):
+        try:
+            steps, states, actions, _ = np.shape(problem(world, horizon).world.transition)
+        except ValueError:  # `check_worlds` says why
+            return 0, 0, 0
+        return steps, states, actions
+    if is_own(world):
         known = inputs.get(world)
         try:
             return tabular.sizes(known.name, known.content)
         except ValueError:  # `check_worlds` says why
             return 0, 0, 0
     small = min(horizon, 4)
-    built = gallery.GALLERY[world].build(small).world
+    built = gallery.WORLDS[world].build(small).world
     steps, states, actions, _ = np.shape(built.transition)
-    # Few worlds grow with the horizon: a road by the step, a tree to the power.
-    states = {"car": states * horizon // small, "leaf_tree": 2 ** min(horizon, 10)}.get(world, states)
-    return horizon if steps > 1 else 1, states, actions
+    grown = gallery.WORLDS[world].states
+    return horizon if steps > 1 else 1, grown(horizon) if grown else states, actions
 
 
 def memory(worlds: tuple[str, ...], horizon: int, copies: int = 1) -> Need:
@@ -121,6 +148,18 @@ def memory(worlds: tuple[str, ...], horizon: int, copies: int = 1) -> Need:
     each = (sizes(world, horizon) for world in worlds)
     size = max((8 * S * A * (COPIES * L * S + 10 * horizon) for L, S, A in each), default=0)
     return Need(f"{copies:,} worlds" if copies > 1 else "a world", size * copies)
+
+
+def check_algorithms(found: tuple[str, ...], horizons: tuple[int, ...], rounds: int) -> None:
+    """Raises BadFlag where a user's algorithm has no schedule of so many rounds, or nothing to be judged by."""
+    for name in filter(names.is_own, found):
+        row = algorithms.find(name)
+        try:
+            for horizon in horizons:
+                algorithms.built(name, row, horizon if row.per_step else rounds, horizon, min(4, horizon))
+                schedules.validate(row.judged_by(horizon, min(4, horizon)))
+        except ValueError as error:
+            raise BadFlag("algorithms", str(error)) from error
 
 
 def check_chunks(chunks: tuple[int, ...], horizons: tuple[int, ...]) -> None:

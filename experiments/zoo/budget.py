@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
-
-from dagger_jax import learners, schedules
+from dagger_jax import learners
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.types import Schedule
 
@@ -31,10 +29,8 @@ def spending(name: str, horizon: int, demonstrations: int) -> Spending:
     each = demonstrations // ROUNDS
     if algorithm.per_step:
         return Spending(algorithm.build(horizon, horizon, chunk), demonstrations)
-    if name.endswith("stagger"):  # one label an episode
-        rounds = demonstrations * horizon // (4 * each)
-        steps = schedules.spread_steps(rounds, horizon, jax.random.key(0))
-        return Spending(schedules.stagger(rounds, horizon, steps, int(name == "warm_stagger")), 4 * each)
+    if algorithm.sparse:
+        return Spending(algorithm.sparse(demonstrations * horizon // (4 * each), horizon), 4 * each)
     return Spending(algorithm.build(ROUNDS * (PATIENT if algorithm.gate else 1), horizon, chunk), each)
 
 
@@ -45,7 +41,7 @@ def families(names: Sequence[str]) -> list[list[str]]:
         algorithm = ALGORITHMS[name]
         learner = algorithm.learner(study.problem("cliff", 2).world, True)
         table = isinstance(learner, learners.Tabular) and algorithm.controller is None
-        rounds = algorithm.per_step, name.endswith("stagger")
+        rounds = algorithm.per_step, algorithm.sparse is not None
         kinds.setdefault((algorithm.gate is None, rounds) if table else name, []).append(name)
     return list(kinds.values())
 

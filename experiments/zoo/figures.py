@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from dagger_jax import report
 
 from .findings import DISCOVERED
-from .known import ROWS
-from .names import title
+from .known import ROWS, title
 
 Found = Mapping[tuple[str, str], Any]
 ZERO = 5e-4  # a gap that is shown as 0

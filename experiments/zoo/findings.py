@@ -11,7 +11,7 @@ from dagger_jax import growth, intervals
 from ..claim import Finding, Settings, compared, settled
 from ..shared.rivals import ratio
 from . import theorems
-from .names import title
+from .known import title
 
 PRICES = ("labels", "handovers", "switches", "expert_steps")  # of a round
 MEASURED = 1e-6  # a gap below this is none

@@ -15,11 +15,17 @@ SOLVERS: Mapping[str, Callable[[World, Demonstrations], Matched]] = {
     "replay_estimation": known_dynamics.replay,
 }
 SOURCES = "Rajaraman et al. 2020, arXiv 2009.05990", "Swamy et al. 2022, arXiv 2205.15397"
+TITLES = "Mimic-MD", ""
 # They buy what behavioural cloning buys; a bound of their own with constants is not published.
-ROWS: Mapping[str, Algorithm] = dict(ALGORITHMS) | {
-    name: ALGORITHMS["behavioural_cloning"]._replace(source=source, bound="u T eta")
-    for name, source in zip(SOLVERS, SOURCES, strict=True)
+ROWS: Mapping[str, Algorithm] = {name: row for name, row in ALGORITHMS.items() if not row.strategy} | {
+    name: ALGORITHMS["behavioural_cloning"]._replace(source=source, title=title, bound="u T eta", theorem="")
+    for name, source, title in zip(SOLVERS, SOURCES, TITLES, strict=True)
 }
+
+
+def title(name: str) -> str:
+    """An algorithm's name as its authors write it."""
+    return ROWS[name].title or name.replace("_", " ")
 
 
 def sees_states(world: World) -> bool:

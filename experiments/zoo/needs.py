@@ -3,7 +3,7 @@
 from ..claim import Need, Settings, points
 from ..shared import study
 from ..shared.needs import Needs
-from . import worlds
+from . import known, worlds
 
 
 def zoo(s: Settings) -> Needs:
@@ -17,7 +17,7 @@ def zoo(s: Settings) -> Needs:
         most += 8 * states * actions * (study.COPIES * steps * states + 10 * horizon)
         kept += horizon * s.demonstrations * 30
         tables += horizon * states * actions * 24 * 64  # of each round
-    solvers = {"mimic_md", "replay"} & set(s.algorithms)
+    solvers = set(known.SOLVERS) & set(s.algorithms)
     return (
         Need("worlds of all runs", s.runs * most),
         Need("policies of all rounds", 2.5 * min(s.memory * 2**20, s.runs * tables * len(s.algorithms))),

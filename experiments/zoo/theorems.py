@@ -1,7 +1,7 @@
 """Each algorithm's own theorem, checked against exactly measured policies: u T eta where none is published."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,45 +26,32 @@ class Theorem(NamedTuple):
 
 
 FLOAT32 = 1e-5  # of sums of T products where a schedule's columns, made in float32, are factors
-DAGGER = Theorem("4.1: least own loss", "Ross, Gordon and Bagnell 2011, Theorem 4.1; docs/theory.md#dagger", True)
-SMILE = Theorem("SMILe, sharper", "Ross and Bagnell 2010, Theorem 4.1; docs/theory.md#smile", True, FLOAT32)
-SEARN = Theorem("SEARN, sharper", "Daume, Langford and Marcu 2009; docs/theory.md#searn", True, FLOAT32)
-AGGREVATE = Theorem("AggreVaTe 2.1: mean gap", "Ross and Bagnell 2014, Theorem 2.1; docs/theory.md#aggrevate", True)
-NRPI = Theorem("NRPI: mean gap", "Ross and Bagnell 2014, section 3; docs/theory.md#nrpi", True)
-DART = Theorem("DART: |J - J(noisy expert)|", "Laskey et al. 2017, arXiv 1703.09327; docs/theory.md#dart")
-LOG_LOSS = Theorem("R D_H", "Foster, Block and Misra 2024, arXiv 2407.15007; docs/theory.md#log-loss")
-RATIO = Theorem("u C T eps", "Spencer et al. 2021, arXiv 2102.02872; docs/theory.md#density-ratios")
-
-OWN: Mapping[str, Theorem] = {
-    **dict.fromkeys(
-        (
-            "dagger",
-            "dagger_best",
-            "dagger_mixture",
-            "regularised_dagger",
-            "log_loss_dagger",
-            "descent_dagger",
-            "hedge_dagger",
-        ),
-        DAGGER,
-    ),
-    "smile": SMILE,
-    "searn": SEARN,
-    "aggrevate": AGGREVATE,
-    "aggrevated": AGGREVATE,
-    "nrpi": NRPI,
-    "dart": DART,
-    "log_loss_cloning": LOG_LOSS,
-    "reweighed_cloning": RATIO,
+# What the zoo evaluates, by their keys in `bounds.BOUNDS`.
+THEOREMS: Mapping[str, Theorem] = {
+    "DAgger 4.1, sharper": Theorem("4.1: least own loss", "Ross, Gordon and Bagnell 2011, Theorem 4.1", True),
+    "SMILe, sharper": Theorem("SMILe, sharper", "Ross and Bagnell 2010, Theorem 4.1, derived here", True, FLOAT32),
+    "SEARN, sharper": Theorem("SEARN, sharper", "Daume, Langford and Marcu 2009, derived here", True, FLOAT32),
+    "AggreVaTe, sharper": Theorem("AggreVaTe 2.1: mean gap", "Ross and Bagnell 2014, Theorem 2.1", True),
+    "NRPI, any comparator": Theorem("NRPI: mean gap", "Ross and Bagnell 2014, section 3", True),
+    "DART, coupled": Theorem("DART: |J - J(noisy expert)|", "Laskey et al. 2017, arXiv 1703.09327"),
+    "R D_H": Theorem("R D_H", "Foster, Block and Misra 2024, arXiv 2407.15007"),
+    "u C T eps": Theorem("u C T eps", "Spencer et al. 2021, arXiv 2102.02872, derived here"),
 }
 
 
 def theorem(name: str) -> Theorem:
     """An algorithm's own, or the one of `bounds.BOUNDS` that its row names."""
-    if name in OWN:
-        return OWN[name]
-    key = "u T eta" if ROWS[name].bound == "cost to go" else ROWS[name].bound  # an equality would say nothing
+    row = ROWS[name]
+    if row.theorem:
+        return THEOREMS[row.theorem]
+    key = "u T eta" if row.bound == "cost to go" else row.bound  # an equality would say nothing
     return Theorem(key, bounds.BOUNDS[key].source)
+
+
+def _pair(key: str, seen: Any, *numbers: Any) -> dict[str, Pair]:
+    """Both sides of a theorem, by its name in the zoo."""
+    bound = bounds.BOUNDS[key]
+    return {THEOREMS[key].name: (bound.value(seen, *numbers), bound.bounded(seen))}
 
 
 @precisely
@@ -82,11 +69,11 @@ def of_one(problems: Problem, policies: Array, rows: Schedule, noise: Array) -> 
         return seen.gap, {
             **{
                 name: (seen.gap + bounds.slack(bound, row, seen, known), seen.gap)
-                for name, bound in bounds.BOUNDS.items()
+                for name, bound in bounds.of_rows().items()
             },
-            DART.name: (costs.dart_coupled(apart, problem.world.horizon), apart.gap),
-            LOG_LOSS.name: (statistics.by_hellinger_root(statistics.trajectories(problem, policy)), seen.gap),
-            RATIO.name: (statistics.density_ratio(seen, known, ratio), seen.gap),
+            **_pair("DART, coupled", apart, problem.world.horizon),
+            **_pair("R D_H", statistics.trajectories(problem, policy)),
+            **_pair("u C T eps", seen, known, ratio),
         }
 
     return jax.vmap(one)(problems, policies, rows, noise)
@@ -123,11 +110,11 @@ def of_rounds(
         improved = costs.improvement(problem, played, problem.expert, law)
         terms = bounds.no_regret(*jax.vmap(loss)(played, beta), jnp.zeros(()), beta, horizon)
         return {
-            DAGGER.name: (bounds.theorem_4_1_sharp(terms), terms.best_own),
-            SMILE.name: (mixtures.smile_sharp(mixed, share), mixed.gap),
-            SEARN.name: (mixtures.searn_sharp(mixed, share), mixed.gap),
-            AGGREVATE.name: (costs.aggrevate_sharp(to_go, beta, horizon), to_go.gap.mean()),
-            NRPI.name: (costs.nrpi_against(improved), improved.gap.mean()),
+            **_pair("DAgger 4.1, sharper", terms),
+            **_pair("SMILe, sharper", mixed, share),
+            **_pair("SEARN, sharper", mixed, share),
+            **_pair("AggreVaTe, sharper", to_go, beta, horizon),
+            **_pair("NRPI, any comparator", improved),
         }
 
     return jax.vmap(one)(problems, played, newest, betas, shares, outputs)

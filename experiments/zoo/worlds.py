@@ -1,6 +1,7 @@
 """The gallery as the zoo walks through it: sizes, learners' tables, and groups of worlds that share a program."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,65 +13,80 @@ from dagger_jax.types import Problem, World
 Seed = tuple[int, ...]
 
 
+Build = Callable[[int, int, Seed], Problem]  # (horizon, demonstrations that the budget buys, seed)
+
+
 class Place(NamedTuple):
     """A world of the zoo."""
 
-    build: Callable[[int, int, Seed], Problem]  # (horizon, demonstrations that the budget buys, seed)
-    shared: bool = False  # one table for all steps; where the expert changes with time, a table a step
-    drawn: bool = False  # another world a run
-    longest: int = 1 << 20  # horizon, in steps
+    build: Build
+    shared: bool  # one table for all steps; where the expert changes with time, a table a step
+    drawn: bool  # another world a run
+    longest: int  # horizon, in steps
 
 
-def _fixed(name: str, **sizes: int) -> Callable[[int, int, Seed], Problem]:
-    return lambda horizon, demonstrations, seed: gallery.GALLERY[name].build(horizon, **sizes)
-
-
-def _drawn(name: str, **sizes: int) -> Callable[[int, int, Seed], Problem]:
-    return lambda horizon, demonstrations, seed: gallery.GALLERY[name].build(horizon, seed=seed, **sizes)
-
-
-def _rare(name: str, over_time: bool = False) -> Callable[[int, int, Seed], Problem]:
-    """Worlds whose rare states are so rare that the budget shows each of them about once."""
+def _plain(name: str, **sizes: int) -> Build:
+    entry = gallery.WORLDS[name]
 
     def build(horizon: int, demonstrations: int, seed: Seed) -> Problem:
-        samples = demonstrations * (horizon if over_time else 1)
-        return gallery.GALLERY[name].build(horizon, states=8, actions=4, samples=samples, seed=seed)
+        return entry.build(horizon, **sizes, **({"seed": seed} if entry.drawn else {}))
 
     return build
 
 
-def _hidden(horizon: int, demonstrations: int, seed: Seed) -> Problem:
+def _rare(name: str, over_time: bool = False) -> Build:
+    """Worlds whose rare states are so rare that the budget shows each of them about once."""
+
+    def build(horizon: int, demonstrations: int, seed: Seed) -> Problem:
+        samples = demonstrations * (horizon if over_time else 1)
+        return gallery.WORLDS[name].build(horizon, states=8, actions=4, samples=samples, seed=seed)
+
+    return build
+
+
+def _bought(name: str) -> Build:
+    """A world whose rare state the budget shows about once, of a size of its own."""
+    return lambda horizon, demonstrations, seed: gallery.WORLDS[name].build(horizon, demonstrations, seed)
+
+
+def _hidden(name: str) -> Build:
     """A random world that looks alike in two pairs of its states: outside the learner's class."""
-    return gallery.random_mdp(horizon, 6, 3, seed, observations=4, concentration=0.2, stationary=True)
+    sizes = {"observations": 4, "concentration": 0.2, "stationary": True}
+    return lambda horizon, demonstrations, seed: gallery.WORLDS[name].build(horizon, 6, 3, seed, **sizes)
 
 
+def _place(name: str, ways: Callable[[str], Build]) -> Place:
+    entry = gallery.WORLDS[name]
+    return Place(ways(name), entry.stationary or ways is _hidden, entry.drawn, entry.longest)
+
+
+# How each world of the gallery is built, in the order of the report.
 PLACES: dict[str, Place] = {
-    "cliff": Place(_fixed("cliff")),
-    "rb3": Place(_fixed("rb3")),
-    "copy_chain": Place(_fixed("copy_chain")),
-    "chunk_reset": Place(_fixed("chunk_reset")),
-    "density_ratio": Place(_fixed("density_ratio")),
-    "debt": Place(_fixed("debt", most=10)),
-    "reset_cliff": Place(_rare("reset_cliff"), drawn=True),
-    "recoverable_reset_cliff": Place(_rare("recoverable_reset_cliff"), drawn=True),
-    "stationary_reset_cliff": Place(_rare("stationary_reset_cliff", True), shared=True, drawn=True),
-    "identity_bandit": Place(_rare("identity_bandit"), drawn=True),
-    "stationary_identity_bandit": Place(_rare("stationary_identity_bandit"), shared=True, drawn=True),
-    "two_state_bandit": Place(
-        lambda horizon, demonstrations, seed: gallery.two_state_bandit(horizon, demonstrations, seed),
-        shared=True,
-        drawn=True,
-    ),
-    "random_mdp": Place(_hidden, shared=True, drawn=True),
-    "cheap_and_dear": Place(_fixed("cheap_and_dear"), shared=True),
-    "easy": Place(_fixed("easy"), shared=True),
-    "goldilocks": Place(_fixed("goldilocks"), shared=True),
-    "hard": Place(_fixed("hard"), shared=True),
-    "tightrope": Place(_fixed("tightrope"), shared=True),
-    "hybrid": Place(_drawn("hybrid"), drawn=True),
-    "leaf_tree": Place(_drawn("leaf_tree"), drawn=True, longest=8),
-    "car": Place(_drawn("car"), drawn=True),
-    "dyck": Place(_fixed("dyck")),
+    name: _place(name, ways)
+    for name, ways in {
+        "cliff": _plain,
+        "rb3": _plain,
+        "copy_chain": _plain,
+        "chunk_reset": _plain,
+        "density_ratio": _plain,
+        "debt": partial(_plain, most=10),
+        "reset_cliff": _rare,
+        "recoverable_reset_cliff": _rare,
+        "stationary_reset_cliff": partial(_rare, over_time=True),
+        "identity_bandit": _rare,
+        "stationary_identity_bandit": _rare,
+        "two_state_bandit": _bought,
+        "random_mdp": _hidden,
+        "cheap_and_dear": _plain,
+        "easy": _plain,
+        "goldilocks": _plain,
+        "hard": _plain,
+        "tightrope": _plain,
+        "hybrid": _plain,
+        "leaf_tree": _plain,
+        "car": _plain,
+        "dyck": _plain,
+    }.items()
 }
 
 
