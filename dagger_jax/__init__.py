@@ -4,44 +4,49 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dagger_jax import (
-        algorithms,
-        bounds,
-        controllers,
-        detect,
-        evidence,
+    from dagger_jax import algorithms, bounds, controllers, detect, evidence, growth, randomness, schedules, strategies
+    from dagger_jax.algorithms import ALGORITHMS, schedule
+    from dagger_jax.bounds import BOUNDS
+    from dagger_jax.problems import problem
+    from dagger_jax.tabular import (
         exact,
         experts,
+        gallery,
         gates,
-        growth,
         interaction,
         labels,
         learners,
         oracle,
         planning,
-        randomness,
         rollout,
-        schedules,
-        strategies,
     )
-    from dagger_jax.algorithms import ALGORITHMS, schedule
-    from dagger_jax.bounds import BOUNDS
-    from dagger_jax.environments import gallery, tabular
-    from dagger_jax.environments.gallery import WORLDS
-    from dagger_jax.problems import problem
+    from dagger_jax.tabular import worlds as tabular
+    from dagger_jax.tabular.gallery import WORLDS
     from dagger_jax.types import Batch, Play, Problem, Schedule, World
 
 __version__ = "0.1.0"
 # Where the names are that are no modules of their own directly below.
 _HOMES = {
-    "ALGORITHMS": "algorithms",
     "BOUNDS": "bounds",
-    "WORLDS": "environments.gallery",
+    "WORLDS": "tabular.gallery",
     "problem": "problems",
-    "schedule": "algorithms",
-    "gallery": "environments.gallery",
-    "tabular": "environments.tabular",
+    **dict.fromkeys(("ALGORITHMS", "schedule"), "algorithms"),
     **dict.fromkeys(("Batch", "Play", "Problem", "Schedule", "World"), "types"),
+    **{
+        name: f"tabular.{name}"
+        for name in (
+            "exact",
+            "experts",
+            "gallery",
+            "gates",
+            "interaction",
+            "labels",
+            "learners",
+            "oracle",
+            "planning",
+            "rollout",
+        )
+    },
 }
 
 __all__ = [

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from dagger_jax.tokens.transformer import Config
+from dagger_jax.text.transformer import Config
 
 TRAINING = 3  # forward and backward, in forward passes
 PARAMETER = 4  # bytes, float32

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dagger_jax import exact as interpreter
 from dagger_jax import schedules
-from dagger_jax.environments.tabular import backward, reachable
 from dagger_jax.precision import exact
+from dagger_jax.tabular import exact as interpreter
+from dagger_jax.tabular.worlds import backward, reachable
 from dagger_jax.types import Array, Play, Problem, Schedule
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from dagger_jax import checks, experts, names
-from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery import WORLDS
+from dagger_jax import checks, names
+from dagger_jax.tabular import experts
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.gallery import WORLDS
 from dagger_jax.types import Array, Problem, World
 
 Expert = str | Callable[[int, int], int | Array] | Array

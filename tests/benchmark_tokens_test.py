@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dagger_jax import cost
-from dagger_jax.tokens import transformer
+from dagger_jax.text import transformer
 from experiments.shared import timed_tokens as benchmark_tokens
 
 T = 32

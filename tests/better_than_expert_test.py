@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax import exact, experts, schedules
-from dagger_jax.environments import gallery, tabular
+from dagger_jax import schedules
+from dagger_jax.tabular import exact, experts, gallery
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 from experiments.better_than_expert import experiment as better_than_expert
 from experiments.better_than_expert.findings import COMPARED, EXPERTS, STATEMENTS, columns

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import bounds, evidence, exact, oracle, schedules
-from dagger_jax.environments import gallery, tabular
+from dagger_jax import bounds, evidence, schedules
+from dagger_jax.tabular import exact, gallery, oracle
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 
 TOLERANCE = 1e-9

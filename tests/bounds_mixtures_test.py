@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import algorithms, exact, experts, interaction, schedules
+from dagger_jax import algorithms, schedules
 from dagger_jax.bounds import costs, mixtures
-from dagger_jax.environments import gallery, tabular
-from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, experts, gallery, interaction
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Problem
 
 TOLERANCE = 1e-9  # sums of a few hundred products of numbers up to T, in float64

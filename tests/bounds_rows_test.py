@@ -6,7 +6,7 @@ import pytest
 
 from dagger_jax import bounds, evidence, schedules
 from dagger_jax.algorithms import ALGORITHMS
-from dagger_jax.environments import gallery
+from dagger_jax.tabular import gallery
 
 TOLERANCE = 1e-9
 T, ROUNDS, CHUNK = 5, 4, 2

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.special import gammaln
 
-from dagger_jax import evidence, exact, experts, schedules
+from dagger_jax import evidence, schedules
 from dagger_jax.bounds import statistics
 from dagger_jax.detect import recursion
-from dagger_jax.environments import gallery, tabular
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, experts, gallery
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 
 TOLERANCE = 1e-9  # sums of a few hundred products of numbers up to T, in float64

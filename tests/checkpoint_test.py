@@ -11,8 +11,8 @@ import orbax.checkpoint
 import pytest
 
 from dagger_jax import controllers
-from dagger_jax.tokens import checkpoint, training, transformer, walk
-from dagger_jax.tokens.checkpoint import CheckpointError
+from dagger_jax.text import checkpoint, training, transformer, walk
+from dagger_jax.text.checkpoint import CheckpointError
 
 CONFIG = transformer.Config(5, 8, width=8, layers=1, heads=2)
 ADAM = optax.adam(1e-2)

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import gates, interaction, labels, learners, schedules
+from dagger_jax import schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.checks import known, require
-from dagger_jax.environments import gallery
+from dagger_jax.tabular import gallery, gates, interaction, labels, learners
 
 WORLD = gallery.cliff(4).world
 TABLE = learners.tabular(WORLD, learners.Majority(), shared=True)

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax import exact, schedules
+from dagger_jax import schedules
 from dagger_jax.algorithms import ALGORITHMS
+from dagger_jax.tabular import exact
 from experiments.chunk_choice import experiment as chunk_choice
 from experiments.chunk_choice import findings as chunk_choice_findings
 from experiments.claim import Settings

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import bounds, evidence, exact, oracle, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import bounds, evidence, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, gallery, oracle
 
 TOLERANCE = 1e-9
 

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax import oracle, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import schedules
+from dagger_jax.tabular import gallery, oracle
 from experiments import claim
 from experiments.chunk_price import cases
 from experiments.chunk_price import experiment as chunk_price

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import controllers, exact, gallery, interaction, learners, randomness, rollout, schedules
+from dagger_jax import controllers, gallery, randomness, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, interaction, learners, rollout
 
 T = 16
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dagger_jax import controllers, gallery, interaction, learners, randomness, rollout, schedules
+from dagger_jax import controllers, gallery, randomness, schedules
+from dagger_jax.tabular import interaction, learners, rollout
 
 T = 16
 

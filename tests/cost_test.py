@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dagger_jax import cost
-from dagger_jax.tokens import transformer
-from dagger_jax.tokens.transformer import Config
+from dagger_jax.text import transformer
+from dagger_jax.text.transformer import Config
 
 TINY = Config(5, 6, width=4, layers=2, heads=2)
 LARGE = Config(64, 64, width=64, layers=2, heads=2)  # heads of 32: XLA's extras are small

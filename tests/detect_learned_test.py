@@ -11,8 +11,8 @@ from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from dagger_jax import detect, randomness, rollout, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import detect, randomness, schedules
+from dagger_jax.tabular import gallery, rollout
 from dagger_jax.types import Problem
 
 K = 4

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import detect, exact, schedules
+from dagger_jax import detect, schedules
 from dagger_jax.detect import ratio as module
-from dagger_jax.environments import gallery, tabular
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact, gallery
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 
 T, S, A = 7, 3, 2

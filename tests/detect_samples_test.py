@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import detect, exact, randomness, rollout, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import detect, randomness, schedules
+from dagger_jax.tabular import exact, gallery, rollout
 
 T, S, A, FIRST = 6, 3, 2, 2
 LENGTH = T - FIRST

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagger_jax import detect, exact, experts, schedules
-from dagger_jax.environments import gallery, tabular
+from dagger_jax import detect, schedules
+from dagger_jax.tabular import exact, experts, gallery
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 
 T, S, A = 7, 3, 2

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dagger_jax import randomness
-from dagger_jax.tokens import evidence, walk, writers
+from dagger_jax.text import evidence, walk, writers
 from experiments import claim
 from experiments.claim.running import execute
 from experiments.distillation import experiment as distillation

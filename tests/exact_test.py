@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, experts, gallery, randomness, rollout, schedules
-from dagger_jax.environments import tabular
+from dagger_jax import evidence, gallery, randomness, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, experts, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 
 T, S, A = 3, 2, 3

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dagger_jax import experts
-from dagger_jax.environments import gallery
+from dagger_jax.tabular import experts, gallery
 
 T, S, A = 40, 30, 4
 

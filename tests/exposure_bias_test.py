@@ -11,8 +11,8 @@ import pytest
 
 from dagger_jax import controllers
 from dagger_jax.controllers import Seen
-from dagger_jax.tokens import checkpoint, evidence, transformer
-from dagger_jax.tokens import worlds as tokens
+from dagger_jax.text import checkpoint, evidence, transformer
+from dagger_jax.text import worlds as tokens
 from experiments.claim import HOLDS, NOT_SHOWN, REFUTED, Settings, resolve
 from experiments.claim.running import execute
 from experiments.exposure_bias import experiment as exposure_bias

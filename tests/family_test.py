@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dagger_jax import exact, gallery, interaction, learners, randomness, rollout, schedules
+from dagger_jax import gallery, randomness, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.family import family
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, interaction, learners, rollout
 
 N = T = 6
 EPISODES = 8192  # a round: 1.8 million over the family

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dagger_jax import evidence
-from dagger_jax.environments import gallery
+from dagger_jax.tabular import gallery
 
 HORIZONS = (2, 9, 40)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dagger_jax import bounds, growth
-from dagger_jax.environments import gallery
-from dagger_jax.environments.gallery import regimes
 from dagger_jax.precision import exact
+from dagger_jax.tabular import gallery
+from dagger_jax.tabular.gallery import regimes
 from experiments.detectability import worlds as detectability_worlds
 
 TINY = (0.3, 1e-3, 1e-9, 1e-17, 1e-100, 1e-300)

@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, interaction, learners, oracle, schedules
-from dagger_jax.environments import gallery, tabular
+from dagger_jax import evidence, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, gallery, interaction, learners, oracle
+from dagger_jax.tabular import worlds as tabular
 
 RELATIVE, TINY = 1e-9, 1e-14
 

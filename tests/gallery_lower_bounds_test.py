@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, interaction, labels, learners, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import evidence, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, gallery, interaction, labels, learners
 
 RELATIVE, TINY = 1e-9, 1e-14
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, oracle, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import evidence, schedules
+from dagger_jax.tabular import exact, gallery, oracle
 
 RELATIVE = 1e-9
 

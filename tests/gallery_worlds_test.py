@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, interaction, learners, randomness, rollout, schedules
-from dagger_jax.environments import gallery, tabular
+from dagger_jax import evidence, randomness, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
+from dagger_jax.tabular import worlds as tabular
 
 OPTIONS = {"rb3": {"cost": 0.3}, "debt": {"u": 3, "most": 20}}
 

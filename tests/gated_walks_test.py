@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dagger_jax import evidence, exact, experts, gallery, randomness, rollout, schedules
-from dagger_jax.environments import tabular
+from dagger_jax import evidence, gallery, randomness, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, experts, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem, Takeover
 
 KEY = randomness.for_round(randomness.words(jax.random.key(2021)), 0)

@@ -5,22 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import (
-    controllers,
-    evidence,
-    exact,
-    gates,
-    interaction,
-    labels,
-    learners,
-    randomness,
-    rollout,
-    schedules,
-)
+from dagger_jax import controllers, evidence, randomness, schedules
 from dagger_jax.algorithms import ALGORITHMS
-from dagger_jax.environments import gallery
-from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, gallery, gates, interaction, labels, learners, rollout
+from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Play, Takeover
 
 T, S, A = 6, 4, 3

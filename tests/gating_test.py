@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax import gates, interaction, randomness, rollout
+from dagger_jax import randomness
 from dagger_jax.algorithms import ALGORITHMS
-from dagger_jax.environments import tabular
+from dagger_jax.tabular import gates, interaction, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Takeover
 from experiments.claim import Settings
 from experiments.claim.running import execute

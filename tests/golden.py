@@ -17,11 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dagger_jax import controllers, exact, gallery, interaction, randomness, rollout, schedules
+from dagger_jax import controllers, gallery, randomness, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.family import family
 from dagger_jax.precision import exact as exactly
-from dagger_jax.tokens import losses, scheming, training, transformer, walk, writers
+from dagger_jax.tabular import exact, interaction, rollout
+from dagger_jax.text import losses, scheming, training, transformer, walk, writers
 
 RECORD = Path(__file__).with_name("golden.json")
 N = T = 6

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, gallery, interaction, labels, learners, randomness, rollout, schedules
+from dagger_jax import evidence, gallery, randomness, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.family import distinct
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import interaction, labels, learners, rollout
 
 T = 5
 PROBLEM = gallery.random_mdp(T, 3, 2, seed=3, temperature=0.3)

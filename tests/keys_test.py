@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import gallery, interaction, learners, randomness, rollout, schedules
+from dagger_jax import gallery, randomness, schedules
+from dagger_jax.tabular import interaction, learners, rollout
 from dagger_jax.types import Node
 
 T = 5

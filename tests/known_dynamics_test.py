@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from dagger_jax import exact, known_dynamics, randomness, rollout, schedules
-from dagger_jax.environments import gallery, tabular
-from dagger_jax.known_dynamics import Demonstrations
+from dagger_jax import randomness, schedules
+from dagger_jax.tabular import exact, gallery, known_dynamics, rollout
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.known_dynamics import Demonstrations
 
 # HiGHS conserves the flow to 1e-7; sums over at most 32 x 8 x 4 entries.
 SOLVER = 1e-5

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dagger_jax import cost
-from dagger_jax.tokens import transformer
+from dagger_jax.text import transformer
 from experiments.claim import HOLDS, INFORMATION, NOT_SHOWN, REFUTED, options
 from experiments.claim.running import execute
 from experiments.kv_cost import experiment as kv_cost

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, experts, interaction, labels, learners, randomness, rollout, schedules
-from dagger_jax.environments import gallery, tabular
+from dagger_jax import evidence, randomness, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, experts, gallery, interaction, labels, learners, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Play, Problem
 
 T, S, A = 5, 4, 3

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, experts, gallery, interaction, labels, learners, randomness, rollout, strategies
+from dagger_jax import evidence, gallery, randomness, strategies
 from dagger_jax import schedules as rows
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, experts, interaction, labels, learners, rollout
 from dagger_jax.types import Play, Problem
 
 T, S, A = 5, 4, 3

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dagger_jax import learners
-from dagger_jax.environments import gallery
+from dagger_jax.tabular import gallery, learners
 from dagger_jax.types import Batch
 
 settled = settings(deadline=None, derandomize=True, max_examples=50)

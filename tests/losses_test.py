@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagger_jax.tokens import losses
-from dagger_jax.tokens.writers import IMPOSSIBLE, logarithm
+from dagger_jax.text import losses
+from dagger_jax.text.writers import IMPOSSIBLE, logarithm
 
 TOLERANCE = 2e-5
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax import interaction, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import gallery, interaction
 from experiments.claim import NOT_SHOWN, REFUTED
 from experiments.claim.options import resolve
 from experiments.claim.running import execute

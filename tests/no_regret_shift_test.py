@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dagger_jax import bounds, evidence, experts, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import bounds, evidence, schedules
+from dagger_jax.tabular import experts, gallery
 from dagger_jax.types import Problem
 
 T = 6

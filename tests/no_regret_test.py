@@ -7,19 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import (
-    bounds,
-    evidence,
-    exact,
-    interaction,
-    labels,
-    learners,
-    randomness,
-    rollout,
-    schedules,
-)
-from dagger_jax.environments import gallery
+from dagger_jax import bounds, evidence, randomness, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, gallery, interaction, labels, learners, rollout
 
 T, ROUNDS, WORLDS = 6, 12, 40
 TOLERANCE = 1e-9

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from flax import struct
 
-from dagger_jax import controllers, gates, labels, learners
+from dagger_jax import controllers
+from dagger_jax.tabular import gates, labels, learners
 from dagger_jax.types import Node
 from tests.layers_test import MODULES
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import exact, gallery, interaction, learners, randomness, rollout
+from dagger_jax import gallery, randomness
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, interaction, learners, rollout
 from dagger_jax.types import Batch
 
 L, SEEN, A = 2, 3, 4

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from dagger_jax import evidence, exact, experts, oracle, schedules
-from dagger_jax.environments import gallery, tabular
+from dagger_jax import evidence, schedules
+from dagger_jax.tabular import exact, experts, gallery, oracle
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 
 T = 6

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import dagger_jax as dj
-from dagger_jax import evidence, exact, names, randomness, rollout, schedules
+from dagger_jax import evidence, names, randomness, schedules
 from dagger_jax.algorithms import built, find
 from dagger_jax.family import family
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, rollout
 from experiments.bound_sweep import experiment as bound_sweep
 from experiments.claim import BadFlag, Settings, options
 from experiments.claim.running import execute

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import exact, gallery, gates, labels, randomness, rollout, schedules, strategies
+from dagger_jax import gallery, randomness, schedules, strategies
+from dagger_jax.tabular import exact, gates, labels, rollout
 
 T = 16
 CHANCES = np.array([0.1, 0.0, 0.4, 0.3, 0.2])

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import exact, gallery, interaction, learners, randomness, rollout, schedules
-from dagger_jax.environments import tabular
+from dagger_jax import gallery, randomness, schedules
+from dagger_jax.tabular import exact, interaction, learners, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 
 T, S, A, B = 12, 5, 3, 400

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import bounds, evidence, planning, schedules
+from dagger_jax import bounds, evidence, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import planning
 
 PLAN = exactly(planning.optimal_partition)
 MANY = exactly(jax.vmap(planning.optimal_partition))

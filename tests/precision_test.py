@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, experts, gallery, interaction, labels, learners, oracle, schedules
-from dagger_jax.environments import tabular
+from dagger_jax import evidence, gallery, schedules
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, experts, interaction, labels, learners, oracle
+from dagger_jax.tabular import worlds as tabular
 
 PROBLEM = gallery.random_mdp(4, 3, 2, seed=1, temperature=0.3)
 POLICY = np.full((4, 3, 2), 0.5)

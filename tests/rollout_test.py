@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dagger_jax import exact, gallery, randomness, rollout, schedules
-from dagger_jax.environments import tabular
+from dagger_jax import gallery, randomness, schedules
+from dagger_jax.tabular import exact, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 
 KEY = randomness.for_round(randomness.words(jax.random.key(7)), 0)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dagger_jax.environments import gallery
+from dagger_jax.tabular import gallery
 from experiments import claim
 from experiments.claim.running import execute
 from experiments.sample_complexity import cases, classes, figures, findings, known, prices

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dagger_jax import randomness, schedules
-from dagger_jax.tokens import scheming, transformer, walk, worlds, writers
-from dagger_jax.tokens.scheming import Scheming
+from dagger_jax.text import scheming, transformer, walk, worlds, writers
+from dagger_jax.text.scheming import Scheming
 from experiments.claim import NOT_SHOWN, REFUTED, resolve
 from experiments.claim.running import execute
 from experiments.scheming import experiment

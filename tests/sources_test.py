@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dagger_jax import algorithms, bounds
-from dagger_jax.environments import gallery
+from dagger_jax.tabular import gallery
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*(ROOT / "experiments").rglob("*.py"), *(ROOT / "dagger_jax").rglob("*.py")])

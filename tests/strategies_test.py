@@ -6,9 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from dagger_jax import exact, gallery, interaction, learners, randomness, rollout, schedules, strategies
+from dagger_jax import gallery, randomness, schedules, strategies
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, interaction, learners, rollout
 
 N, T = 5, 10
 STRATEGIES = [name for name, row in ALGORITHMS.items() if row.strategy]

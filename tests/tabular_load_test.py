@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from dagger_jax.environments import tabular
+from dagger_jax.tabular import worlds as tabular
 
 T, S, A = 4, 3, 2
 

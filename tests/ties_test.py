@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from dagger_jax import gates, learners, oracle, planning, schedules, ties
-from dagger_jax.environments import tabular
-from dagger_jax.experts import optimal
+from dagger_jax import schedules, ties
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import gates, learners, oracle, planning
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.experts import optimal
 from dagger_jax.types import Problem
 
 T, S = 5, 8

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import exact, interaction, learners, randomness, rollout, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import randomness, schedules
+from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
 
 SEEDS, PUBLISHED_SEEDS, TRAINING = 400, 300, 100
 HORIZONS = np.array([10, 108, 1159, 3000])

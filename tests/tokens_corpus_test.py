@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dagger_jax.tokens import corpus, writers
+from dagger_jax.text import corpus, writers
 
 TEXT = "the cat sat on the mat. naïve Zoë\n" * 3
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dagger_jax import randomness, schedules
-from dagger_jax.tokens import detectors, evidence, walk, writers
+from dagger_jax.text import detectors, evidence, walk, writers
 
 V, T, K = 3, 6, 3
 KEY = randomness.for_round(randomness.words(jax.random.key(7)), 0)

@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from dagger_jax import evidence as tabular_evidence
-from dagger_jax import exact, randomness, schedules
+from dagger_jax import randomness, schedules
 from dagger_jax.detect import ratio
-from dagger_jax.tokens import evidence, transformer, walk, worlds, writers
+from dagger_jax.tabular import exact
+from dagger_jax.text import evidence, transformer, walk, worlds, writers
 
 T, V, B = 6, 3, 4096
 EXPERT = writers.random_markov(V, 2, 1)

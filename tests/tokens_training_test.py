@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from dagger_jax import controllers, randomness, schedules
-from dagger_jax.tokens import checkpoint, losses, training, transformer, walk, writers
+from dagger_jax.text import checkpoint, losses, training, transformer, walk, writers
 
 V, T, B = 5, 8, 6
 CONFIG = transformer.Config(V, T, width=8, layers=1, heads=2)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dagger_jax import exact, randomness, rollout, schedules
+from dagger_jax import randomness, schedules
 from dagger_jax import walk as scan
-from dagger_jax.tokens import scheming, transformer, walk, worlds, writers
+from dagger_jax.tabular import exact, rollout
+from dagger_jax.text import scheming, transformer, walk, worlds, writers
 
 T, V = 4, 3
 B = 20_000

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, interaction, learners, schedules
-from dagger_jax.tokens import evidence as tokens_evidence
-from dagger_jax.tokens import transformer, walk, worlds, writers
+from dagger_jax import evidence, schedules
+from dagger_jax.tabular import exact, interaction, learners
+from dagger_jax.text import evidence as tokens_evidence
+from dagger_jax.text import transformer, walk, worlds, writers
 
 T, V = 5, 3
 TEXTS = worlds.texts(V, T)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from dagger_jax import cost
-from dagger_jax.tokens import transformer
-from dagger_jax.tokens.transformer import Config
+from dagger_jax.text import transformer
+from dagger_jax.text.transformer import Config
 
 T, V = 12, 7
 full, prefill, decode, two_streams = map(

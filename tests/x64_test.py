@@ -9,11 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from dagger_jax import gallery, interaction, learners, loop, randomness, rollout, schedules
+from dagger_jax import gallery, loop, randomness, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.controllers import DetectabilityBudget
 from dagger_jax.family import family
-from dagger_jax.tokens import scheming, training, transformer, writers
+from dagger_jax.tabular import interaction, learners, rollout
+from dagger_jax.text import scheming, training, transformer, writers
 
 N = T = 6
 PROBLEM = gallery.random_mdp(T, 4, 3, seed=13, temperature=0.15, concentration=0.3)

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import evidence, exact, experts, gallery, gates, interaction, labels, learners, randomness, rollout
+from dagger_jax import evidence, gallery, randomness
 from dagger_jax import schedules as rows
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.controllers import FittedNoise, Seen
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, experts, gates, interaction, labels, learners, rollout
 from dagger_jax.types import Problem
 
 T, N = 6, 5

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dagger_jax import bounds, evidence, exact, gallery, gates, interaction, labels, learners, randomness, rollout
+from dagger_jax import bounds, evidence, gallery, randomness
 from dagger_jax import schedules as rows
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import exact, gates, interaction, labels, learners, rollout
 
 N = T = 4
 EPISODES = 2048  # a round and seed

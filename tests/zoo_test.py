@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
-from dagger_jax import evidence, gallery, known_dynamics, rollout, schedules
+from dagger_jax import evidence, gallery, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as exactly
+from dagger_jax.tabular import known_dynamics, rollout
 from experiments.claim.contract import Settings
 from experiments.claim.running import execute
 from experiments.shared import study

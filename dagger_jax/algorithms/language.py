@@ -12,7 +12,7 @@ from dagger_jax.algorithms.published import PUBLISHED
 from dagger_jax.algorithms.rollouts import STRATEGIES
 from dagger_jax.algorithms.row import Algorithm
 from dagger_jax.controllers import Controller
-from dagger_jax.environments import npz
+from dagger_jax.tabular import npz
 from dagger_jax.types import Schedule
 
 ALGORITHMS: Mapping[str, Algorithm] = {**PUBLISHED, **STRATEGIES}

@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 
-from dagger_jax import gates, learners, schedules
+from dagger_jax import schedules
 from dagger_jax.algorithms.row import Algorithm, cloning, dagger, leader
 from dagger_jax.controllers import FittedNoise
-from dagger_jax.labels import Reweighed, deviate, deviate_acting
-from dagger_jax.learners import Learner
+from dagger_jax.tabular import gates, learners
+from dagger_jax.tabular.labels import Reweighed, deviate, deviate_acting
+from dagger_jax.tabular.learners import Learner
 from dagger_jax.types import Schedule, World
 
 

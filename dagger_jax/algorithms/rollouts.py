@@ -10,8 +10,6 @@ import optax
 from dagger_jax import schedules
 from dagger_jax.algorithms.row import Algorithm, cloning, dagger
 from dagger_jax.controllers import AdaptiveWindow, ChangePoint, JumpStart
-from dagger_jax.gates import Novelty, Thrifty
-from dagger_jax.labels import RollOut
 from dagger_jax.strategies import (
     corrections,
     excursions,
@@ -23,6 +21,8 @@ from dagger_jax.strategies import (
     over_rounds,
     prefix,
 )
+from dagger_jax.tabular.gates import Novelty, Thrifty
+from dagger_jax.tabular.labels import RollOut
 
 _strategy = partial(Algorithm, strategy=True)
 

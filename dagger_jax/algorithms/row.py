@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from dagger_jax import learners, schedules
+from dagger_jax import schedules
 from dagger_jax.controllers import Controller
-from dagger_jax.gates import Gate
-from dagger_jax.labels import Label, imitate
-from dagger_jax.learners import Learner
+from dagger_jax.tabular import learners
+from dagger_jax.tabular.gates import Gate
+from dagger_jax.tabular.labels import Label, imitate
+from dagger_jax.tabular.learners import Learner
 from dagger_jax.types import Schedule, World
 
 Output = Literal["last", "acting", "mixture", "best"]

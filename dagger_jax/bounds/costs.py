@@ -9,12 +9,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dagger_jax import exact as interpreter
 from dagger_jax import schedules
 from dagger_jax.bounds.rounds import no_regret, theorem_4_1, theorem_4_1_sharp
 from dagger_jax.detect.ratio import recursion
-from dagger_jax.environments.tabular import backward, reachable
 from dagger_jax.precision import exact
+from dagger_jax.tabular import exact as interpreter
+from dagger_jax.tabular.worlds import backward, reachable
 from dagger_jax.types import Array, Problem
 
 # ---- AggreVaTe: DAgger with costs-to-go for losses -----------------------------------------------------------

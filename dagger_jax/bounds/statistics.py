@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax.scipy import special
 
-from dagger_jax import exact as interpreter
 from dagger_jax import schedules
 from dagger_jax.detect.ratio import recursion
-from dagger_jax.environments.tabular import at
 from dagger_jax.evidence import Constants, Evidence
 from dagger_jax.precision import exact
+from dagger_jax.tabular import exact as interpreter
+from dagger_jax.tabular.worlds import at
 from dagger_jax.types import Array, Problem, World
 
 # ---- tabular behavioural cloning and its rivals -------------------------------------------------------------------

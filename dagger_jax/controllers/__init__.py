@@ -13,14 +13,7 @@ from flax import struct
 
 from dagger_jax import schedules, ties
 from dagger_jax.checks import require
-from dagger_jax.controllers.limits import (
-    Seen,
-    certain_means,
-    change_point,
-    distances,
-    longest_within,
-    upper,
-)
+from dagger_jax.controllers.limits import Seen, certain_means, change_point, distances, longest_within, upper
 from dagger_jax.controllers.noise import FittedNoise
 from dagger_jax.types import Array, Node
 

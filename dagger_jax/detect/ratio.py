@@ -18,10 +18,10 @@ import numpy as np
 from jax.scipy import special
 from scipy.special import rel_entr
 
-from dagger_jax import exact as interpreter
 from dagger_jax import schedules
-from dagger_jax.environments.tabular import at
 from dagger_jax.precision import exact
+from dagger_jax.tabular import exact as interpreter
+from dagger_jax.tabular.worlds import at
 from dagger_jax.types import Array, Problem, Schedule
 
 LARGEST_LAW = 200_000  # values of the ratio (with states) beyond which the exact law is refused

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import exact, interaction, learners, randomness, rollout, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import randomness, schedules
 from dagger_jax.family import family
 from dagger_jax.precision import FULL
 from dagger_jax.precision import exact as exactly
-from dagger_jax.tokens import walk, writers
+from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
+from dagger_jax.text import walk, writers
 from dagger_jax.types import Array, Problem, Schedule
 
 RECORDED = Path(__file__).with_name("digests.json")

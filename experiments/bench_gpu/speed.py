@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import randomness, rollout, schedules
+from dagger_jax import randomness, schedules
+from dagger_jax.tabular import rollout
 from dagger_jax.types import Array
 from dagger_jax.walk import block_size
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from dagger_jax.tokens.transformer import Config
+from dagger_jax.text.transformer import Config
 
 from .. import claim
 from ..shared import catalog, timed_rollouts, timed_tokens

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from dagger_jax import evidence, exact, experts, interaction, intervals, labels, learners, schedules
+from dagger_jax import evidence, intervals, schedules
 from dagger_jax.algorithms import ALGORITHMS
-from dagger_jax.environments import gallery
-from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact, experts, gallery, interaction, labels, learners
+from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Problem, Schedule
 
 from .. import claim

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from dagger_jax import bounds, evidence, exact, interaction, learners, oracle, report, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import bounds, evidence, report, schedules
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact, gallery, interaction, learners, oracle
 from dagger_jax.types import Array, Problem, Schedule
 
 from .. import claim

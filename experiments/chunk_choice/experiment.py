@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dagger_jax import rollout
+from dagger_jax.tabular import rollout
 
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Measurement, Settings

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dagger_jax import bounds, evidence, exact, interaction, labels, learners, planning, randomness, rollout, schedules
+from dagger_jax import bounds, evidence, randomness, schedules
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact, interaction, labels, learners, planning, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
 

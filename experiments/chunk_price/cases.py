@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import bounds, evidence, exact, learners, oracle, rollout, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import bounds, evidence, schedules
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact, gallery, learners, oracle, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
 from ..shared import study

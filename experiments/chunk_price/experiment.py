@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dagger_jax.environments import gallery
+from dagger_jax.tabular import gallery
 
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Finding, Measurement, Settings

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from dagger_jax import detect, exact, randomness, rollout
+from dagger_jax import detect, randomness
 from dagger_jax.detect.ratio import GRID
+from dagger_jax.tabular import exact, rollout
 from dagger_jax.types import Trace
 
 from ..claim import Measurement, Settings

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from dagger_jax import exact, interaction, learners, oracle, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import schedules
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact, gallery, interaction, learners, oracle
 from dagger_jax.types import Array, Problem, Schedule
 
 ROLL_IN = 4  # steps that the learner walks before the chunk

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dagger_jax import schedules
-from dagger_jax.tokens import writers
+from dagger_jax.text import writers
 
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Finding, Flag, Measurement, Settings

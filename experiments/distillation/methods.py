@@ -10,7 +10,7 @@ import optax
 
 from dagger_jax import loop, randomness, schedules
 from dagger_jax.strategies import inverse_sigmoid, linear_decay
-from dagger_jax.tokens import evidence, losses, training, transformer, walk, writers
+from dagger_jax.text import evidence, losses, training, transformer, walk, writers
 from dagger_jax.types import Array, Schedule
 
 from ..claim import Settings

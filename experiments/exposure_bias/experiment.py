@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from dagger_jax import rollout
-from dagger_jax.tokens import transformer
+from dagger_jax.tabular import rollout
+from dagger_jax.text import transformer
 
 from .. import claim
 from ..claim import BadFlag, Claim, Measurement, Settings

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dagger_jax import interaction, learners, randomness, rollout
-from dagger_jax.tokens import evidence, training, transformer, walk, worlds
-from dagger_jax.tokens.writers import Frozen, Machine, Writer
+from dagger_jax import randomness
+from dagger_jax.tabular import interaction, learners, rollout
+from dagger_jax.text import evidence, training, transformer, walk, worlds
+from dagger_jax.text.writers import Frozen, Machine, Writer
 from dagger_jax.types import Array, Problem, Schedule
 
 from ..shared import study

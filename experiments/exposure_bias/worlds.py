@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dagger_jax import evidence
-from dagger_jax.environments import tabular
-from dagger_jax.tokens import checkpoint, worlds, writers
-from dagger_jax.tokens.writers import Machine, Writer
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.text import checkpoint, worlds, writers
+from dagger_jax.text.writers import Machine, Writer
 from dagger_jax.types import Problem
 
 from ..claim import BadFlag, Settings, inputs

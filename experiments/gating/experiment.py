@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from dagger_jax import rollout
+from dagger_jax.tabular import rollout
 
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Measurement, Settings

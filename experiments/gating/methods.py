@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from dagger_jax import gates
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
+from dagger_jax.tabular import gates
 from dagger_jax.types import Array, Node, Problem, Takeover
 
 

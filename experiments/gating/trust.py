@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import gates, interaction, randomness, rollout
+from dagger_jax import randomness
 from dagger_jax.algorithms import Algorithm
-from dagger_jax.environments import tabular
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import gates, interaction, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Array, Problem, Schedule
 
 from ..shared import training

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from dagger_jax import algorithms, bounds, learners, oracle, rollout, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import algorithms, bounds, schedules
+from dagger_jax.tabular import gallery, learners, oracle, rollout
 from dagger_jax.types import Problem, Schedule
 
 from .. import claim

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dagger_jax import growth, intervals, report
-from dagger_jax.environments import gallery
+from dagger_jax.tabular import gallery
 
 from ..shared import study
 from ..shared.study import Rows, Series, fit, gaps

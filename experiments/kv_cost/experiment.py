@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from dagger_jax import cost
-from dagger_jax.tokens import transformer
+from dagger_jax.text import transformer
 
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Measurement, Settings

@@ -8,7 +8,7 @@ import pyarrow as pa
 from scipy import stats
 
 from dagger_jax import cost
-from dagger_jax.tokens import transformer
+from dagger_jax.text import transformer
 
 from ..claim import INFORMATION, Finding, Settings, compared, settled
 

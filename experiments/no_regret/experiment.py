@@ -14,9 +14,9 @@ import pyarrow as pa
 from flax import struct
 from scipy import stats
 
-from dagger_jax import bounds, exact, interaction, labels, learners, randomness, rollout, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import bounds, randomness, schedules
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact, gallery, interaction, labels, learners, rollout
 from dagger_jax.types import Array, Node, Problem, World
 
 from .. import claim

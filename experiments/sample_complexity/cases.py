@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import algorithms, exact, interaction, learners, randomness, rollout, schedules
+from dagger_jax import algorithms, randomness, schedules
 from dagger_jax.bounds import statistics
-from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem
 
 from ..shared import study

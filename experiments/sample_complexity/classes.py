@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import interaction, learners, randomness, rollout, schedules
+from dagger_jax import randomness, schedules
 from dagger_jax.bounds import statistics
-from dagger_jax.environments import gallery
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
 from .cases import ACTIONS, Point, cliff, cloned, gaps, keys, mean, plain

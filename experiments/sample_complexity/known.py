@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dagger_jax import experts, known_dynamics, rollout
 from dagger_jax.bounds import statistics
-from dagger_jax.environments import gallery, tabular
+from dagger_jax.tabular import experts, gallery, known_dynamics, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
 
 from ..shared import study

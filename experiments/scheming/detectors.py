@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from dagger_jax import randomness, report
-from dagger_jax.tokens import detectors, evidence, scheming, walk
-from dagger_jax.tokens.writers import Machine, Writer
+from dagger_jax.text import detectors, evidence, scheming, walk
+from dagger_jax.text.writers import Machine, Writer
 
 from ..claim import INFORMATION, Finding, Settings
 from ..shared import states

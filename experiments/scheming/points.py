@@ -10,9 +10,9 @@ import numpy as np
 import optax
 
 from dagger_jax import controllers, detect, randomness, schedules
-from dagger_jax.tokens import scheming, training, transformer, walk, writers
-from dagger_jax.tokens.scheming import Rates, Scheming
-from dagger_jax.tokens.writers import Frozen, Machine
+from dagger_jax.text import scheming, training, transformer, walk, writers
+from dagger_jax.text.scheming import Rates, Scheming
+from dagger_jax.text.writers import Frozen, Machine
 from dagger_jax.types import Array, Node, Schedule
 
 from ..claim import Measurement, Settings

@@ -5,10 +5,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from dagger_jax import controllers, labels
+from dagger_jax import controllers
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.algorithms import schedule as written
 from dagger_jax.controllers import Seen
+from dagger_jax.tabular import labels
 from dagger_jax.types import Array, Node, Schedule
 
 ETA = 0.05  # the detectability budget

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dagger_jax import gallery
-from dagger_jax.environments import tabular
-from dagger_jax.experts import optimal
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.experts import optimal
 from dagger_jax.types import Problem
 
 from ..claim import Settings

@@ -5,8 +5,8 @@ programs and libraries (some 500 MB), is left out.
 """
 
 from dagger_jax import cost
-from dagger_jax.environments import gallery
-from dagger_jax.tokens.transformer import Config
+from dagger_jax.tabular import gallery
+from dagger_jax.text.transformer import Config
 from dagger_jax.walk import CPU_BLOCK
 
 from ..claim import Need, Settings, blocks, points

@@ -12,24 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from dagger_jax import (
-    algorithms,
-    bounds,
-    evidence,
-    growth,
-    interaction,
-    known_dynamics,
-    learners,
-    names,
-    problems,
-    randomness,
-    rollout,
-    schedules,
-)
-from dagger_jax.environments import gallery, tabular
-from dagger_jax.experts import optimal
-from dagger_jax.known_dynamics import Demonstrations
+from dagger_jax import algorithms, bounds, evidence, growth, names, problems, randomness, schedules
 from dagger_jax.precision import exact
+from dagger_jax.tabular import gallery, interaction, known_dynamics, learners, rollout
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.experts import optimal
+from dagger_jax.tabular.known_dynamics import Demonstrations
 from dagger_jax.types import Array, Problem, Schedule, Trace, World
 
 from ..claim import BadFlag, Need, inputs

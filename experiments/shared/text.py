@@ -4,7 +4,7 @@ import functools
 import hashlib
 from typing import get_args
 
-from dagger_jax.tokens import corpus
+from dagger_jax.text import corpus
 
 from .. import claim
 from ..claim import BadFlag, Settings, inputs

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import interaction, learners, randomness, rollout, schedules
-from dagger_jax.environments import gallery
+from dagger_jax import randomness, schedules
+from dagger_jax.tabular import gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem, Schedule, World
 
 from .timed_tokens import timed

@@ -13,7 +13,7 @@ import optax
 from rich.table import Table
 
 from dagger_jax import cost, loop, randomness, schedules
-from dagger_jax.tokens import training, transformer, walk, writers
+from dagger_jax.text import training, transformer, walk, writers
 from dagger_jax.types import Array
 
 LENGTH, VOCABULARY = 256, 64  # T and V

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import evidence, exact, interaction, randomness, rollout, ties
+from dagger_jax import evidence, randomness, ties
 from dagger_jax.algorithms import Algorithm
-from dagger_jax.learners import Tabular
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact, interaction, rollout
+from dagger_jax.tabular.learners import Tabular
 from dagger_jax.types import Array, Node, Problem, Schedule, World
 
 from .study import Tree

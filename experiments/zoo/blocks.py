@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from dagger_jax import evidence, rollout, schedules
+from dagger_jax import evidence, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import rollout
 from dagger_jax.types import Array, Problem, World
 
 from ..claim import Measurement, Settings

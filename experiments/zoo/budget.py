@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dagger_jax import learners
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
+from dagger_jax.tabular import learners
 from dagger_jax.types import Schedule
 
 from ..shared import study, training

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from dagger_jax import known_dynamics
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
-from dagger_jax.known_dynamics import Demonstrations, Matched
+from dagger_jax.tabular import known_dynamics
+from dagger_jax.tabular.known_dynamics import Demonstrations, Matched
 from dagger_jax.types import Problem, World
 
 PRIOR = 1.0  # labels, spread over the actions, that every table of the zoo begins with

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dagger_jax import bounds, evidence, exact
+from dagger_jax import bounds, evidence
 from dagger_jax.bounds import costs, mixtures, statistics
 from dagger_jax.precision import exact as precisely
+from dagger_jax.tabular import exact
 from dagger_jax.types import Array, Problem, Schedule
 
 from .known import ROWS

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from dagger_jax.environments import tabular
 from dagger_jax.precision import exact
-from dagger_jax.tokens import walk
-from dagger_jax.tokens.writers import Machine, Writer
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.text import walk
+from dagger_jax.text.writers import Machine, Writer
 from dagger_jax.types import Array, Problem
 
 LARGEST_WORLD = 2**25  # entries S x A x S of a transition, 256 MiB

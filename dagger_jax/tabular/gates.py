@@ -17,8 +17,8 @@ import jax.numpy as jnp
 
 from dagger_jax import ties
 from dagger_jax.checks import known, require
-from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import product
+from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Node, Play, Problem, Takeover
 
 

@@ -6,10 +6,10 @@ A learner is four functions: `init(key)`, `update(key, memory, batch, keep)`, `p
 
 from typing import Any, Protocol
 
-from dagger_jax.learners.iterates import Iterates, Stack
-from dagger_jax.learners.online import Cautious, Counted, Descent, Iterate, PolicyGradient
-from dagger_jax.learners.rules import Hedge, LogLoss, Majority, RegularisedLeader, Rule, Smoothed, project
-from dagger_jax.learners.tables import Ensemble, EnsembleMemory, Memory, Tabular, tabular
+from dagger_jax.tabular.learners.iterates import Iterates, Stack
+from dagger_jax.tabular.learners.online import Cautious, Counted, Descent, Iterate, PolicyGradient
+from dagger_jax.tabular.learners.rules import Hedge, LogLoss, Majority, RegularisedLeader, Rule, Smoothed, project
+from dagger_jax.tabular.learners.tables import Ensemble, EnsembleMemory, Memory, Tabular, tabular
 from dagger_jax.types import Array, Batch, World
 
 __all__ = [

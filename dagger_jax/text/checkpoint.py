@@ -33,9 +33,9 @@ from dagger_jax.controllers import Controller
 from dagger_jax.loop import State
 from dagger_jax.randomness import fingerprint
 from dagger_jax.runtime.files import TEMPORARY, json_bytes, replace
-from dagger_jax.tokens import training, transformer
-from dagger_jax.tokens.training import Recipe
-from dagger_jax.tokens.writers import Frozen
+from dagger_jax.text import training, transformer
+from dagger_jax.text.training import Recipe
+from dagger_jax.text.writers import Frozen
 
 FORMAT = 2
 _FACTS, _FOLDER = "checkpoint.json", "tree-"

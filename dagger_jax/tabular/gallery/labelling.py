@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dagger_jax import experts
-from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery.parts import leads_to, mistaken
+from dagger_jax.tabular import experts
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.gallery.parts import leads_to, mistaken
 from dagger_jax.types import Problem
 
 TREE_MOST = 10  # levels of a tree: 1023 states

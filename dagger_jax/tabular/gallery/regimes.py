@@ -5,9 +5,9 @@ Costs are 0-1, for a wrong action, so that u = 1, D = 0 and the gap is the learn
 
 import numpy as np
 
-from dagger_jax import experts
-from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery.parts import leads_to, mistaken
+from dagger_jax.tabular import experts
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.gallery.parts import leads_to, mistaken
 from dagger_jax.types import Problem
 
 FRESH = np.array([0.8, 0.1, 0.1])  # law of a restart in `easy` and `goldilocks`: track, drift, careful

@@ -14,8 +14,8 @@ from dagger_jax.laws import Thresholds, finite
 from dagger_jax.precision import single
 from dagger_jax.randomness import Words
 from dagger_jax.sampling import any_of
-from dagger_jax.tokens.transformer import full, two_streams
-from dagger_jax.tokens.writers import Frozen, Writer, longest
+from dagger_jax.text.transformer import full, two_streams
+from dagger_jax.text.writers import Frozen, Writer, longest
 from dagger_jax.types import Array, Schedule
 from dagger_jax.walk import Step, Whole, choose, walk
 

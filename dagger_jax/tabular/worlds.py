@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax import checks, memory
-from dagger_jax.environments import npz
 from dagger_jax.precision import exact, product
+from dagger_jax.tabular import npz
 from dagger_jax.types import Array, World
 
 MOST_OBSERVATIONS = 2**24  # a learner's table has a row for every number up to the largest

@@ -15,7 +15,7 @@ from flax import struct
 
 from dagger_jax import checks
 from dagger_jax.precision import product
-from dagger_jax.tokens import transformer
+from dagger_jax.text import transformer
 from dagger_jax.types import Array, Node
 
 IMPOSSIBLE = -1e9  # log probability of what is never written

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dagger_jax.checks import require
-from dagger_jax.learners.rules import Rule
+from dagger_jax.tabular.learners.rules import Rule
 from dagger_jax.types import Array, Batch, Node, World
 
 

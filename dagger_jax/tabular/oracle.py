@@ -13,11 +13,11 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import exact as interpreter
 from dagger_jax import ties
-from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact
 from dagger_jax.schedules import filled, training_weights
+from dagger_jax.tabular import exact as interpreter
+from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Problem, Schedule
 
 Placement = Literal["uniform", "first", "last", "start"]

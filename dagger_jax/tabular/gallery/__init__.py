@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from dagger_jax.environments.gallery.classic import (
+from dagger_jax.tabular.gallery.classic import (
     chunk_reset,
     chunk_reset_gap,
     cliff,
@@ -22,8 +22,8 @@ from dagger_jax.environments.gallery.classic import (
     rb3_gap,
     tightrope,
 )
-from dagger_jax.environments.gallery.games import car, car_road, dyck, dyck_gap
-from dagger_jax.environments.gallery.labelling import (
+from dagger_jax.tabular.gallery.games import car, car_road, dyck, dyck_gap
+from dagger_jax.tabular.gallery.labelling import (
     cheap_and_dear,
     cheap_and_dear_gap,
     hybrid,
@@ -32,7 +32,7 @@ from dagger_jax.environments.gallery.labelling import (
     leaf_tree,
     leaf_tree_gap,
 )
-from dagger_jax.environments.gallery.lower_bounds import (
+from dagger_jax.tabular.gallery.lower_bounds import (
     identity_bandit,
     identity_bandit_gap,
     reset_cliff,
@@ -43,7 +43,7 @@ from dagger_jax.environments.gallery.lower_bounds import (
     two_state_bandit_gap,
     two_state_bandit_least,
 )
-from dagger_jax.environments.gallery.regimes import (
+from dagger_jax.tabular.gallery.regimes import (
     density_ratio,
     density_ratio_gap,
     easy,

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from dagger_jax import checks
-from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import exact
+from dagger_jax.tabular.worlds import backward
 from dagger_jax.ties import TIE, first_least
 from dagger_jax.types import Array, Problem, World
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dagger_jax.detect.learned import Tested, classify, one_hot
-from dagger_jax.tokens.walk import Text
+from dagger_jax.text.walk import Text
 
 
 def learned(

@@ -16,11 +16,11 @@ from scipy import stats
 from dagger_jax import schedules
 from dagger_jax.detect import samples
 from dagger_jax.detect.samples import Estimate
-from dagger_jax.environments.tabular import at
 from dagger_jax.precision import exact, single
 from dagger_jax.randomness import Words
-from dagger_jax.tokens import losses, walk, worlds
-from dagger_jax.tokens.writers import Machine, Writer
+from dagger_jax.tabular.worlds import at
+from dagger_jax.text import losses, walk, worlds
+from dagger_jax.text.writers import Machine, Writer
 from dagger_jax.types import Array, Schedule
 
 LARGEST_PAIRS = 2**24  # numbers, pairs x V: beyond it nothing is exact

@@ -19,8 +19,8 @@ from dagger_jax.controllers import Controller, Seen
 from dagger_jax.precision import single
 from dagger_jax.protocols import Learner
 from dagger_jax.schedules import filled
-from dagger_jax.tokens import losses, transformer, walk
-from dagger_jax.tokens.writers import Frozen, Writer
+from dagger_jax.text import losses, transformer, walk
+from dagger_jax.text.writers import Frozen, Writer
 from dagger_jax.types import Array, Node, Schedule
 
 Loss = Callable[[Array, Array], Array]  # a divergence, see `losses`

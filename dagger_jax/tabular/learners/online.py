@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from dagger_jax.checks import require
-from dagger_jax.learners.rules import project
-from dagger_jax.learners.tables import of_states, require_sizes, rows_of
+from dagger_jax.tabular.learners.rules import project
+from dagger_jax.tabular.learners.tables import of_states, require_sizes, rows_of
 from dagger_jax.types import Array, Batch, Node, World
 
 

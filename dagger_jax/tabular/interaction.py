@@ -7,13 +7,14 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
-from dagger_jax import exact, loop, randomness, rollout
+from dagger_jax import loop, randomness
 from dagger_jax.controllers import Controller, Seen
-from dagger_jax.gates import Gate
-from dagger_jax.labels import Label, fits, imitate
-from dagger_jax.learners import Learner
 from dagger_jax.precision import single
 from dagger_jax.schedules import filled, training_weights, validate
+from dagger_jax.tabular import exact, rollout
+from dagger_jax.tabular.gates import Gate
+from dagger_jax.tabular.labels import Label, fits, imitate
+from dagger_jax.tabular.learners import Learner
 from dagger_jax.types import Array, Batch, Play, Problem, Schedule, Takeover, World
 
 # (policy, row, round), and what the gate decides where there is one

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from dagger_jax.checks import require
-from dagger_jax.environments.tabular import backward
 from dagger_jax.precision import product
 from dagger_jax.schedules import filled
+from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Batch, Node, Play, Problem, Schedule
 
 Label = Callable[[Problem, Play, Schedule, Array], Batch]

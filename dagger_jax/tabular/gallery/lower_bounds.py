@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import stats
 
-from dagger_jax import experts
-from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery.parts import leads_to, mistaken, rare_law, squeeze, unseen
+from dagger_jax.tabular import experts
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.gallery.parts import leads_to, mistaken, rare_law, squeeze, unseen
 from dagger_jax.types import Problem
 
 

@@ -6,9 +6,9 @@ u is what one deviation from the expert costs at most, D_t the span of its cost-
 
 import numpy as np
 
-from dagger_jax import experts
-from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery.parts import leads_to, mistaken
+from dagger_jax.tabular import experts
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.gallery.parts import leads_to, mistaken
 from dagger_jax.types import Problem
 
 

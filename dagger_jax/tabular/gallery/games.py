@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 
-from dagger_jax import experts
-from dagger_jax.environments import tabular
-from dagger_jax.environments.gallery.parts import leads_to
+from dagger_jax.tabular import experts
+from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.gallery.parts import leads_to
 from dagger_jax.types import Problem
 
 MOST_STACKS = 2000  # a transition table has the square of it, times actions

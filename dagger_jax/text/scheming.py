@@ -22,9 +22,9 @@ from dagger_jax import loop, randomness, schedules
 from dagger_jax.controllers import Controller, Seen
 from dagger_jax.detect.ratio import GRID, LARGEST_LAW
 from dagger_jax.precision import single
-from dagger_jax.tokens import evidence, losses, training, walk
-from dagger_jax.tokens.training import Recipe
-from dagger_jax.tokens.writers import IMPOSSIBLE, Frozen, Machine, Writer, logarithm
+from dagger_jax.text import evidence, losses, training, walk
+from dagger_jax.text.training import Recipe
+from dagger_jax.text.writers import IMPOSSIBLE, Frozen, Machine, Writer, logarithm
 from dagger_jax.types import Array, Node, Schedule
 
 CERTAIN = 1e4  # nats: evidence of one token that only one of both could have written

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from dagger_jax import schedules
-from dagger_jax.environments.tabular import at
 from dagger_jax.precision import exact
 from dagger_jax.schedules import training_weights
+from dagger_jax.tabular.worlds import at
 from dagger_jax.types import Array, Play, Problem, Schedule, Takeover
 
 React = Callable[[Any, Array], Array]

@@ -1,1 +1,0 @@
-"""Worlds: building and checking tabular ones, and the gallery of named ones."""

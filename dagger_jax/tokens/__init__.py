@@ -1,1 +1,0 @@
-"""Worlds of prefixes: writers and learners of text."""
