@@ -1,52 +1,49 @@
-"""dagger_jax: roll-out schedules of imitation learning, exact regret, and every theorem held against it."""
+"""dagger_jax: roll-out schedules of imitation learning, exact regret, and every theorem checked against it."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dagger_jax import algorithms, bounds, controllers, detect, evidence, growth, randomness, schedules, strategies
+    from dagger_jax import (
+        agents,
+        algorithms,
+        bounds,
+        control,
+        controllers,
+        detect,
+        evidence,
+        growth,
+        laws,
+        learners,
+        protocols,
+        randomness,
+        schedules,
+        tabular,
+        text,
+    )
     from dagger_jax.algorithms import ALGORITHMS, schedule
     from dagger_jax.bounds import BOUNDS
+    from dagger_jax.evaluation import Result, evaluate
     from dagger_jax.problems import problem
-    from dagger_jax.tabular import (
-        exact,
-        experts,
-        gallery,
-        gates,
-        interaction,
-        labels,
-        learners,
-        oracle,
-        planning,
-        rollout,
-    )
-    from dagger_jax.tabular import worlds as tabular
+    from dagger_jax.runs import Run, train
+    from dagger_jax.runtime.runs import load
+    from dagger_jax.tabular import exact, experts, gallery, gates, interaction, labels, oracle, planning, rollout
     from dagger_jax.tabular.gallery import WORLDS
     from dagger_jax.types import Batch, Play, Problem, Schedule, World
 
 __version__ = "0.1.0"
+_TABULAR = ("exact", "experts", "gallery", "gates", "interaction", "labels", "oracle", "planning", "rollout")
 # Where the names are that are no modules of their own directly below.
 _HOMES = {
     "BOUNDS": "bounds",
     "WORLDS": "tabular.gallery",
+    "load": "runtime.runs",
     "problem": "problems",
     **dict.fromkeys(("ALGORITHMS", "schedule"), "algorithms"),
+    **dict.fromkeys(("Result", "evaluate"), "evaluation"),
+    **dict.fromkeys(("Run", "train"), "runs"),
     **dict.fromkeys(("Batch", "Play", "Problem", "Schedule", "World"), "types"),
-    **{
-        name: f"tabular.{name}"
-        for name in (
-            "exact",
-            "experts",
-            "gallery",
-            "gates",
-            "interaction",
-            "labels",
-            "learners",
-            "oracle",
-            "planning",
-            "rollout",
-        )
-    },
+    **{name: f"tabular.{name}" for name in _TABULAR},
 }
 
 __all__ = [
@@ -56,12 +53,17 @@ __all__ = [
     "Batch",
     "Play",
     "Problem",
+    "Result",
+    "Run",
     "Schedule",
     "World",
+    "agents",
     "algorithms",
     "bounds",
+    "control",
     "controllers",
     "detect",
+    "evaluate",
     "evidence",
     "exact",
     "experts",
@@ -70,16 +72,20 @@ __all__ = [
     "growth",
     "interaction",
     "labels",
+    "laws",
     "learners",
+    "load",
     "oracle",
     "planning",
     "problem",
+    "protocols",
     "randomness",
     "rollout",
     "schedule",
     "schedules",
-    "strategies",
     "tabular",
+    "text",
+    "train",
 ]
 
 

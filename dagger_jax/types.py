@@ -30,6 +30,28 @@ class Node(struct.PyTreeNode):
         super().__init_subclass__(**kwargs)
 
 
+class Held(Node):
+    """A tree on its way through `jit`: its arrays are data, its other leaves, such as a horizon, stay what they are."""
+
+    arrays: tuple[Any, ...]
+    others: tuple[Any, ...] = struct.field(pytree_node=False)
+    form: Any = struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, tree: Any) -> "Held":
+        """Puts a tree in."""
+        leaves, form = jax.tree.flatten(tree)
+        data = [isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves]
+        arrays = tuple(leaf if is_data else None for leaf, is_data in zip(leaves, data, strict=True))
+        return cls(arrays, tuple(None if is_data else leaf for leaf, is_data in zip(leaves, data, strict=True)), form)
+
+    @property
+    def tree(self) -> Any:
+        """Takes it out."""
+        leaves = [other if array is None else array for array, other in zip(self.arrays, self.others, strict=True)]
+        return jax.tree.unflatten(self.form, leaves)
+
+
 class World(Node):
     """A tabular Markov decision process with costs and a finite horizon.
 

@@ -82,6 +82,8 @@ class Step(NamedTuple):
     entered: Any = None  # bool, it takes over here
     lives: Any = None  # bool, the novice's episode has not ended: only then the step counts
     guide_lives: Any = None  # bool, the same of the guide
+    guide_wanted: Any = None  # the expert's law at the guide's state
+    guide_own: Any = None  # the learner's; None where it is not asked there
     returned: Any = None  # bool, an excursion starts here; None: the row has none
     distance: Any = None  # what a detector knows before this step of the chunk, see `walk`; None: not watched
 
@@ -252,6 +254,7 @@ class Parties(NamedTuple):
         )
         shown = shown._replace(guide=there.walker.state, intended=intended, guided=guided, joined=joined)
         shown = shown._replace(together=together, guide_lives=guide_lives, returned=back)
+        shown = shown._replace(guide_wanted=there.wanted, guide_own=there.own)
         if self.watched:
             known = (jnp.abs(jnp.tanh(walker.ratio / 2)) for walker in (novice, there.walker))
             shown = shown._replace(distance=0.5 * sum(known))

@@ -225,7 +225,12 @@ def _seen(problem: Problem, row: Schedule, play: Play, policy: Array, episodes: 
     novice_share, guide_share = training_weights(row)
     law = novice_share[:, None] * play.novice.sum(-1) + guide_share[:, None] * play.guide.sum(-1)
     error = 0.5 * jnp.abs(policy - problem.expert).sum(-1)
+    told = (row.join, (law * error).sum(-1), play.agreement, cost(problem, row, play, policy))
+    return Seen(*told, jnp.asarray(episodes), problem.world.actions)
+
+
+def cost(problem: Problem, row: Schedule, play: Play, policy: Array) -> Array:
+    """The novice's expected total cost, given the states that it visited and without takeovers. []"""
     beta = filled(row).beta[:, None, None]
     acts = beta * problem.expert + (1 - beta) * policy
-    cost = (play.novice.sum(-1)[..., None] * acts * problem.world.cost).sum()
-    return Seen(row.join, (law * error).sum(-1), play.agreement, cost, jnp.asarray(episodes), problem.world.actions)
+    return (play.novice.sum(-1)[..., None] * acts * problem.world.cost).sum()

@@ -53,7 +53,7 @@ def memory(settings: Settings) -> tuple[claim.Need, ...]:
 
 def main(settings: Settings) -> None:
     """Measures, prints and writes."""
-    logging.set_verbosity(logging.WARNING)  # not which backends JAX did not find
+    logging.set_verbosity("warning")  # not which backends JAX did not find
     sizes.fit(settings.values, DEFAULTS, memory)
     if settings.out:
         tool.writable("out", settings.out)
