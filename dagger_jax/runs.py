@@ -144,10 +144,10 @@ def _planned(
     name = algorithm if isinstance(algorithm, str) else "this algorithm"
     if row.chunked and chunk is None:
         raise ValueError(f"{name} needs chunk=, its length in steps")
-    if row.per_step:
-        rounds = horizon - done if rounds is None else rounds
-        if done + rounds != horizon:
-            raise ValueError(f"{name} trains one step per round: rounds must come to the horizon {horizon}")
+    if row.per_step and rounds is None:
+        rounds = horizon - done
+    if row.per_step and done + (rounds or 0) != horizon:
+        raise ValueError(f"{name} trains one step per round: rounds must come to the horizon {horizon}")
     if rounds is None or rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
     if row.output in ("mixture", "best"):
@@ -302,7 +302,7 @@ def _play_texts(
     recipe: text.Recipe, rounds: int,
 ) -> Any:  # fmt: skip
     begins, _ = jax.random.split(key)
-    state = text.begin(recipe, begins, controller) if state is None else state
+    start = text.begin(recipe, begins, controller) if state is None else state
 
     def measure(at: text.Moment) -> Any:
         called = evidence.prices(at.row._replace(patience=None, copied=None)).handovers
@@ -310,5 +310,5 @@ def _play_texts(
         return at.row, History(at.loss, wrong, labels, called, at.text.together.mean(1))
 
     how = {"rounds": rounds, "controller": controller, "measure": measure}
-    state, (rows, history) = text.advance(recipe, expert, schedule, state, words(key), ids, **how)
-    return Writing(Frozen(recipe.config, state.learner.params)), rows, history, state
+    end, (rows, history) = text.advance(recipe, expert, schedule, start, words(key), ids, **how)
+    return Writing(Frozen(recipe.config, end.learner.params)), rows, history, end
