@@ -49,10 +49,18 @@ def lines(kind: str) -> Iterator[str]:
 
 
 def _told(kind: str, row: Any) -> str:
-    """A row in words: what it is about, its arguments, its source."""
-    given = inspect.signature(row.build).parameters.values() if kind == "worlds" else ()
-    arguments = [f"{each.name}={each.default}" for each in given if each.default is not each.empty]
-    parts = [getattr(row, "about", ""), ", ".join(arguments), getattr(row, "source", "")]
+    """A row in words: what it is about, an example, its arguments, its source."""
+    controller = kind == "schedules" and callable(row)
+    makes = row.build if kind == "worlds" else row if controller else None
+    given = inspect.signature(makes).parameters.values() if makes else ()
+    about = (inspect.getdoc(row) or "").partition("\n")[0] if controller else getattr(row, "about", "")
+    # What a world needs is said by the flag that gives it; a controller's parameters are all written in its name.
+    arguments = [
+        each.name if each.default is each.empty else f"{each.name}={each.default}"
+        for each in given
+        if (controller or each.default is not each.empty) and each.kind is not each.KEYWORD_ONLY
+    ]
+    parts = [about.rstrip("."), getattr(row, "example", ""), ", ".join(arguments), getattr(row, "source", "")]
     return "; ".join(part for part in parts if part)
 
 
