@@ -50,16 +50,13 @@ def lines(kind: str) -> Iterator[str]:
 
 def _told(kind: str, row: Any) -> str:
     """A row in words: what it is about, an example, its arguments, its source."""
-    controller = kind == "schedules" and callable(row)
-    makes = row.build if kind == "worlds" else row if controller else None
-    given = inspect.signature(makes).parameters.values() if makes else ()
-    about = (inspect.getdoc(row) or "").partition("\n")[0] if controller else getattr(row, "about", "")
-    # What a world needs is said by the flag that gives it; a controller's parameters are all written in its name.
-    arguments = [
-        each.name if each.default is each.empty else f"{each.name}={each.default}"
-        for each in given
-        if (controller or each.default is not each.empty) and each.kind is not each.KEYWORD_ONLY
-    ]
+    about, made = getattr(row, "about", ""), row.build if kind == "worlds" else None
+    if kind == "schedules" and callable(row):  # a controller
+        about, made = (inspect.getdoc(row) or "").partition("\n")[0], row
+    given = inspect.signature(made).parameters.values() if made else ()
+    # A horizon is a flag of its own, and `kind` tells the classes of controllers apart.
+    own = [each for each in given if each.name not in ("horizon", "kind")]
+    arguments = [each.name if each.default is each.empty else f"{each.name}={each.default}" for each in own]
     parts = [about.rstrip("."), getattr(row, "example", ""), ", ".join(arguments), getattr(row, "source", "")]
     return "; ".join(part for part in parts if part)
 

@@ -71,6 +71,8 @@ def _family(
     if len(family) > 1:
         own = training.together(own)
 
+    tables = [each.schedule for each in spent]
+    tables = [schedules.filled(table, *tables) for table in tables]
     size = _slice(own, spent, worlds, settings, first)
 
     def over(trees: Sequence[Any]) -> Any:
@@ -83,7 +85,7 @@ def _family(
     points = []
     for begin in range(0, count, size):
         chosen = np.arange(begin, begin + size) % count  # the last slice is filled up: one program for all
-        rows, several = over([each.schedule for each in spent]), (again(each, chosen) for each in (problems, samplers))
+        rows, several = over(tables), (again(each, chosen) for each in (problems, samplers))
         trained = training.train_batch(over(own), *several, rows, keys[np.tile(chosen, len(family))], episodes=episodes)
         few = jax.tree.map(lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], problems)
         for place, name in enumerate(family):
