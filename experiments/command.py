@@ -49,10 +49,15 @@ def lines(kind: str) -> Iterator[str]:
 
 
 def _told(kind: str, row: Any) -> str:
-    """A row in words: what it is about, its arguments, its source."""
-    given = inspect.signature(row.build).parameters.values() if kind == "worlds" else ()
-    arguments = [f"{each.name}={each.default}" for each in given if each.default is not each.empty]
-    parts = [getattr(row, "about", ""), ", ".join(arguments), getattr(row, "source", "")]
+    """A row in words: what it is about, an example, its arguments, its source."""
+    about, made = getattr(row, "about", ""), row.build if kind == "worlds" else None
+    if kind == "schedules" and callable(row):  # a controller
+        about, made = (inspect.getdoc(row) or "").partition("\n")[0], row
+    given = inspect.signature(made).parameters.values() if made else ()
+    # A horizon is a flag of its own, and `kind` tells the classes of controllers apart.
+    own = [each for each in given if each.name not in ("horizon", "kind")]
+    arguments = [each.name if each.default is each.empty else f"{each.name}={each.default}" for each in own]
+    parts = [about.rstrip("."), getattr(row, "example", ""), ", ".join(arguments), getattr(row, "source", "")]
     return "; ".join(part for part in parts if part)
 
 

@@ -15,7 +15,6 @@ from experiments.claim.running import execute
 from experiments.distillation import experiment as distillation
 from experiments.distillation import findings as distillation_findings
 from experiments.distillation import methods as ways
-from experiments.shared import text as exposure_bias_text
 from tests import degenerate
 
 pytestmark = pytest.mark.slow  # most of a minute of compiling; the other three token experiments are in the fast tests
@@ -213,8 +212,7 @@ def test_a_corpus_of_ones_own(tmp_path):
     assert ways.experts(settings, "text").emission.shape == (2, 1, 5, 4)
     first = distillation.cells(settings)
     path.write_text("abracadabra, " * 20)  # another text is another block of work
-    exposure_bias_text.read.cache_clear()  # as in another process
-    again = distillation.cells(settings)
+    again = distillation.cells(small(worlds=("text",), corpus=str(path)))  # a file is read where flags are
     assert [cell["method"] for cell in again] == [cell["method"] for cell in first]
     assert not any(cell in first for cell in again)
 

@@ -18,8 +18,9 @@ from dagger_jax.types import Schedule
 ALGORITHMS: Mapping[str, Algorithm] = {**PUBLISHED, **STRATEGIES}
 
 
-def _aimd(auc: float = 0.6, **more: Any) -> Controller:
-    return controllers.AdditiveIncrease(auc, **more)
+def _aimd(auc: float = 0.6, step: float = 1.0, factor: float = 0.5, first: int = 1) -> Controller:
+    """AIMD on a detector's AUC: k grows by `step` while the AUC is at most `auc`, else shrinks by `factor`."""
+    return controllers.AdditiveIncrease(auc, step, factor, first)
 
 
 CONTROLLERS: Mapping[str, Callable[..., Controller]] = {

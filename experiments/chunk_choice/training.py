@@ -74,7 +74,7 @@ def judge(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Ar
 
     def one(problem: Problem, policy: Array, row: Schedule) -> tuple[Array, Array]:
         deployed = exact.deploy(problem, policy)
-        row = row._replace(beta=0 * row.beta, patience=None)
+        row = schedules.filled(row._replace(beta=0 * row.beta, patience=None))
         seen = evidence.detectability(row, exact.play(problem, policy, row).overlap)
         return deployed.novice_cost - deployed.guide_cost, jnp.where((row.back > 0).any(), jnp.nan, seen)
 

@@ -46,7 +46,8 @@ def _judged(problem: Problem, policy: Array, row: Schedule, resets: Array) -> Pr
 def _oracle(problem: Problem, starts: Array, resets: Array, errors: Array) -> Price:
     """The oracle learner whose chunks start at `starts` [T]: the expert's, or its own (the reset variant)."""
     continued, reset = (schedules.row(build(1, starts), 0) for build in (schedules.chunked, schedules.reset))
-    row = jax.tree.map(lambda one, other: jnp.where(resets, other, one), continued, reset)
+    either = schedules.stack([continued, reset])
+    row = jax.tree.map(lambda column: jnp.where(resets, column[1], column[0]), either)
     return _judged(problem, oracle.policy(problem, row, errors), row, resets)
 
 

@@ -71,6 +71,8 @@ def _family(
     if len(family) > 1:
         own = training.together(own)
 
+    tables = [each.schedule for each in spent]
+    tables = [schedules.filled(table, *tables) for table in tables]
     size = _slice(own, spent, worlds, settings, first)
 
     def over(trees: Sequence[Any]) -> Any:
@@ -83,7 +85,7 @@ def _family(
     points = []
     for begin in range(0, count, size):
         chosen = np.arange(begin, begin + size) % count  # the last slice is filled up: one program for all
-        rows, several = over([each.schedule for each in spent]), (again(each, chosen) for each in (problems, samplers))
+        rows, several = over(tables), (again(each, chosen) for each in (problems, samplers))
         trained = training.train_batch(over(own), *several, rows, keys[np.tile(chosen, len(family))], episodes=episodes)
         few = jax.tree.map(lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], problems)
         for place, name in enumerate(family):
@@ -135,7 +137,7 @@ def _known(
             problem = drawn[place]
             own[:, : problem.world.states] = known.policy(name, problem, runs, (settings.seed, place))
         rows = training.repeat(row, len(able))
-        gaps, pairs = theorems.of_one(problems, policies, rows, np.zeros_like(rows.noise, float))
+        gaps, pairs = theorems.of_one(problems, policies, rows, np.zeros_like(rows.join, float))
         bound, bounded = map(np.asarray, pairs[theorems.theorem(name).name])
         points += [
             {"world": worlds[place // settings.runs], "run": place % settings.runs, "algorithm": name}
@@ -158,7 +160,7 @@ def judge(name: str, problems: Problem, trained: Trained, episodes: int, budget:
     spent = np.cumsum(episodes * trained.labels, axis=1)
     last = np.minimum((spent < budget * (1 - 1e-6)).sum(1), rounds - 1)  # the round that reaches it
     row = training.repeat(schedules.row(algorithm.judged_by(horizon, max(1, horizon // CHUNKS)), 0), runs)
-    noise = np.asarray(trained.rows.noise, float)[everyone, last]
+    noise = np.asarray(schedules.filled(trained.rows).noise, float)[everyone, last]
     found = training.results(algorithm, trained, last, MIXED)
     each = [theorems.of_one(problems, policy, row, noise) for policy in found]
     if theorem.rounds:
