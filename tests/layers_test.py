@@ -122,9 +122,9 @@ def test_imports_go_strictly_down(module):
 
 def test_the_parser_sees_imports():
     """The control: imports of three kinds, known to be there."""
-    assert set(own_imports(MODULES["oracle"])) >= {"exact", "environments.tabular", "precision", "types"}
-    assert set(own_imports(MODULES["rollout"])) >= {"randomness", "types"}
-    assert set(own_imports(MODULES[""])) >= {"algorithms", "environments.gallery"}
+    assert set(own_imports(MODULES["tabular.oracle"])) >= {"tabular.exact", "tabular.worlds", "precision", "types"}
+    assert set(own_imports(MODULES["tabular.rollout"])) >= {"randomness", "types", "walk"}
+    assert set(own_imports(MODULES[""])) >= {"algorithms", "tabular.gallery"}
 
 
 @EVERY

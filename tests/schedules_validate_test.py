@@ -11,7 +11,7 @@ PER_ROUND = ("rate", "keep")
 
 
 def spoiled(name, where, value):
-    table = schedules.table(2, 3, join=1.0, label_novice=1.0, patience=np.inf)
+    table = schedules.filled(schedules.table(2, 3, join=1.0, label_novice=1.0, patience=np.inf, copied=0.0))
     return table._replace(**{name: getattr(table, name).at[where].set(value)})
 
 
@@ -40,7 +40,7 @@ def test_validate_allows_heavy_labels_but_not_infinite_ones():
 
 def test_validate_shapes():
     table = schedules.table(2, 3, join=1.0)
-    with pytest.raises(ValueError, match=r"^schedule\.beta must have shape \[N, T\], got \[3\]$"):
+    with pytest.raises(ValueError, match=r"^schedule\.join must have shape \[N, T\], got \[3\]$"):
         schedules.validate(schedules.row(table, 0))
     with pytest.raises(ValueError, match=r"^schedule\.noise must have shape \[2, 3\], got \[2\]$"):
         schedules.validate(table._replace(noise=jnp.zeros(2)))

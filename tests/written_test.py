@@ -57,7 +57,7 @@ def test_a_file_has_columns(tmp_path):
     table = dj.schedule(str(path), 2, 5)
     np.testing.assert_array_equal(table.join, [starts] * 2)
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"joins": starts}, "holds joins, which is no column; allowed: beta, join"),
+        ({"joins": starts}, "holds joins, which is no column; allowed: join, beta"),
         ({"join": np.ones((3, 3, 3))}, r"join as float64 \[3, 3, 3\]: it must be real numbers"),
         ({"join": np.ones(4)}, r"join as float64 \[4\]: it must be real numbers \[2, 5\]"),
         ({"join": np.zeros(5)}, "own.npz: schedule.join"),

@@ -81,7 +81,7 @@ def aggrevate_signed(seen: CostToGo, beta: Array, horizon: int) -> Array:
     """T mean_i E[Q*(s, pihat_i) - V*(s)] + ((u + v) / N) sum_i sum_t [1 - (1 - beta_i)^(t-1)].
 
     Derived here. The loss is signed, so the bound may be negative, where the policies improve on the expert, but the
-    shift then costs u + v. An equality without beta.
+    shift then costs u + v. An equality without beta. docs/theory.md#aggrevate.
     """
     terms = no_regret(seen.advantage, seen.advantage, 0 * seen.hindsight, beta, horizon, seen.range)
     return horizon * theorem_4_1_sharp(terms)
@@ -138,7 +138,10 @@ def nrpi(seen: Improvement) -> Array:
 
 
 def nrpi_against(seen: Improvement) -> Array:
-    """T mean_i E_nu[Q(s, pihat_i) - Q(s, pi')] + Q_max sum_t ||nu_t - d_t^{pi'}||_1, for any pi'. Derived here."""
+    """T mean_i E_nu[Q(s, pihat_i) - Q(s, pi')] + Q_max sum_t ||nu_t - d_t^{pi'}||_1, for any pi'.
+
+    Derived here: docs/theory.md#nrpi.
+    """
     return seen.distance.shape[-1] * (seen.losses - seen.compared).mean() + seen.span * seen.distance.sum()
 
 

@@ -234,7 +234,7 @@ def action_chunks(errors: Array, length: int) -> Array:
 
 
 def action_chunks_even(horizon: int, length: int, error: Array | float) -> Array:
-    """T (T + k) / (2 k) eps_c: the same for a constant error."""
+    """T (T + k) / (2 k) eps_c: the same for a constant error. docs/theory.md#open-loop-action-chunks."""
     return horizon * (horizon + length) / (2 * length) * jnp.asarray(error)
 
 
