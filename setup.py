@@ -13,7 +13,7 @@ EXPERIMENTS = ["dagger_jax.experiments", *(f"dagger_jax.experiments.{name}" for 
 setup(
     name="dagger_jax",
     version=VERSION[1],
-    description="Imitation learning in JAX: roll-out schedules, exact regret, and every theorem held against it.",
+    description="Imitation learning in JAX: roll-out schedules, exact regret, and every theorem checked against it.",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def ran(blocks):
+def ran(blocks: list[str]) -> dict[str, Any]:
     """The names that the blocks leave behind; each goes on from those before it."""
-    names = {"__name__": "readme"}
+    names: dict[str, Any] = {"__name__": "readme"}
     for n, block in enumerate(blocks):
         exec(compile(block, f"README.md, example {n + 1}", "exec"), names)
     return names

@@ -357,7 +357,7 @@ CLAIM = Claim(
     name="bound_sweep",
     title="No bound is violated, and how tight each is",
     statement=(
-        "Each theorem's right-hand side, made of exactly measured errors, is held against what it bounds on "
+        "Each theorem's right-hand side, made of exactly measured errors, is checked against what it bounds on "
         "thousands of random worlds, with deterministic and with stochastic experts; under behavioural cloning, "
         "DAgger, random chunk partitions, geometric chunks and the reset variant; for random learners and for "
         "oracles that err evenly or where it costs most; and on the worlds that meet bounds with equality. "

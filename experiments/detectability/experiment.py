@@ -193,7 +193,7 @@ CLAIM = Claim(
         "but the likelihood ratio of the chunk. Against a deterministic expert the total variation is "
         "1-(1-ε)^k for a constant error ε, near k ε; against a stochastic one whose learner has small biases it "
         "grows as the square root of k. No detector passes (1+TV)/2: exact laws, likelihood ratios of roll-outs "
-        "with intervals, a trained classifier and a kernel test are held against each other. A learner that "
+        "with intervals, a trained classifier and a kernel test are compared with each other. A learner that "
         "defects where its evidence for training is below a threshold defects in deployment at most as often as in "
         "training, plus the mean distance T_j of the chunk's offsets; the likelihood-ratio rule attains it."
     ),

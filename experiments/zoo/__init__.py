@@ -1,1 +1,1 @@
-"""Every algorithm on every world of the gallery at an equal label budget, each held to its own theorem."""
+"""Every algorithm on every world of the gallery at an equal label budget, each checked against its own theorem."""

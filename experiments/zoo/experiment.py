@@ -79,7 +79,7 @@ CLAIM = Claim(
         "their exact expectation for every action, and counted as one roll-out for each. A gate that asks less than "
         "the budget is read after its last round, at the lower price, and what it learned is judged alone, without "
         "the gate. Mimic-MD and replay estimation are told the transitions as well, keep a table a step, and are left "
-        "out where states look alike. Each algorithm's own theorem is held against what it bounds, or u T eta where "
+        "out where states look alike. Each algorithm's own theorem is checked against what it bounds, or u T eta where "
         "none is published that could be."
     ),
     sweep=SWEEP,
