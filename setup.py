@@ -26,14 +26,15 @@ setup(
         "dagger_jax.experiments.bench_gpu": ["*.json"],
     },
     entry_points={"console_scripts": ["dagger-jax = dagger_jax.experiments.command:main"]},
-    # Run on: jax 0.10.2, flax 0.12.8, optax 0.2.8, chex 0.1.92, numpy 2.4.6, absl-py 2.5.1, scipy 1.17.1,
-    # pyarrow 25.0.1, matplotlib 3.11, rich 15, scikit-learn 1.9.1, orbax-checkpoint 0.12.8. Upper bounds are the next
-    # release that may break something; lower ones are the first with what is used, not each of them run.
+    # Run on: jax 0.10.2, flax 0.12.8, optax 0.2.8, chex 0.1.92, jaxtyping 0.3.11, numpy 2.4.6, absl-py 2.5.1,
+    # scipy 1.17.1, pyarrow 25.0.1, matplotlib 3.11, rich 15, scikit-learn 1.9.1, orbax-checkpoint 0.12.8. Upper bounds
+    # are the next release that may break something; lower ones are the first with what is used, not each of them run.
     install_requires=[
         "jax>=0.10.2,<0.12",
         "flax>=0.12.8,<0.13",
         "optax>=0.2.8,<0.3",
         "chex>=0.1.92,<0.2",
+        "jaxtyping>=0.3.7,<0.4",
         "numpy>=2.4,<3",
         "absl-py>=2.4,<3",
         "scipy>=1.15,<2",
@@ -49,6 +50,7 @@ setup(
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "hypothesis>=6.130,<7",
+            "beartype>=0.22,<0.24",
             "ruff>=0.14,<0.16",
             "pyright[nodejs]>=1.1.400,<1.2",
         ],

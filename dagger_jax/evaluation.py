@@ -8,6 +8,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Key
 
 from dagger_jax import bounds, evidence, intervals, randomness, schedules
 from dagger_jax.agents import Function, Policy
@@ -43,7 +44,7 @@ def evaluate(
     *,
     row: Schedule | None = None,
     episodes: int | None = None,
-    key: Array | None = None,
+    key: Key[Array, ""] | None = None,
     confidence: float = 0.95,
 ) -> Result:
     """How well a policy does, and what the bounds say of it. Pure; tables exactly, other worlds by episodes.

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from dagger_jax import schedules
 from dagger_jax.precision import exact
@@ -55,7 +56,7 @@ def constants(problem: Problem) -> Constants:
 
 
 @exact
-def measure(problem: Problem, policy: Array, row: Schedule, known: Constants) -> Evidence:
+def measure(problem: Problem, policy: Float[Array, "L S A"], row: Schedule, known: Constants) -> Evidence:
     """Exact evidence of a fixed policy under a row.
 
     Args:
@@ -144,7 +145,7 @@ class Offsets(NamedTuple):
     steps: Array  # [T] int, steps of the episode that have this offset
 
 
-def by_offset(row: Schedule, eps: Array, overlap: Array) -> Offsets:
+def by_offset(row: Schedule, eps: Float[Array, " T"], overlap: Float[Array, " T"]) -> Offsets:
     """Evidence by offset, from a row whose `join` is 0 or 1, its errors [T] and overlap [T] (`exact.Laws`)."""
     before = jnp.concatenate([jnp.ones_like(overlap[:1]), overlap[:-1]])
     distance = jnp.where(row.join > 0, 0.0, 1 - before)
@@ -156,7 +157,7 @@ def by_offset(row: Schedule, eps: Array, overlap: Array) -> Offsets:
     return Offsets(each, schedules.by_offset(distance, row.join)[0], labels, handovers, count)
 
 
-def detectability(row: Schedule, overlap: Array) -> Array:
+def detectability(row: Schedule, overlap: Float[Array, " T"]) -> Float[Array, ""]:
     """The mean of T_j over the steps that are labelled: for chunks of k steps (1/k) sum_{j<k} T_j. []
 
     A label on the novice's own walk gives nothing away. Where coins decide on chunks it is the expected value.

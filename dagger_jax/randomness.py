@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float32, Integer, Key, UInt32
 
 from dagger_jax.types import Array
 
@@ -49,18 +50,18 @@ def threefry(key: Words, counter: Words, rounds: int = ROUNDS) -> Words:
     return Words(x, y)
 
 
-def words(key: Array) -> Words:
+def words(key: Key[Array, "..."]) -> Words:
     """The two words of a typed JAX key (`jax.random.key`), shape [...]."""
     data = jax.random.key_data(key)
     return Words(data[..., 0], data[..., 1])
 
 
-def for_round(key: Words, round: Array | int) -> Words:
+def for_round(key: Words, round: Integer[Array, "..."] | int) -> Words:
     """The key of one round. No other derivation encrypts a counter that ends in 2^32 - 1."""
     return threefry(key, Words(jnp.uint32(round), jnp.uint32(0xFFFFFFFF)))
 
 
-def bits(key: Words, episode: Array, step: Array | int, use: Use) -> Words:
+def bits(key: Words, episode: Integer[Array, "*#B"], step: Integer[Array, "*#B"] | int, use: Use) -> Words:
     """The words of one use at one step of one episode: counter (episode, 4 step + use).
 
     Args:
@@ -72,29 +73,29 @@ def bits(key: Words, episode: Array, step: Array | int, use: Use) -> Words:
     return threefry(key, Words(jnp.uint32(episode), jnp.uint32(step) * len(Use) + jnp.uint32(use)))
 
 
-def expand(word: Words, count: int) -> Array:
+def expand(word: Words, count: int) -> UInt32[Array, " {count}"]:
     """As many further words as are wanted of one pair, which is their key. [count] uint32"""
     place = jnp.arange(-(-count // 2), dtype=jnp.uint32)
     return jnp.stack(threefry(word, Words(place, jnp.uint32(0xFFFFFFFE))), axis=-1).reshape(-1)[:count]
 
 
-def uniform(word: Words, shape: tuple[int, ...] = ()) -> Array:
+def uniform(word: Words, shape: tuple[int, ...] = ()) -> Float32[Array, "..."]:
     """Uniform numbers in (0, 1), float32, odd multiples of 2^-24, as many as `shape` has."""
     bits = expand(word, math.prod(shape)).reshape(shape)
     return ((bits >> 9).astype(jnp.float32) + jnp.float32(0.5)) * jnp.float32(2**-23)
 
 
-def normal(word: Words, shape: tuple[int, ...] = ()) -> Array:
+def normal(word: Words, shape: tuple[int, ...] = ()) -> Float32[Array, "..."]:
     """Standard normal numbers, float32."""
     return jax.scipy.special.ndtri(uniform(word, shape))
 
 
-def key(word: Words) -> Array:
+def key(word: Words) -> Key[Array, "..."]:
     """A typed JAX key, for whatever draws by `jax.random`."""
     return jax.random.wrap_key_data(jnp.stack(word, axis=-1), impl="threefry2x32")
 
 
-def fingerprint(tree: Any) -> Array:
+def fingerprint(tree: Any) -> UInt32[Array, ""]:
     """A number that tells trees of arrays and typed keys apart, but for one chance in 2^32. [] uint32"""
     found = jnp.uint32(0)
     for n, leaf in enumerate(jax.tree.leaves(tree)):

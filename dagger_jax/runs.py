@@ -9,6 +9,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from jaxtyping import Integer, Key
 
 from dagger_jax import algorithms, evidence, loop, schedules
 from dagger_jax.agents import Policy
@@ -32,7 +33,9 @@ class Table(Node):
     table: Array  # [L, S, A] probability of each action in a state
     seen: Array  # [O] a state of each observation
 
-    def __call__(self, observation: Array | int, step: Array | int, key: Array) -> Array:
+    def __call__(
+        self, observation: Integer[Array, ""] | int, step: Integer[Array, ""] | int, key: Key[Array, ""]
+    ) -> Integer[Array, ""]:
         """The action that it takes, drawn by a typed key. int32"""
         law = self.table[step if self.table.shape[0] > 1 else 0, self.seen[observation]]
         return jax.random.categorical(key, jnp.log(law)).astype(jnp.int32)
@@ -75,7 +78,7 @@ def train(
     algorithm: str | Algorithm | Schedule,
     problem: Problem | Task | Pair,
     *,
-    key: Array,
+    key: Key[Array, ""],
     rounds: int | None = None,
     chunk: int | None = None,
     episodes: int | None = None,

@@ -10,13 +10,14 @@ and the threshold 2^32 - 1 is above every word: it stands for 2^32, and 2^32 - 2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int32, Int64, Integer, Shaped, UInt32
 
 from dagger_jax.types import Array
 
 NEVER = np.uint32(2**32 - 1)  # a threshold that no word reaches
 
 
-def shares(law: np.ndarray) -> np.ndarray:
+def shares(law: Float[np.ndarray, "*L A"]) -> Int64[np.ndarray, "*L A"]:
     """Words of each outcome, of 2^32: p 2^32 rounded down, and the rest for the likeliest. [..., A] int64"""
     rows = np.asarray(law, np.float64)
     words = np.floor(rows / rows.sum(-1, keepdims=True) * 2.0**32).astype(np.int64)
@@ -24,7 +25,7 @@ def shares(law: np.ndarray) -> np.ndarray:
     return words + np.where(np.arange(rows.shape[-1]) == rows.argmax(-1)[..., None], rest, 0)
 
 
-def alias(law: np.ndarray) -> np.ndarray:
+def alias(law: Float[np.ndarray, "*L S"]) -> UInt32[np.ndarray, "*L E"]:
     """Alias tables (Walker 1977) of laws [..., S], packed into uint32 [..., E].
 
     The leading log2(E) bits of a draw choose an entry. Its own outcome is the entry's index, its alternative
@@ -62,7 +63,7 @@ def alias(law: np.ndarray) -> np.ndarray:
     return packed.astype(np.uint32).reshape(*law.shape[:-1], entries)
 
 
-def exact_thresholds(law: np.ndarray) -> np.ndarray:
+def exact_thresholds(law: Float[np.ndarray, "*L A"]) -> UInt32[np.ndarray, "*L A-1"]:
     """Cumulative probabilities of the first A - 1 actions in words, on the host in float64. [..., A] -> [..., A - 1]
 
     As in `alias` an action has p 2^32 words, rounded down, and the likeliest one the rest.
@@ -71,7 +72,7 @@ def exact_thresholds(law: np.ndarray) -> np.ndarray:
     return np.where(below >= 2**32, NEVER, np.minimum(below, NEVER - 1)).astype(np.uint32)
 
 
-def thresholds(policy: Array) -> Array:
+def thresholds(policy: Float[Array, "*L A"]) -> UInt32[Array, "*L A-1"]:
     """The same under jit, for probabilities rounded to float32, which need not sum to 1. [..., A] -> [..., A - 1]"""
     law = jnp.asarray(policy, jnp.float32)
     law = law / jnp.maximum(law.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
@@ -85,7 +86,9 @@ def thresholds(policy: Array) -> Array:
     return jnp.where(later, jnp.minimum(below[..., :-1], NEVER - 1), NEVER)
 
 
-def blend(share: Array, first: Array, second: Array) -> Array:
+def blend(
+    share: Float[Array, "*#L"], first: UInt32[Array, "*#L"], second: UInt32[Array, "*#L"]
+) -> UInt32[Array, "..."]:
     """Thresholds of the mixture of two laws, `share` of the first; shapes broadcast.
 
     In integers, and rounded towards the second: equal thresholds stay as they are, so that what is impossible in both
@@ -98,42 +101,44 @@ def blend(share: Array, first: Array, second: Array) -> Array:
     return jnp.where(share >= 1, first, mixed)
 
 
-def high(first: Array, second: Array) -> Array:
+def high(first: UInt32[Array, "*#L"], second: UInt32[Array, "*#L"]) -> UInt32[Array, "..."]:
     """The upper 32 bits of the product of two uint32: floor(first x second / 2^32)."""
     (a, b), (c, d) = ((x >> 16, x & jnp.uint32(0xFFFF)) for x in (first, second))
     middle = a * d + (b * d >> 16)
     return a * c + (middle >> 16) + ((middle & jnp.uint32(0xFFFF)) + b * c >> 16)
 
 
-def limit(chance: Array | float) -> Array:
+def limit(chance: Float[Array, "*L"] | float) -> UInt32[Array, "*L"]:
     """The threshold of a coin that shows heads with a chance in [0, 1], of float32: see `heads`. uint32"""
     chance = jnp.asarray(chance, jnp.float32)
     words = (jnp.minimum(chance, 1 - 2**-24) * jnp.float32(2**32)).astype(jnp.uint32)
     return jnp.where(chance >= 1, NEVER, words)
 
 
-def heads(word: Array, limit: Array) -> Array:
+def heads(word: UInt32[Array, "*#L"], limit: UInt32[Array, "*#L"]) -> Bool[Array, "..."]:
     """Whether a word is below a threshold: never at chance 0, always at 1. bool"""
     return jnp.minimum(word, NEVER - 1) < limit
 
 
-def choose(cumulative: Array, word: Array) -> Array:
+def choose(cumulative: UInt32[Array, " k"], word: UInt32[Array, ""]) -> Int32[Array, ""]:
     """The action that a word picks from thresholds [A - 1]. int32"""
     return (jnp.minimum(word, NEVER - 1) >= cumulative).sum(-1, dtype=jnp.int32)
 
 
-def any_of(count: int, word: Array) -> Array:
+def any_of(count: int, word: UInt32[Array, "*L"]) -> Int32[Array, "*L"]:
     """One of `count` outcomes, each by the same number of words, or one more. int32"""
     return high(word, jnp.uint32(count)).astype(jnp.int32)
 
 
-def look(table: Array, *index: Array) -> Array:
+def look(table: Shaped[Array, "..."], *index: Integer[Array, "*#B"] | int) -> Shaped[Array, "..."]:
     """table[index], where every index is known to be in range. Leading axes of length 1 are constant."""
     inside = tuple(i if size > 1 else 0 for i, size in zip(index, table.shape, strict=False))
     return jnp.asarray(table).at[inside].get(mode="promise_in_bounds")
 
 
-def draw(table: Array, word: Array, *index: Array) -> Array:
+def draw(
+    table: UInt32[Array, "..."], word: UInt32[Array, "*#B"], *index: Integer[Array, "*#B"] | int
+) -> Int32[Array, "..."]:
     """The outcome that a word picks from the alias table [E] at table[index]. int32"""
     width = table.shape[-1].bit_length() - 1
     entry = word >> (32 - width)

@@ -22,6 +22,9 @@ class Node(struct.PyTreeNode):
     apart.
     """
 
+    # JAX builds trees anew with whatever stands for a leaf: no type checker is to look at fields at run time.
+    __no_type_check__ = True
+
     def __init_subclass__(cls, **kwargs):
         cls.__annotations__["kind"] = str
         cls.kind = dataclasses.field(

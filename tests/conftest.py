@@ -7,7 +7,25 @@ import subprocess
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
+
+# The shapes, dtypes and types that these modules' functions declare are checked at every call, also inside jit, in this
+# process: whatever imports them comes later. An int will do for a float, as for type checkers.
+CHECKED = [
+    "dagger_jax.evaluation",
+    "dagger_jax.evidence",
+    "dagger_jax.randomness",
+    "dagger_jax.runs",
+    "dagger_jax.sampling",
+    "dagger_jax.schedules",
+    "dagger_jax.tabular.exact",
+    "dagger_jax.tabular.experts",
+    "dagger_jax.tabular.rollout",
+    "dagger_jax.tabular.worlds",
+    "dagger_jax.text.losses",
+]
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -26,6 +26,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Integer, Key, Real, Shaped
 
 from dagger_jax.checks import known, require
 from dagger_jax.schedules.betas import beta_constant, beta_geometric, beta_indicator, beta_linear
@@ -90,7 +91,7 @@ def behavioural_cloning(rounds: int, horizon: int) -> Schedule:
     return chunked(rounds, starts(horizon, horizon))
 
 
-def chunked(rounds: int, chunk_starts: Array, beta: Array | None = None) -> Schedule:
+def chunked(rounds: int, chunk_starts: Shaped[Array, "*N T"], beta: Real[Array, " N"] | None = None) -> Schedule:
     """The learner rolls in, the expert continues each chunk and is labelled on it.
 
     docs/theory.md#chunks-definition. Chunks of one step are DAgger, one chunk of T steps is behavioural cloning.
@@ -104,7 +105,7 @@ def chunked(rounds: int, chunk_starts: Array, beta: Array | None = None) -> Sche
     return table(rounds, chunk_starts.shape[-1], beta=beta[:, None], join=chunk_starts, label_guide=1.0)
 
 
-def dagger(rounds: int, horizon: int, beta: Array | None = None) -> Schedule:
+def dagger(rounds: int, horizon: int, beta: Real[Array, " N"] | None = None) -> Schedule:
     """DAgger, Algorithm 3.1 of Ross, Gordon and Bagnell (2011).
 
     Args:
@@ -116,7 +117,7 @@ def dagger(rounds: int, horizon: int, beta: Array | None = None) -> Schedule:
     return table(rounds, horizon, beta=beta[:, None], join=1.0, label_novice=1.0)
 
 
-def scheduled_sampling(rounds: int, horizon: int, copied: Array) -> Schedule:
+def scheduled_sampling(rounds: int, horizon: int, copied: Real[Array, " N"]) -> Schedule:
     """The expert's actions along its own walk are the labels, at prefixes that are the learner's own in part.
 
     Scheduled sampling (Bengio et al. 2015, arXiv 1506.03099).
@@ -134,7 +135,7 @@ def forward_training(horizon: int) -> Schedule:
     return table(horizon, horizon, join=1.0, label_novice=jnp.eye(horizon))
 
 
-def smile(rounds: int, horizon: int, alpha: Array | float) -> Schedule:
+def smile(rounds: int, horizon: int, alpha: Real[Array, ""] | float) -> Schedule:
     """SMILe, Algorithm 4.1 of Ross and Bagnell (2010): pi^n = pi^(n-1) + alpha (1 - alpha)^(n-1) (pihat_n - pi*).
 
     Each pihat_n fits the states of pi^(n-1) alone. The expert is left with probability (1 - alpha)^n a step; without
@@ -162,7 +163,7 @@ def smile_choice(horizon: int) -> tuple[float, int]:
     return alpha, math.ceil(2 * math.log(horizon) / alpha)
 
 
-def searn(rounds: int, horizon: int, beta: Array | float) -> Schedule:
+def searn(rounds: int, horizon: int, beta: Real[Array, ""] | float) -> Schedule:
     """SEARN (Daume, Langford and Marcu 2009): h_n = beta hhat_n + (1 - beta) h_(n-1), beginning with the expert.
 
     Labels are the costs-to-go of deviations from h_(n-1), `labels.deviate_acting`. The output is the mixture without
@@ -178,7 +179,7 @@ def searn(rounds: int, horizon: int, beta: Array | float) -> Schedule:
     return mixed._replace(after=mixed.beta)
 
 
-def aggrevate(rounds: int, horizon: int, beta: Array | None = None, steps: Array | None = None) -> Schedule:
+def aggrevate(rounds: int, horizon: int, beta: Real[Array, " N"] | None = None, steps: Array | None = None) -> Schedule:
     """AggreVaTe (Ross and Bagnell 2014): DAgger's roll-in, costs-to-go of a deviation that the expert completes.
 
     To be used with `labels.deviate`.
@@ -197,7 +198,9 @@ def aggrevate(rounds: int, horizon: int, beta: Array | None = None, steps: Array
     return played._replace(after=jnp.ones_like(played.join), label_novice=asked * played.label_novice)
 
 
-def lols(rounds: int, horizon: int, roll_in: Array | None = None, roll_out: Array | float = 0.5) -> Schedule:
+def lols(
+    rounds: int, horizon: int, roll_in: Real[Array, " N"] | None = None, roll_out: Real[Array, "..."] | float = 0.5
+) -> Schedule:
     """LOLS (Chang et al. 2015), and all nine combinations of its table. To be used with `labels.deviate`.
 
     Args:
@@ -212,7 +215,7 @@ def lols(rounds: int, horizon: int, roll_in: Array | None = None, roll_out: Arra
     return played._replace(after=jnp.broadcast_to(jnp.asarray(roll_out, played.join.dtype), played.join.shape))
 
 
-def dart(rounds: int, horizon: int, noise: Array | float = 0.0) -> Schedule:
+def dart(rounds: int, horizon: int, noise: Real[Array, "..."] | float = 0.0) -> Schedule:
     """DART (Laskey et al. 2017): the expert's executed action is perturbed, the label is the intended one.
 
     `noise` broadcasts against [N, T]; `controllers.FittedNoise` fits it to the learner. 0: behavioural cloning.
@@ -241,7 +244,7 @@ def stagger(rounds: int, horizon: int, steps: Array, warm: int = 0) -> Schedule:
     return table(rounds, horizon, join=join, label_guide=1.0 * first, label_novice=jnp.where(first, 0.0, one))
 
 
-def _one_step(rounds: int, horizon: int, steps: Array) -> Array:
+def _one_step(rounds: int, horizon: int, steps: Array) -> Float[Array, "{rounds} {horizon}"]:
     """1 at the step that each round labels. [N, T]"""
     if jnp.shape(steps) != (rounds,):
         raise ValueError(f"steps must be one a round, of shape [{rounds}], got {list(jnp.shape(steps))}")
@@ -249,14 +252,14 @@ def _one_step(rounds: int, horizon: int, steps: Array) -> Array:
     return jax.nn.one_hot(steps, horizon)
 
 
-def spread_steps(rounds: int, horizon: int, key: Array) -> Array:
+def spread_steps(rounds: int, horizon: int, key: Key[Array, ""]) -> Integer[Array, " {rounds}"]:
     """Steps drawn uniformly, every T rounds each once: a permutation after another. [N]"""
     count = -(-rounds // horizon)
     each = jax.vmap(lambda k: jax.random.permutation(k, horizon))(jax.random.split(key, count))
     return each.reshape(-1)[:rounds]
 
 
-def round_trip(rounds: int, chunk_starts: Array, returns: Array) -> Schedule:
+def round_trip(rounds: int, chunk_starts: Shaped[Array, "*N T"], returns: Shaped[Array, "*k T"]) -> Schedule:
     """Both directions: the expert continues from the learner's state at `chunk_starts`, and the learner goes on
     from the expert's state at `returns`. Both walkers are labelled, each with half the weight.
 
@@ -270,7 +273,7 @@ def round_trip(rounds: int, chunk_starts: Array, returns: Array) -> Schedule:
     return table(rounds, horizon, join=chunk_starts, back=back, label_guide=0.5, label_novice=0.5)
 
 
-def reset(rounds: int, chunk_starts: Array) -> Schedule:
+def reset(rounds: int, chunk_starts: Shaped[Array, "*N T"]) -> Schedule:
     """The learner makes excursions from the expert's states and is labelled on them.
 
     docs/theory.md#excursions-the-reset-variant.
@@ -284,12 +287,12 @@ def reset(rounds: int, chunk_starts: Array) -> Schedule:
     return table(rounds, horizon, join=starts(horizon, horizon), back=back, label_novice=1.0)
 
 
-def _left(rounds: int, share: Array | float) -> Array:
+def _left(rounds: int, share: Array | float) -> Float[Array, " {rounds}"]:
     """(1 - share)^(n-1), n = 1..N; a power of a rounded 1 - share would be off after thousands of rounds."""
     later = jnp.exp(jnp.arange(1, rounds) * jnp.log1p(-jnp.asarray(share)))
     return jnp.concatenate([jnp.ones(1), later])
 
 
-def _spent(rounds: int, share: Array | float) -> Array:
+def _spent(rounds: int, share: Array | float) -> Float[Array, " {rounds}"]:
     """1 - (1 - share)^n, n = 1..N, without cancellation for small shares."""
     return -jnp.expm1(jnp.arange(1, rounds + 1) * jnp.log1p(-jnp.asarray(share)))

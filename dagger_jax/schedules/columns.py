@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Integer, Shaped
 
 from dagger_jax.types import Array, Schedule
 
@@ -13,7 +14,7 @@ HIGHEST = {"label_guide": np.finfo(np.float32).max, "label_novice": np.finfo(np.
 BY_ROUND = ("rate", "keep")  # [N]; the others are [N, T]
 
 
-def table(rounds: int, horizon: int, **columns: Array | float | None) -> Schedule:
+def table(rounds: int, horizon: int, **columns: Shaped[Array, "..."] | float | None) -> Schedule:
     """A schedule from the columns that matter; the others are off (rate and keep are 1).
 
     Args:
@@ -60,7 +61,7 @@ def filled(schedule: Schedule, *others: Schedule) -> Schedule:
     return schedule._replace(**off)
 
 
-def row(schedule: Schedule, n: Array | int) -> Schedule:
+def row(schedule: Schedule, n: Integer[Array, ""] | int) -> Schedule:
     """Round n of a schedule: columns [T] (`rate`, `keep` scalars)."""
     return jax.tree.map(lambda column: column[n], schedule)
 
@@ -70,7 +71,7 @@ def stack(schedules: Sequence[Schedule]) -> Schedule:
     return jax.tree.map(lambda *columns: jnp.stack(columns), *(filled(one, *schedules) for one in schedules))
 
 
-def training_weights(row: Schedule) -> tuple[Array, Array]:
+def training_weights(row: Schedule) -> tuple[Float[Array, "*N T"], Float[Array, "*N T"]]:
     """How the training law mixes the walkers at each step: shares of (novice, guide), each [..., T].
 
     Where nothing is labelled both are 0.

@@ -6,6 +6,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int, Integer, Key, Real, Shaped
 
 from dagger_jax.sampling import choose, thresholds
 from dagger_jax.types import Array
@@ -17,7 +18,9 @@ def _known(value: Array | Sequence[int] | float) -> np.ndarray | None:
     return None if tracing else np.asarray(value)
 
 
-def starts(horizon: int, length: Array | int, offset: Array | int = 0) -> Array:
+def starts(
+    horizon: int, length: Integer[Array, ""] | int, offset: Integer[Array, ""] | int = 0
+) -> Bool[Array, " {horizon}"]:
     """Equal chunks: starts at step 0 and at every t with (t - offset) divisible by `length`. [T]
 
     A random offset, uniform in 0..length-1, is a random phase: docs/theory.md#chunks-random-phase.
@@ -32,7 +35,7 @@ def starts(horizon: int, length: Array | int, offset: Array | int = 0) -> Array:
     return ((step - offset) % length == 0) | (step == 0)
 
 
-def partition(horizon: int, lengths: Sequence[int] | Array) -> Array:
+def partition(horizon: int, lengths: Sequence[int] | Integer[Array, " k"]) -> Bool[Array, " {horizon}"]:
     """Chunks of the given lengths, in order. [T]
 
     Args:
@@ -51,17 +54,17 @@ def partition(horizon: int, lengths: Sequence[int] | Array) -> Array:
     return _in_order(horizon, jnp.asarray(lengths))
 
 
-def _in_order(horizon: int, lengths: Array) -> Array:
+def _in_order(horizon: int, lengths: Integer[Array, " k"]) -> Bool[Array, " {horizon}"]:
     """Starts of chunks of these lengths; what lies beyond the horizon is cut."""
     return jnp.zeros(horizon, bool).at[jnp.cumsum(lengths) - lengths].set(True, mode="drop")
 
 
-def geometric(horizon: int, mean: Array | float) -> Array:
+def geometric(horizon: int, mean: Real[Array, ""] | float) -> Float[Array, " {horizon}"]:
     """Chunks of geometric length: before each later step a new one starts with probability 1/mean. [T]"""
     return jnp.full(horizon, 1.0 / mean).at[0].set(1.0)
 
 
-def drawn(key: Array, horizon: int, chances: Array) -> Array:
+def drawn(key: Key[Array, ""], horizon: int, chances: Real[Array, " k"]) -> Bool[Array, " {horizon}"]:
     """Independent chunk lengths: k with probability chances[k - 1]. [T]
 
     Args:
@@ -80,7 +83,7 @@ def drawn(key: Array, horizon: int, chances: Array) -> Array:
     return _in_order(horizon, 1 + jax.vmap(choose, (None, 0))(thresholds(chances), words))
 
 
-def growing(horizon: int, first: Array | float, factor: Array | float) -> Array:
+def growing(horizon: int, first: Real[Array, ""] | float, factor: Real[Array, ""] | float) -> Bool[Array, " {horizon}"]:
     """Chunks of first, first x factor, first x factor^2, ... steps, rounded, at least 1. [T]
 
     Raises:
@@ -94,7 +97,7 @@ def growing(horizon: int, first: Array | float, factor: Array | float) -> Array:
     return _in_order(horizon, jnp.minimum(lengths, horizon).astype(jnp.int32))
 
 
-def forks(horizon: int, steps: Array | Sequence[int]) -> Array:
+def forks(horizon: int, steps: Integer[Array, " k"] | Sequence[int]) -> Bool[Array, " {horizon}"]:
     """Chunks that start at step 0 and at the chosen steps, from 0; steps beyond the horizon do not count. [T]
 
     Raises:
@@ -111,13 +114,13 @@ def restart(boundary: Array, value: Array, fresh: Array) -> Array:
     return (1 - boundary) * value + boundary * fresh
 
 
-def offsets(boundary: Array) -> Array:
+def offsets(boundary: Shaped[Array, " T"]) -> Int[Array, " T"]:
     """Offset of each step in its chunk, from 0; entries are 0 or 1. [T] int"""
     step = jnp.arange(boundary.shape[0])
     return step - jax.lax.cummax(jnp.where(boundary > 0, step, 0))
 
 
-def by_offset(values: Array, boundary: Array) -> tuple[Array, Array]:
+def by_offset(values: Real[Array, " T"], boundary: Shaped[Array, " T"]) -> tuple[Float[Array, " T"], Int[Array, " T"]]:
     """Mean of `values` [T] over all steps of an offset, 0 where there is none, and their number. Both [T]."""
     where = offsets(boundary)
     count = jnp.zeros(where.shape[0], jnp.int32).at[where].add(1)
@@ -125,7 +128,7 @@ def by_offset(values: Array, boundary: Array) -> tuple[Array, Array]:
     return total / jnp.maximum(count, 1), count
 
 
-def remaining(boundary: Array) -> Array:
+def remaining(boundary: Shaped[Array, "*N T"]) -> Float[Array, "*N T"]:
     """Expected remaining length r_t of the current chunk, step t included. [..., T] -> [..., T]
 
     `boundary` is `join` (or `back` in the reset variant); entries strictly between 0 and 1 are independent

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from dagger_jax import schedules
 from dagger_jax.precision import exact
@@ -142,13 +143,13 @@ def _relieve(law: Array, gate: Takeover) -> Array:
 
 
 @exact
-def play(problem: Problem, policy: Array, row: Schedule, takeover: Takeover | None = None) -> Laws:
+def play(problem: Problem, policy: Float[Array, "L S A"], row: Schedule, takeover: Takeover | None = None) -> Laws:
     """Both walkers' laws when the learner acts by a fixed `policy` [L, S, A]. See `forward`."""
     fixed = jnp.broadcast_to(policy, (problem.world.horizon, *policy.shape[1:]))
     return forward(problem, row, lambda probabilities, law: probabilities, fixed, takeover)
 
 
-def deploy(problem: Problem, policy: Array) -> Laws:
+def deploy(problem: Problem, policy: Float[Array, "L S A"]) -> Laws:
     """The learner alone as the novice, the expert alone as the guide, both from the start of the episode."""
     return play(problem, policy, schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0))
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jaxtyping import Float, Integer
 
 from dagger_jax import checks
 from dagger_jax.precision import exact
@@ -12,21 +13,21 @@ from dagger_jax.ties import TIE, first_least
 from dagger_jax.types import Array, Problem, World
 
 
-def deterministic(choice: Array, actions: int) -> np.ndarray:
+def deterministic(choice: Integer[Array, "*L S"], actions: int) -> Float[np.ndarray, "k S {actions}"]:
     """The policy that takes `choice`, [S] or [T, S] actions. Returns [L, S, A]."""
     choice = np.asarray(choice)
     return np.eye(actions)[choice[None] if choice.ndim == 1 else choice]
 
 
 @exact
-def optimal(world: World) -> Array:
+def optimal(world: World) -> Float[Array, "T S A"]:
     """The policy of least expected cost, by backward induction; ties go to the lowest action. [T, S, A]"""
     q, _ = backward(world)
     return jax.nn.one_hot(first_least(q, TIE), world.actions, dtype=q.dtype)
 
 
 @exact
-def softened(world: World, temperature: Array | float) -> Array:
+def softened(world: World, temperature: Float[Array, ""] | float) -> Float[Array, "T S A"]:
     """A stochastic expert: pi(a|s) proportional to exp(-Q_t(s, a) / temperature), Q of the best policy.
 
     `temperature` is in units of cost. [T, S, A]
@@ -34,7 +35,7 @@ def softened(world: World, temperature: Array | float) -> Array:
     return jax.nn.softmax(-backward(world)[0] / temperature, axis=-1)
 
 
-def corrupted(of: Problem | World, share: float, seed: int | Sequence[int]) -> np.ndarray:
+def corrupted(of: Problem | World, share: float, seed: int | Sequence[int]) -> Float[np.ndarray, "T S A"]:
     """A deterministic expert with mistakes: at every step and state, with probability `share`, its action is another.
 
     Args:
@@ -58,7 +59,7 @@ def corrupted(of: Problem | World, share: float, seed: int | Sequence[int]) -> n
     return deterministic(choice, world.actions)
 
 
-def called(world: World, function: Callable[[int, int], int | Array]) -> np.ndarray:
+def called(world: World, function: Callable[[int, int], int | Array]) -> Float[np.ndarray, "T S A"]:
     """Any callable as an expert: (step from 0, state) -> the index of an action, or its law [A]. [T, S, A]
 
     It is called once for every step and state.

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Bool, Float, Int32, Integer
 
 from dagger_jax.laws import Thresholds
 from dagger_jax.precision import single
@@ -109,7 +110,7 @@ def tables(problem: Problem) -> Tables:
     )
 
 
-def agents(world: Tables, policy: Array) -> tuple[Acts, Acts]:
+def agents(world: Tables, policy: Float[Array, "L S A"]) -> tuple[Acts, Acts]:
     """The expert, and the learner that acts by a policy [L, S, A]."""
     policy = jnp.asarray(policy, jnp.float32)
     alike = (policy == world.law).all(-1, keepdims=True)  # to float32: then to the last word
@@ -149,10 +150,10 @@ class Counts(NamedTuple):
 @single
 def play(
     world: Tables,
-    policy: Array,
+    policy: Float[Array, "L S A"],
     row: Schedule,
     key: Words,
-    episodes: Array,
+    episodes: Integer[Array, " B"],
     takeover: Takeover | None = None,
     *,
     alone: bool = False,
@@ -183,7 +184,12 @@ def play(
 
 @single
 def trace(
-    world: Tables, policy: Array, row: Schedule, key: Words, episodes: Array, takeover: Takeover | None = None
+    world: Tables,
+    policy: Float[Array, "L S A"],
+    row: Schedule,
+    key: Words,
+    episodes: Integer[Array, " B"],
+    takeover: Takeover | None = None,
 ) -> Trace:
     """Everything that both walkers did in one round of episodes, [T, B]: the episodes of `play`, kept whole.
 
@@ -209,6 +215,6 @@ def _walked(
     return walk(world, expert, learner, row, key, episodes, takeover=gate, alone=alone, reduce=reduce, block=block)
 
 
-def histogram(codes: Array, counted: Array, size: int) -> Array:
+def histogram(codes: Integer[Array, " B"], counted: Bool[Array, " B"], size: int) -> Int32[Array, " {size}"]:
     """How often each code occurs among those counted. codes [B], counted [B] bool -> [size] int32"""
     return jnp.zeros(size, jnp.int32).at[codes].add(counted, mode="promise_in_bounds")

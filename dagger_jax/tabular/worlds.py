@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Integer, Shaped
 
 from dagger_jax import checks, memory
 from dagger_jax.precision import exact, product
@@ -181,13 +182,15 @@ def shorten(long: World, horizon: int) -> World:
     return dataclasses.replace(long, horizon=horizon, **cut)
 
 
-def at(array: Array, step: Array | int) -> Array:
+def at(array: Shaped[Array, " L *k"], step: Integer[Array, ""] | int) -> Shaped[Array, "*k"]:
     """Entry `step` of an array over time, [L, ...] -> [...], where L may be 1."""
     return jnp.asarray(array)[step if array.shape[0] > 1 else 0]
 
 
 @exact
-def backward(world: World, policy: Array | None = None) -> tuple[Array, Array]:
+def backward(
+    world: World, policy: Float[Array, "L S A"] | None = None
+) -> tuple[Float[Array, "T S A"], Float[Array, "T+1 S"]]:
     """Backward induction: costs-to-go of a policy, or of the best one.
 
     Q_t(s, a) = C_t(s, a) + E[V_{t+1}(s')], V_t(s) = E_{a~policy}[Q_t(s, a)] or min_a Q_t(s, a), V_{T+1} = 0.
@@ -211,7 +214,7 @@ def backward(world: World, policy: Array | None = None) -> tuple[Array, Array]:
 
 
 @exact
-def reachable(world: World) -> Array:
+def reachable(world: World) -> Bool[Array, "T S"]:
     """Which states some policy reaches. [T, S] bool"""
 
     def later(here: Array, step: Array) -> tuple[Array, Array]:
