@@ -90,7 +90,7 @@ class Normal(NamedTuple):
     """Independent normal components around a mean."""
 
     mean: Array  # [...]
-    scale: Array  # [...] standard deviations, or one for all
+    scale: Array | float  # [...] standard deviations, or one for all
 
     def draw(self, word: Words) -> Array:
         return self.mean + self.scale * randomness.normal(word, jnp.shape(self.mean))
