@@ -202,7 +202,7 @@ def test_a_regret_above_its_bound_is_found_out(finished):
         ("--learners=oracle", "gradient_descent"),
         ("--deltas=0.1,1", "above 0, 0.99 or less"),
         ("--replicas=3", "from 20"),
-        ("--worlds=moon", "tightrope"),
+        ("--worlds=moon", "dagger-jax list worlds"),
     ],
 )
 def test_bad_flags_are_one_line_and_write_nothing(tmp_path, capsys, flag, words):
