@@ -93,7 +93,8 @@ def _tables(problem: Problem, policy: Array, row: Schedule) -> Result:
     known = evidence.constants(problem)
     seen = evidence.measure(problem, policy, row, known)
     laws, own = _laws(problem, policy, row)
-    slack = {} if isinstance(seen.gap, jax.core.Tracer) else bounds.slacks(row, seen, known)
+    told = {} if isinstance(seen.gap, jax.core.Tracer) else bounds.slacks(row, seen, known)
+    slack = {name: float(value) for name, value in told.items()}
     costs = own, seen.expert_cost
     return Result(
         seen.gap, seen.gap, seen.gap, True, *costs, seen.eps, laws.agreement, _before(row, laws.overlap), slack

@@ -43,8 +43,8 @@ class Moment(NamedTuple):
 class Parts(NamedTuple):
     """What the loop calls. World, expert and keys are what these are closed over.
 
-    A run on something new is these five functions: see `interaction.parts` for tables, `tokens.training.parts` for
-    text.
+    A run on something new is these five functions: see `tabular.interaction.parts` for tables,
+    `text.training.parts` for text, `control.training.parts` for everything else.
     """
 
     learner: Learner

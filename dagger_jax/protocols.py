@@ -87,7 +87,7 @@ class Takeover(Protocol):
 
 
 class Reducer(Protocol):
-    """What is kept of an episode's steps: see `walk.Whole`, which keeps all of them, and `rollout.Counts`."""
+    """What is kept of an episode's steps: see `walk.Whole`, which keeps all of them, and `tabular.rollout.Counts`."""
 
     def step(self, shown: Any, counted: Array) -> Any:
         """Of one step `walk.Step` of all episodes of a block [B]; those that are not `counted` [B] are repeats."""
@@ -125,7 +125,7 @@ class Learner(Protocol):
 
     class Mean(NamedTuple):                           # the mean of all actions that were asked for
         def init(self, key): return jnp.zeros(2)
-        def agent(self, state, row): return agents.stateless(lambda view, step: laws.Point(state[0] / state[1]))
+        def agent(self, state, row): return agents.Function(lambda view, step: laws.Point(state[0] / state[1]))
         def update(self, key, state, batch, row):
             return state + jnp.stack([(batch.weight * batch.action).sum(), batch.weight.sum()]), ()
     """

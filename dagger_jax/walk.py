@@ -2,7 +2,7 @@
 
 The novice acts by the learner (or, with probability beta, by the expert), the guide by the expert, on the same
 randomness, under one row of a schedule. What a world, an agent, a takeover and a reducer must offer: see `protocols`.
-`exact` and `tokens.evidence` move whole laws instead, where a world allows it: nowhere else do walkers move.
+`tabular.exact` and `text.evidence` move whole laws instead, where a world allows it: nowhere else do walkers move.
 
 Words (see `randomness.Use`): MOVE.first picks every action and MOVE.second moves every world, so that walkers that are
 alike act and move alike. MEET.first is the coin of both jumps, MEET.second that of noise, or of copying. GATE.first is

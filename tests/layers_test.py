@@ -20,10 +20,10 @@ ORDER = [
     ["types"],
     ["checks", "intervals", "loops", "memory", "names", "precision", "randomness", "ties"],
     ["tabular.npz", "sampling"],
-    ["laws", "protocols"],
+    ["agents", "laws", "protocols"],
     ["schedules.betas", "schedules.columns", "schedules.partitions"],
     ["schedules"],
-    ["walk"],
+    ["control.network", "walk"],
     ["tabular.worlds"],
     ["tabular.experts", "tabular.learners.iterates", "tabular.learners.rules"],
     ["tabular.learners.tables"],
@@ -44,7 +44,8 @@ ORDER = [
     ["controllers.noise"],
     ["controllers"],
     ["loop"],
-    ["tabular.interaction"],
+    ["control.training", "tabular.interaction"],
+    ["control"],
     ["algorithms.row", "evidence", "problems", "strategies"],
     ["algorithms.forms", "algorithms.published", "algorithms.rollouts"],
     ["algorithms.language"],
@@ -62,8 +63,10 @@ ORDER = [
     ["text.worlds"],
     ["text.evidence"],
     ["text.training"],
-    ["text.checkpoint", "text.detectors", "text.scheming"],
+    ["text.checkpoint", "text.detectors", "text.pairs", "text.scheming"],
     ["text"],
+    ["learners", "runs"],
+    ["evaluation", "runtime.runs"],
     ["cost"],
     ["runtime.progress", "runtime.record", "runtime.store"],
     ["runtime.lock"],
@@ -172,7 +175,7 @@ def test_no_global_switch(module):
 
 def test_the_face_is_small_and_sorted():
     lines = MODULES[""].read_text().splitlines()
-    assert len(lines) < 100
+    assert len(lines) < 110
     kind = lambda name: 0 if name.isupper() else 1 if name[0].isupper() else 2
     assert dagger_jax.__all__ == sorted(dagger_jax.__all__, key=lambda name: (kind(name), name))
     assert len(set(dagger_jax.__all__)) == len(dagger_jax.__all__)

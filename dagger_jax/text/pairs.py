@@ -52,7 +52,8 @@ def pair(
     Args:
       expert: a writer, or "markov:K" for a random one of order K (`writers.random_markov`).
       horizon: T, tokens.
-      learner: a transformer's sizes, or how it is trained as well; None: a small one, with eight steps of Adam at 3e-3 per round.
+      learner: a transformer's sizes, or how it is trained as well; None: a small one, with eight
+        steps of Adam at 3e-3 per round.
       vocabulary: V, of a named expert.
       seed: of a named expert.
 
