@@ -66,7 +66,7 @@ ORDER = [
     ["text.checkpoint", "text.detectors", "text.pairs", "text.scheming"],
     ["text"],
     ["learners", "runs"],
-    ["evaluation", "runtime.runs"],
+    ["evaluation"],
     ["cost"],
     ["runtime.progress", "runtime.record", "runtime.store"],
     ["runtime.lock"],
