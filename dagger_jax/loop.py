@@ -4,6 +4,10 @@ All that a run knows between two rounds is in its `State`; everything else is a 
 is cut into pieces gives the bits of one that is not (on one device).
 """
 
+# Strict, but for what JAX's own signatures leave unknown:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

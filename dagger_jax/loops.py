@@ -1,5 +1,9 @@
 """The one loop over steps and over rounds: a scan whose number of turns may be data."""
 
+# Strict, but for what JAX's own signatures leave unknown:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false
+
 from collections.abc import Callable
 from typing import Any, TypeVar
 

@@ -9,6 +9,10 @@ alike act and move alike. MEET.first is the coin of both jumps, MEET.second that
 the gate's coin; GATE.second that of a mixture which is tossed for, or the draw of a learner that copies.
 """
 
+# Strict, but for what JAX's own signatures leave unknown:
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
