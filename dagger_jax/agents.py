@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Integer, Key
 
 from dagger_jax.randomness import words
 from dagger_jax.types import Array, Node
@@ -39,6 +40,15 @@ class Policy(Node):
         return self.agent.act(self.agent.start(), observation, jnp.asarray(step))[1]
 
 
-def flat(tree: Any) -> Array:
-    """A tree of arrays as one vector, float32: what a network without a form of its own sees."""
-    return jnp.concatenate([jnp.ravel(jnp.asarray(leaf, jnp.float32)) for leaf in jax.tree.leaves(tree)])
+class Table(Node):
+    """A tabular policy that a user calls."""
+
+    table: Array  # [L, S, A] probability of each action in a state
+    seen: Array  # [O] a state of each observation
+
+    def __call__(
+        self, observation: Integer[Array, ""] | int, step: Integer[Array, ""] | int, key: Key[Array, ""]
+    ) -> Integer[Array, ""]:
+        """The action that it takes, drawn by a typed key. int32"""
+        law = self.table[step if self.table.shape[0] > 1 else 0, self.seen[observation]]
+        return jax.random.categorical(key, jnp.log(law)).astype(jnp.int32)

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Key
 
 from dagger_jax import bounds, evidence, intervals, randomness, schedules
-from dagger_jax.agents import Function, Policy
+from dagger_jax.agents import Function, Policy, Table
 from dagger_jax.control.training import Task
 from dagger_jax.precision import exact, single
-from dagger_jax.runs import Run, Table
+from dagger_jax.runs import Run
 from dagger_jax.schedules import training_weights
 from dagger_jax.tabular import exact as interpreter
 from dagger_jax.text import walk as text

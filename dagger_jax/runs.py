@@ -9,36 +9,23 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Integer, Key
+from jaxtyping import Key
 
 from dagger_jax import algorithms, evidence, loop, schedules
-from dagger_jax.agents import Policy
+from dagger_jax.agents import Policy, Table
 from dagger_jax.algorithms import Algorithm
 from dagger_jax.control import training as control
 from dagger_jax.control.network import Network
 from dagger_jax.control.training import Task
 from dagger_jax.precision import single
 from dagger_jax.randomness import fingerprint, words
+from dagger_jax.runtime import runs as disk
 from dagger_jax.tabular import interaction, rollout
 from dagger_jax.tabular.labels import Reweighed
 from dagger_jax.text import training as text
 from dagger_jax.text.pairs import Pair, Writing, recipe_for
 from dagger_jax.text.writers import Frozen
-from dagger_jax.types import Array, Held, Node, Problem, Schedule
-
-
-class Table(Node):
-    """A tabular policy that a user calls."""
-
-    table: Array  # [L, S, A] probability of each action in a state
-    seen: Array  # [O] a state of each observation
-
-    def __call__(
-        self, observation: Integer[Array, ""] | int, step: Integer[Array, ""] | int, key: Key[Array, ""]
-    ) -> Integer[Array, ""]:
-        """The action that it takes, drawn by a typed key. int32"""
-        law = self.table[step if self.table.shape[0] > 1 else 0, self.seen[observation]]
-        return jax.random.categorical(key, jnp.log(law)).astype(jnp.int32)
+from dagger_jax.types import Array, Held, Problem, Schedule
 
 
 class Progress(NamedTuple):
@@ -69,9 +56,7 @@ class Run(NamedTuple):
 
     def save(self, path: str | Path) -> None:
         """Writes the run to a folder; see `load`."""
-        from dagger_jax.runtime import runs
-
-        runs.save(Path(path), self)
+        disk.save(Path(path), self)
 
 
 def train(

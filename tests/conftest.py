@@ -13,6 +13,7 @@ import pytest
 # The shapes, dtypes and types that these modules' functions declare are checked at every call, also inside jit, in this
 # process: whatever imports them comes later. An int will do for a float, as for type checkers.
 CHECKED = [
+    "dagger_jax.agents",
     "dagger_jax.evaluation",
     "dagger_jax.evidence",
     "dagger_jax.randomness",

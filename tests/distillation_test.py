@@ -139,7 +139,7 @@ def test_labels_are_those_that_were_charged():
     half = method.schedule._replace(label_guide=0.5 * method.schedule.label_guide)
     for schedule, reads, wanted in ((method.schedule, "both", 24), (half, "both", 12), (half, "novice", 0)):
         recipe = ways.recipe(settings, method._replace(reads=reads))
-        args = recipe, ways.experts(settings, "markov"), schedule, None, ways.begin(settings), ways.keys(settings)[1]
+        args = recipe, ways.experts(settings, "markov"), schedule, ways.begin(settings), ways.keys(settings)[1]
         assert np.asarray(ways.train(*args, batch=4, rounds=1)[2]).tolist() == [[wanted]] * 2  # runs, rounds
 
 

@@ -183,7 +183,9 @@ def test_a_network_learns_a_linear_expert(name, given):
 
 
 def _policy(trained):
-    return dj.agents.Policy(LEARNER.on(DRIFT.world, DRIFT.expert).agent(trained, None))
+    return dj.agents.Policy(
+        LEARNER.on(DRIFT.world, DRIFT.expert).agent(trained, schedules.row(schedules.dagger(1, 12), 0))
+    )
 
 
 def test_a_network_goes_on_and_is_kept(tmp_path):

@@ -65,6 +65,7 @@ ORDER = [
     ["text.training"],
     ["text.checkpoint", "text.detectors", "text.pairs", "text.scheming"],
     ["text"],
+    ["runtime.runs"],
     ["learners", "runs"],
     ["evaluation"],
     ["cost"],

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax.runs import Run, Table
+from dagger_jax.agents import Table
 from dagger_jax.runtime.files import replace
 from dagger_jax.text.pairs import Writing
 from dagger_jax.text.transformer import Config, init
@@ -18,7 +18,7 @@ from dagger_jax.text.writers import Frozen
 FORMAT = 1
 
 
-def save(path: Path, run: Run) -> None:
+def save(path: Path, run: Any) -> None:
     """Writes a run to a folder: run.npz, then policy.json.
 
     Raises:
