@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from dagger_jax import loops
 from dagger_jax.controllers import Controller, Seen
-from dagger_jax.protocols import Gate, Learner
+from dagger_jax.protocols import Gate, Label, Learner
 from dagger_jax.schedules import row as row_of
 from dagger_jax.types import Array, Schedule
 
@@ -53,7 +53,7 @@ class Parts(NamedTuple):
 
     learner: Learner
     play: Callable[[Any, Schedule, Array, Any], Any]  # (agent, row, round, takeover or None) -> what the episodes show
-    label: Callable[[Any, Schedule, Any], Any]  # (shown, row, agent) -> a batch for the learner
+    label: Label
     seen: Callable[[Schedule, Any, Any], Seen] | None = None  # (row, agent, shown), where there is a controller
     gate: Gate | None = None
     controller: Controller | None = None

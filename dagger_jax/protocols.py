@@ -120,6 +120,18 @@ class Gate(Protocol):
         ...
 
 
+class Label(Protocol):
+    """What is asked of the expert: a batch for the learner.
+
+    def everything(shown, row, agent):                # every step of the guide's walk, whatever the row says
+        return shown.guide
+    """
+
+    def __call__(self, shown: Any, row: Schedule, agent: Any, /) -> Any:
+        """Of what a round's episodes showed, under this row, when `agent` acted."""
+        ...
+
+
 class Learner(Protocol):
     """Fits labels, and acts.
 

@@ -1,6 +1,7 @@
 """One verb for every kind of world: `train`, and what a run is."""
 
 import functools
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,6 +159,8 @@ def _only_actions(row: Algorithm, problem: Any) -> None:
     plain = algorithms.ALGORITHMS["dagger"]
     if row.label is not plain.label:
         raise ValueError("labels of costs-to-go, and reweighed ones, are made where worlds are tables")
+    if row.gate is not None:
+        raise ValueError("this algorithm's gate reads tables: give gate=, a `protocols.Gate`, with a plain algorithm")
     if row.output == "acting":
         raise ValueError("policies are mixed where they are tables: this algorithm's result is a mixture")
 
@@ -174,7 +177,9 @@ def _traced(*arrays: Any) -> bool:
 
 def fingerprint_of(key: Array, problem: Any, schedule: Schedule, rounds: int) -> Array:
     """Of what must be the same when a run goes on after so many rounds. [] uint32"""
-    return _fingerprint((key, problem, jax.tree.map(lambda column: column[:rounds], schedule)))
+    held = Held.of(problem)
+    static = jnp.uint32(zlib.crc32(repr(held.others).encode()))
+    return _fingerprint((key, held.arrays, static, jax.tree.map(lambda column: column[:rounds], schedule)))
 
 
 _fingerprint = jax.jit(fingerprint)

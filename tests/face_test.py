@@ -206,6 +206,7 @@ def test_what_a_kind_of_world_cannot_do_is_refused_by_name():
     cases = [
         ("smile", how, "mixture"),
         ("aggrevate", how, "costs-to-go"),
+        ("safe_dagger", how, "gate reads tables"),
         ("dagger", how | {"learner": None}, "needs a learner"),
         ("dagger", how | {"episodes": None}, "give episodes="),
         ("aimd:auc=0.6", how, "continuous"),
