@@ -30,7 +30,7 @@ def same(left, right):
 def sampled(schedule, learner=SMOOTH, gate=None, controller=None, label=labels.imitate, seed=0):
     """A run on sampled labels: how it ended, and of every round who acted and what was seen."""
     key = jax.random.key(seed)
-    see = lambda moment: (moment.acting, moment.play, moment.row.noise)
+    see = lambda moment: (moment.acting, moment.play, rows.filled(moment.row).noise)
     interpreter = interaction.by_sampling(WORLD, randomness.words(key), IDS)
     parts = {"measure": see, "gate": gate, "controller": controller, "label": label, "key": key, "episodes": 256.0}
     return interaction.run(PROBLEM, schedule, learner, interpreter, **parts)
