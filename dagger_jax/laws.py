@@ -19,7 +19,7 @@ class Law(Protocol):
     """The law of one action."""
 
     def draw(self, word: Words) -> Any:
-        """An action; the same law and the same words give the same one."""
+        """An action; the same law and the same words give the same one, to rounding where actions are continuous."""
         ...
 
     def mix(self, share: Array, other: Any, coin: Array) -> Any:
