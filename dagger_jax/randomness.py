@@ -61,7 +61,7 @@ def for_round(key: Words, round: Integer[Array, "..."] | int) -> Words:
     return threefry(key, Words(jnp.uint32(round), jnp.uint32(0xFFFFFFFF)))
 
 
-def bits(key: Words, episode: Integer[Array, "*#B"], step: Integer[Array, "*#B"] | int, use: Use) -> Words:
+def bits(key: Words, episode: Integer[Array, "*#B"], step: Integer[Array, "*#B"] | int, use: Any) -> Words:
     """The words of one use at one step of one episode: counter (episode, 4 step + use).
 
     Args:

@@ -25,6 +25,8 @@ ERRORS = (
 )
 ROUNDING = 2e-6  # of what is computed in float32
 SELDOM = 10 / EPISODES  # what is seen more seldom is compared as if it were seen as often
+# beartype draws the items of a list that it looks at, inside of strategies too.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the .random. module inside strategies")
 SETTLED = settings(deadline=None, derandomize=True, max_examples=25)
 SAMPLED = jax.jit(rollout.play)
 

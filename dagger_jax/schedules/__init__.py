@@ -23,6 +23,7 @@ Constructors are pure functions of numbers, some static (N, T), some traced, and
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -225,7 +226,7 @@ def dart(rounds: int, horizon: int, noise: Real[Array, "..."] | float = 0.0) -> 
     )
 
 
-def stagger(rounds: int, horizon: int, steps: Array, warm: int = 0) -> Schedule:
+def stagger(rounds: int, horizon: int, steps: Array, warm: Any = 0) -> Schedule:
     """Stagger and Warm-Stagger (Li and Zhang 2025, arXiv 2412.07057): one label a roll-out of the current learner.
 
     Args:

@@ -1,11 +1,12 @@
 """Tables of columns: made, read row by row, stacked for `vmap`, checked."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Integer, Shaped
+from jaxtyping import Float, Integer
 
 from dagger_jax.types import Array, Schedule
 
@@ -14,7 +15,7 @@ HIGHEST = {"label_guide": np.finfo(np.float32).max, "label_novice": np.finfo(np.
 BY_ROUND = ("rate", "keep")  # [N]; the others are [N, T]
 
 
-def table(rounds: int, horizon: int, **columns: Shaped[Array, "..."] | float | None) -> Schedule:
+def table(rounds: int, horizon: int, **columns: Any) -> Schedule:
     """A schedule from the columns that matter; the others are off (rate and keep are 1).
 
     Args:

@@ -1,6 +1,7 @@
 """Chunk partitions: [T], 1 where a chunk starts, and what is summed along a chunk. Every number may be traced."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.core
@@ -18,9 +19,7 @@ def _known(value: Array | Sequence[int] | float) -> np.ndarray | None:
     return None if tracing else np.asarray(value)
 
 
-def starts(
-    horizon: int, length: Integer[Array, ""] | int, offset: Integer[Array, ""] | int = 0
-) -> Bool[Array, " {horizon}"]:
+def starts(horizon: int, length: Any, offset: Integer[Array, ""] | int = 0) -> Bool[Array, " {horizon}"]:
     """Equal chunks: starts at step 0 and at every t with (t - offset) divisible by `length`. [T]
 
     A random offset, uniform in 0..length-1, is a random phase: docs/theory.md#chunks-random-phase.
