@@ -13,7 +13,7 @@ from dagger_jax.sampling import choose, thresholds
 from dagger_jax.types import Array
 
 
-def _known(value: Array | Sequence[int] | float) -> np.ndarray | None:
+def _known(value: Any) -> np.ndarray | None:
     """The value, if it can be looked at: not inside jit, vmap or scan."""
     tracing = isinstance(jnp.zeros(()), jax.core.Tracer) or isinstance(value, jax.core.Tracer)
     return None if tracing else np.asarray(value)
