@@ -92,25 +92,18 @@ def evaluate(
 def _tables(problem: Problem, policy: Array, row: Schedule) -> Result:
     known = evidence.constants(problem)
     seen = evidence.measure(problem, policy, row, known)
-    laws, own = _laws(problem, policy, row)
+    agreement, distances = _told(problem, policy, row)
     told = {} if isinstance(seen.gap, jax.core.Tracer) else bounds.slacks(row, seen, known)
     slack = {name: float(value) for name, value in told.items()}
-    costs = own, seen.expert_cost
-    return Result(
-        seen.gap, seen.gap, seen.gap, True, *costs, seen.eps, laws.agreement, _before(row, laws.overlap), slack
-    )
+    costs = seen.gap + seen.expert_cost, seen.expert_cost
+    return Result(seen.gap, seen.gap, seen.gap, True, *costs, seen.eps, agreement, distances, slack)
 
 
 @exact
-def _laws(problem: Problem, policy: Array, row: Schedule) -> tuple[interpreter.Laws, Array]:
-    return interpreter.play(problem, policy, row), interpreter.deploy(problem, policy).novice_cost
-
-
-def _before(row: Schedule, overlap: Array) -> Array:
-    """T_j at every step: what has been seen of the chunk before it."""
-    where = np if isinstance(overlap, np.ndarray) else jnp
-    before = where.concatenate([where.ones_like(overlap[:1]), overlap[:-1]])
-    return where.where(row.join > 0, 0.0, 1 - before)
+def _told(problem: Problem, policy: Array, row: Schedule) -> tuple[Array, Array]:
+    """Agreement, and what a detector knows, of every step. [T] each"""
+    laws = interpreter.play(problem, policy, row)
+    return laws.agreement, evidence.distances(row, laws.overlap)
 
 
 def _stacked(results: list[Result]) -> Result:
@@ -174,14 +167,12 @@ def _walked(held: Held, row: Schedule, key: Any, ids: Array, *, charged: bool) -
     """Costs of the learner and of the expert alone, paired, [B]; and means of what the row shows, [T]."""
     world, expert, learner = held.tree
     alone = schedules.row(schedules.behavioural_cloning(1, world.horizon), 0)
-    wrong = Whole(
-        lambda step: jax.vmap(lambda own, wanted: own.error(wanted))(step.own, step.wanted) if charged else ()
-    )
+    far = jax.vmap(lambda own, wanted: own.error(wanted))
+    wrong = Whole(lambda step: far(step.own, step.wanted) if charged else ())
     differs, ends = walk(world, expert, learner, alone, key, ids, reduce=wrong)
     novice, guide = (differs.sum(0), jnp.zeros(ids.shape)) if charged else (ends.novice_cost, ends.guide_cost)
 
     def see(step: Step) -> Seen:
-        far = jax.vmap(lambda own, wanted: own.error(wanted))
         return Seen(far(step.own, step.wanted), far(step.guide_own, step.guide_wanted), step.together, step.distance)
 
     shown, _ = walk(world, expert, learner, row, key, ids, watched=True, reduce=Whole(see))

@@ -145,10 +145,19 @@ class Offsets(NamedTuple):
     steps: Array  # [T] int, steps of the episode that have this offset
 
 
+def distances(row: Schedule, overlap: Float[Array, " T"]) -> Float[Array, " T"]:
+    """T_j at every step, j its offset in a chunk of a row whose `join` is 0 or 1: what a detector knows before it."""
+    return jnp.where(row.join > 0, 0.0, 1 - _before(overlap))
+
+
+def _before(overlap: Array) -> Array:
+    """The overlap before each step; 1 before the first. [T]"""
+    return jnp.concatenate([jnp.ones_like(overlap[:1]), overlap[:-1]])
+
+
 def by_offset(row: Schedule, eps: Float[Array, " T"], overlap: Float[Array, " T"]) -> Offsets:
     """Evidence by offset, from a row whose `join` is 0 or 1, its errors [T] and overlap [T] (`exact.Laws`)."""
-    before = jnp.concatenate([jnp.ones_like(overlap[:1]), overlap[:-1]])
-    distance = jnp.where(row.join > 0, 0.0, 1 - before)
+    distance = distances(row, overlap)
     each, count = schedules.by_offset(eps, row.join)
     row = schedules.filled(row)
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
@@ -163,8 +172,7 @@ def detectability(row: Schedule, overlap: Float[Array, " T"]) -> Float[Array, ""
     A label on the novice's own walk gives nothing away. Where coins decide on chunks it is the expected value.
     Meaningless for rows with `back`: there the novice's law in training is not its own.
     """
-    before = jnp.concatenate([jnp.ones_like(overlap[:1]), overlap[:-1]])
     row = schedules.filled(row)
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
-    seen = asked_guide * (1 - row.join) * (1 - before)
+    seen = asked_guide * (1 - row.join) * (1 - _before(overlap))
     return seen.sum() / jnp.maximum((asked_novice + asked_guide).sum(), 1.0)

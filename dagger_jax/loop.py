@@ -108,8 +108,13 @@ def advance(
 
     Returns:
       The state after them, and what was measured.
+
+    Raises:
+      ValueError: a controller and a gate at once, or a controller without `seen`.
     """
     controller, gate, last = parts.controller, parts.gate, schedule.join.shape[0] - 1
+    if controller is not None and gate is not None:
+        raise ValueError("a controller reads the learner's own walk, a gate interrupts it: give one of them")
 
     def one_round(state: State, _: Array) -> tuple[State, Any]:
         row = row_of(schedule, jnp.minimum(state.round, last))

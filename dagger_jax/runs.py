@@ -100,15 +100,16 @@ def train(
     else:
         if not isinstance(problem, Task | Pair):
             raise TypeError(f"problem must come from dj.problem or dj.text.pair, got {type(problem).__name__}")
-        _only_actions(row, problem)
+        _only_actions(row)
         if episodes is None:
             raise ValueError("only tables have exact proportions: give episodes=, per round")
         go = functools.partial(_tasks if isinstance(problem, Task) else _texts, problem, schedule, learner, episodes)
-    at = fingerprint_of(key, problem, schedule, done)
-    if state is not None and not _traced(at, state.of) and int(at) != int(state.of):
-        raise ValueError(
-            "state is of another run: key, world, expert and the rows of the schedule so far must be the same"
-        )
+    if state is not None:
+        at = fingerprint_of(key, problem, schedule, done)
+        if not any(isinstance(each, jax.core.Tracer) for each in (at, state.of)) and int(at) != int(state.of):
+            raise ValueError(
+                "state is of another run: key, world, expert and the rows of the schedule so far must be the same"
+            )
     policy, played, history, after = go(controller, gate, key, None if state is None else state.loop, rounds)
     judged = _judged(row, schedule, problem.horizon if isinstance(problem, Pair) else problem.world.horizon, chunk)
     return Run(policy, played, history, Progress(after, fingerprint_of(key, problem, schedule, done + rounds)), judged)
@@ -155,7 +156,7 @@ def _judged(row: Algorithm, schedule: Schedule, horizon: int, chunk: int | None)
     return last if last.beta is None else last._replace(beta=jnp.zeros_like(last.join))
 
 
-def _only_actions(row: Algorithm, problem: Any) -> None:
+def _only_actions(row: Algorithm) -> None:
     plain = algorithms.ALGORITHMS["dagger"]
     if row.label is not plain.label:
         raise ValueError("labels of costs-to-go, and reweighed ones, are made where worlds are tables")
@@ -169,10 +170,6 @@ def _done(state: Progress) -> int:
     if isinstance(state.loop.round, jax.core.Tracer):
         raise TypeError("state must be concrete: how many rounds are done decides on the schedule's shape")
     return int(np.ravel(state.loop.round)[0])
-
-
-def _traced(*arrays: Any) -> bool:
-    return any(isinstance(each, jax.core.Tracer) for each in arrays)
 
 
 def fingerprint_of(key: Array, problem: Any, schedule: Schedule, rounds: int) -> Array:
@@ -219,8 +216,7 @@ def _play_tables(
     def measure(at: loop.Moment) -> Any:
         asked = at.batch.weight.sum()
         missed = (at.batch.costs * at.agent).sum() / jnp.maximum(asked, 1e-9)
-        own = at.row._replace(patience=None, copied=None)
-        called = evidence.prices(own).handovers if at.shown.entered is None else at.shown.entered.sum()
+        called = evidence.prices(at.row).handovers if at.shown.entered is None else at.shown.entered.sum()
         cost = interaction.cost(problem, at.row, at.shown, at.agent)
         return at.row, History(missed, cost, asked, called, at.shown.agreement)
 
@@ -264,7 +260,7 @@ def _play_tasks(
 
     def measure(at: loop.Moment) -> Any:
         asked = at.batch.weight.sum() / ids.shape[0]
-        called = evidence.prices(at.row._replace(patience=None, copied=None)).handovers
+        called = evidence.prices(at.row).handovers
         agreement = None if at.shown.together is None else at.shown.together.mean(1)
         return at.row, History(at.info, at.shown.ends.novice_cost.mean(), asked, called, agreement)
 
@@ -298,7 +294,7 @@ def _play_texts(
     start = text.begin(recipe, begins, controller) if state is None else state
 
     def measure(at: text.Moment) -> Any:
-        called = evidence.prices(at.row._replace(patience=None, copied=None)).handovers
+        called = evidence.prices(at.row).handovers
         wrong, labels = at.text.wrong.sum(0).mean(), at.labels / ids.shape[0]
         return at.row, History(at.loss, wrong, labels, called, at.text.together.mean(1))
 

@@ -76,12 +76,10 @@ def parts(
       block: of `walk`.
 
     Raises:
-      ValueError: a controller where actions are continuous, or together with a gate.
+      ValueError: a controller where actions are continuous.
     """
     if controller is not None and not discrete(task.world, task.expert):
         raise ValueError("a controller reads who parted: where actions are continuous nobody acts alike")
-    if controller is not None and gate is not None:
-        raise ValueError("a controller reads the learner's own walk, a gate interrupts it: give one of them")
     labelled, alone = who[0], controller is None and not who[1]
     reduce = Whole(_see(task.world, labelled, gate is not None))
 
@@ -94,13 +92,9 @@ def parts(
 
     def label(shown: Shown, row: Schedule, agent: Agent) -> Labels:
         row = filled(row)
-        weighed = []
-        for name, labels, column in (
-            ("guide", shown.novice, row.label_novice),
-            ("novice", shown.guide, row.label_guide),
-        ):
-            if labelled != name and labels is not None:
-                weighed.append(labels._replace(weight=column[:, None] * labels.weight))
+        asked_for = [] if labelled == "guide" else [(shown.novice, row.label_novice)]
+        asked_for += [] if shown.guide is None else [(shown.guide, row.label_guide)]
+        weighed = [labels._replace(weight=column[:, None] * labels.weight) for labels, column in asked_for]
         flat = lambda *leaves: jnp.concatenate([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves])
         return jax.tree.map(flat, *weighed)
 

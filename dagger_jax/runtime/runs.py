@@ -11,6 +11,7 @@ import numpy as np
 
 from dagger_jax.agents import Table
 from dagger_jax.runtime.files import replace
+from dagger_jax.tabular import npz
 from dagger_jax.text.pairs import Writing
 from dagger_jax.text.transformer import Config, init
 from dagger_jax.text.writers import Frozen
@@ -50,8 +51,8 @@ def load(path: str | Path, like: Any = None) -> Any:
     path = Path(path).expanduser()
     try:
         told = json.loads((path / "policy.json").read_text())
-        with np.load(path / "run.npz", allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with (path / "run.npz").open("rb") as file:
+            arrays = npz.read(file, lambda known: None)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} holds no run that can be read ({error})") from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:

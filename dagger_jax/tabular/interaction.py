@@ -138,8 +138,6 @@ def parts(
     episodes: Array | float = jnp.inf,
 ) -> loop.Parts:
     """What the loop calls of a tabular run; arguments and errors as in `run`."""
-    if controller is not None and gate is not None:
-        raise ValueError("a controller reads the learner's own walk, a gate interrupts it: give one of them")
     fits(label, learner, gate)
 
     def asks(play: Play, row: Schedule, acting: Array) -> Batch:
