@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dagger_jax.runtime.runs import load
     from dagger_jax.tabular import exact, experts, gallery, gates, interaction, labels, oracle, planning, rollout
     from dagger_jax.tabular.gallery import WORLDS
-    from dagger_jax.types import Batch, Play, Problem, Schedule, World
+    from dagger_jax.types import Batch, Occupancy, Problem, Schedule, World
 
 __version__ = "0.1.0"
 _TABULAR = ("exact", "experts", "gallery", "gates", "interaction", "labels", "oracle", "planning", "rollout")
@@ -42,7 +42,7 @@ _HOMES = {
     **dict.fromkeys(("ALGORITHMS", "schedule"), "algorithms"),
     **dict.fromkeys(("Result", "evaluate"), "evaluation"),
     **dict.fromkeys(("Run", "train"), "runs"),
-    **dict.fromkeys(("Batch", "Play", "Problem", "Schedule", "World"), "types"),
+    **dict.fromkeys(("Batch", "Occupancy", "Problem", "Schedule", "World"), "types"),
     **{name: f"tabular.{name}" for name in _TABULAR},
 }
 
@@ -51,7 +51,7 @@ __all__ = [
     "BOUNDS",
     "WORLDS",
     "Batch",
-    "Play",
+    "Occupancy",
     "Problem",
     "Result",
     "Run",

@@ -13,10 +13,10 @@ from jaxtyping import Key
 from dagger_jax import bounds, evidence, intervals, randomness, schedules
 from dagger_jax.agents import Function, Policy, Table
 from dagger_jax.control.training import Task
-from dagger_jax.precision import exact, single
+from dagger_jax.precision import float64, single
 from dagger_jax.runs import Run
 from dagger_jax.schedules import training_weights
-from dagger_jax.tabular import exact as interpreter
+from dagger_jax.tabular import exact
 from dagger_jax.text import walk as text
 from dagger_jax.text.pairs import Pair, Writing
 from dagger_jax.types import Array, Held, Problem, Schedule
@@ -99,10 +99,10 @@ def _tables(problem: Problem, policy: Array, row: Schedule) -> Result:
     return Result(seen.gap, seen.gap, seen.gap, True, *costs, seen.eps, agreement, distances, slack)
 
 
-@exact
+@float64
 def _told(problem: Problem, policy: Array, row: Schedule) -> tuple[Array, Array]:
     """Agreement, and what a detector knows, of every step. [T] each"""
-    laws = interpreter.play(problem, policy, row)
+    laws = exact.play(problem, policy, row)
     return laws.agreement, evidence.distances(row, laws.overlap)
 
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from dagger_jax import schedules
-from dagger_jax.precision import exact
-from dagger_jax.tabular import exact as interpreter
+from dagger_jax.precision import float64
+from dagger_jax.tabular import exact
 from dagger_jax.tabular.worlds import backward, reachable
-from dagger_jax.types import Array, Play, Problem, Schedule
+from dagger_jax.types import Array, Occupancy, Problem, Schedule
 
 
 class Constants(NamedTuple):
@@ -36,7 +36,7 @@ class Evidence(NamedTuple):
     overlap: Array  # [T] see `exact.Laws`: 1 - overlap bounds the chunk's distance
 
 
-@exact
+@float64
 def constants(problem: Problem) -> Constants:
     """Costs-to-go, recoverability u and spans D_t of a problem, by backward induction.
 
@@ -55,7 +55,7 @@ def constants(problem: Problem) -> Constants:
     return Constants(to_go, value, jnp.where(reached, worst, 0.0).max(), span, gained)
 
 
-@exact
+@float64
 def measure(problem: Problem, policy: Float[Array, "L S A"], row: Schedule, known: Constants) -> Evidence:
     """Exact evidence of a fixed policy under a row.
 
@@ -65,8 +65,8 @@ def measure(problem: Problem, policy: Float[Array, "L S A"], row: Schedule, know
       row: columns [T]. Steps that ask no label have no training law: eps, training_advantage and shift are 0.
       known: `constants(problem)`.
     """
-    training = interpreter.play(problem, policy, row)
-    deployed = interpreter.deploy(problem, policy)
+    training = exact.play(problem, policy, row)
+    deployed = exact.deploy(problem, policy)
     novice_share, guide_share = schedules.training_weights(row)
     law = novice_share[:, None] * training.novice + guide_share[:, None] * training.guide
     error = 0.5 * jnp.abs(policy - problem.expert).sum(-1)
@@ -95,7 +95,7 @@ class Prices(NamedTuple):
 def prices(row: Schedule, tried: int = 1) -> Prices:
     """What a row [..., T] without `patience` asks: a chunk is one hand-over, a label on the novice's walk too.
 
-    `tried`: deviations behind a label of costs-to-go, each with a roll-out of its own; `labels.deviate` tries them all.
+    `tried`: deviations behind a label of costs-to-go, each with a roll-out of its own; `labels.cost_to_go` tries all.
     """
     row = schedules.filled(row)
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
@@ -116,23 +116,23 @@ def prices(row: Schedule, tried: int = 1) -> Prices:
 class GatedPrices(NamedTuple):
     """What a gate asked of the expert in a round, per episode."""
 
-    labels: Array  # [] steps at which it had the wheel
+    labels: Array  # [] steps at which it was in control
     interventions: Array  # [] times it took over
-    switches: Array  # [] times the wheel changed hands, either way
+    switches: Array  # [] times control changed hands, either way
 
 
-def gated_prices(play: Play) -> GatedPrices:
+def gated_prices(play: Occupancy) -> GatedPrices:
     """Labels, interventions and context switches of a round that was played with a gate.
 
     Raises:
       ValueError: a round that was played without one.
     """
-    if play.helped is None or play.entered is None:
+    if play.intervened is None or play.entered is None:
         raise ValueError("this round was played without a gate: see `prices`")
-    helped = play.helped.sum((-2, -1))
-    before = jnp.concatenate([jnp.zeros_like(helped[:1]), helped[:-1]])
-    handed_back = before + play.entered - helped
-    return GatedPrices(helped.sum(), play.entered.sum(), (play.entered + handed_back).sum())
+    intervened = play.intervened.sum((-2, -1))
+    before = jnp.concatenate([jnp.zeros_like(intervened[:1]), intervened[:-1]])
+    handed_back = before + play.entered - intervened
+    return GatedPrices(intervened.sum(), play.entered.sum(), (play.entered + handed_back).sum())
 
 
 class Offsets(NamedTuple):

@@ -52,7 +52,7 @@ def family(rounds: int, horizon: int, seed: int = 0) -> dict[str, Schedule]:
             noise=rng.random(shape),
             label_guide=rng.random(shape),
             label_novice=2 * rng.random(shape),
-            rate=rng.random(rounds),
-            keep=0.5 + rng.random(rounds) / 2,
+            mixing_rate=rng.random(rounds),
+            retain=0.5 + rng.random(rounds) / 2,
         ),
     }

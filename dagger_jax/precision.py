@@ -17,11 +17,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def exact(function: Callable[P, R], static: Sequence[str] = ()) -> Callable[P, R]:
+def float64(function: Callable[P, R], static: Sequence[str] = ()) -> Callable[P, R]:
     """Jits `function` and runs it in float64, on float64 copies of its arguments; returns numpy arrays.
 
     Called inside another transformation (jit, vmap, scan) it is `function` itself: the outermost call sets
-    the precision. So `exact(jax.vmap(f))` is how a batch is computed exactly.
+    the precision. So `float64(jax.vmap(f))` is how a batch is computed exactly.
 
     Args:
       function: pure, on pytrees of arrays. Arrays are its arguments, not closed over: JAX may have a float32

@@ -100,8 +100,8 @@ class Schedule(NamedTuple):
     label_novice: Column = None  # [N, T] weight of the expert label asked for at the novice's state
     after: Column = None  # [N, T] probability that the expert, not the learner, completes a one-step deviation
     noise: Column = None  # [N, T] probability that the guide's executed action is replaced by a uniform one
-    rate: Column = None  # [N] share of the newest iterate in the acting mixture (1: the newest acts alone)
-    keep: Column = None  # [N] share of the earlier labels that the learner keeps (1: aggregate, 0: forget)
+    mixing_rate: Column = None  # [N] share of the newest iterate in the acting mixture (1: the newest acts alone)
+    retain: Column = None  # [N] share of the earlier labels that the learner keeps (1: aggregate, 0: forget)
     # [N, T] the chunk also ends before the learner's error at the guide's states, summed since its start, would
     # exceed this. Lengths then depend on the states: the sampler's alone.
     patience: Column = None
@@ -110,15 +110,15 @@ class Schedule(NamedTuple):
     copied: Column = None
 
 
-class Takeover(NamedTuple):
-    """Where the expert takes the wheel of the novice's walk, and where it hands back: what a gate decides."""
+class Intervention(NamedTuple):
+    """Where the expert takes over the novice's walk, and where it hands back: what a gate decides."""
 
     enter: Array  # [T, S] probability that it takes over from the learner here
-    leave: Array  # [T, S] probability that, at the wheel, it hands back here; 1 - enter: a gate without memory
+    leave: Array  # [T, S] probability that, in control, it hands back here; 1 - enter: a gate without memory
     acts: Array | float = 1.0  # [] 1: the expert also acts; 0: it is only asked, and the learner acts on
 
 
-class Play(NamedTuple):
+class Occupancy(NamedTuple):
     """What one round's episodes show, whoever interpreted them: joint law of (state, expert's action).
 
     `exact.play` gives the law itself, `rollout.play` the observed frequencies. Each step sums to 1.
@@ -127,7 +127,7 @@ class Play(NamedTuple):
     novice: Array  # [T, S, A] at the novice's states
     guide: Array | None  # [T, S, A] at the guide's states; None where the novice walked alone
     agreement: Array | None  # [T] share that acted alike since the chunk's start, by one word; None as above
-    helped: Array | None = None  # [T, S, A] at the novice's states, where the expert has taken over; None: no gate
+    intervened: Array | None = None  # [T, S, A] at the novice's states, where the expert has taken over; None: no gate
     entered: Array | None = None  # [T] share of episodes in which it takes over at this step; None as above
 
 
@@ -142,7 +142,7 @@ class Trace(NamedTuple):
     guided: Array | None  # what it did
     joined: Array | None  # whether a chunk started here
     together: Array | None  # whether both have acted alike since the chunk's start
-    helped: Array | None = None  # whether the expert has taken over; None where there is no gate
+    intervened: Array | None = None  # whether the expert has taken over; None where there is no gate
     entered: Array | None = None  # whether it takes over here
 
 

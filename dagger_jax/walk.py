@@ -65,7 +65,7 @@ class Walkers(NamedTuple):
     chunks: Array  # [] int32, started so far
     together: Any  # [] bool, both have acted alike since the chunk's start; None where actions are continuous
     spent: Array  # [] the learner's error at the guide's states since then
-    helped: Array  # [] bool, the expert has taken over the novice's walk
+    intervened: Array  # [] bool, the expert has taken over the novice's walk
 
 
 class Step(NamedTuple):
@@ -82,7 +82,7 @@ class Step(NamedTuple):
     guided: Any = None  # what the guide did
     joined: Any = None  # bool, a chunk starts here
     together: Any = None  # bool, both have acted alike since the chunk's start
-    helped: Any = None  # bool, the expert has taken over
+    intervened: Any = None  # bool, the expert has taken over
     entered: Any = None  # bool, it takes over here
     lives: Any = None  # bool, the novice's episode has not ended: only then the step counts
     guide_lives: Any = None  # bool, the same of the guide
@@ -146,7 +146,7 @@ class Parties(NamedTuple):
             chunks=none,
             together=none == 0 if self.discrete else None,
             spent=zero,
-            helped=none > 0,
+            intervened=none > 0,
         )
 
     def ask(self, walker: Walker, step: Array, learner: bool = True) -> Answer:
@@ -184,7 +184,7 @@ class Parties(NamedTuple):
     def advance(self, key: Words, step: Array, now: Schedule, episode: Array, at: Walkers) -> tuple[Walkers, Step]:
         """One step of one episode: the walkers after it, and what they did."""
         move, meet, turn = (randomness.bits(key, episode, step, use) for use in (Use.MOVE, Use.MEET, Use.GATE))
-        helped, together, spent = at.helped, at.together, at.spent
+        intervened, together, spent = at.intervened, at.together, at.spent
         there: Any = None
         joined: Any = None
         back: Any = None
@@ -205,7 +205,7 @@ class Parties(NamedTuple):
                 spent = jnp.where(joined, 0.0, spent) + there.own.error(there.wanted)
             begun = joined if back is None else joined | back
             together = together if together is None else together | begun
-            helped = helped if back is None else helped & ~back  # an excursion is begun by the learner
+            intervened = intervened if back is None else intervened & ~back  # an excursion is begun by the learner
             if self.watched:
                 afresh = lambda a: a._replace(walker=a.walker._replace(ratio=jnp.where(begun, 0.0, a.walker.ratio)))
                 here, there = afresh(here), afresh(there)
@@ -227,15 +227,15 @@ class Parties(NamedTuple):
         if self.takeover is not None:
             view = self.world.observe(novice.state, step)
             enter, leave = self.takeover.decide(novice.state, view, own, wanted, step)
-            entered = ~helped & heads(turn.first, limit(enter))
-            helped = entered | (helped & ~heads(turn.first, limit(leave)))
-            acts = choose(helped & (jnp.asarray(self.takeover.acts) > 0), asked, acts)
+            entered = ~intervened & heads(turn.first, limit(enter))
+            intervened = entered | (intervened & ~heads(turn.first, limit(leave)))
+            acts = choose(intervened & (jnp.asarray(self.takeover.acts) > 0), asked, acts)
 
         shown = Step(step, novice.state, wanted, own, asked, acts)
         if entered is not None:
-            shown = shown._replace(helped=helped, entered=entered)
+            shown = shown._replace(intervened=intervened, entered=entered)
         walker, cost, lives = self.moved(here, acts, step, move)
-        following = at._replace(novice=walker, novice_cost=at.novice_cost + cost, helped=helped, spent=spent)
+        following = at._replace(novice=walker, novice_cost=at.novice_cost + cost, intervened=intervened, spent=spent)
         shown = shown._replace(lives=lives)
         if there is None:
             return following, shown
@@ -330,7 +330,7 @@ def walk(
             return walkers, reduce.step(shown, counted)
 
         begin = jax.vmap(lambda episode: parties.begin(key, episode, alone))(ids)
-        steps = jnp.arange(world.horizon, dtype=jnp.int32), row._replace(rate=None, keep=None)
+        steps = jnp.arange(world.horizon, dtype=jnp.int32), row._replace(mixing_rate=None, retain=None)
         walkers, seen = loops.scan(advance, begin, steps, getattr(world, "length", None))
         return seen, walkers
 

@@ -105,7 +105,7 @@ def test_traced_numbers_are_not_looked_at():
 )
 def test_a_table_of_another_worlds_sizes_is_refused(learner, message):
     problem = gallery.cliff(4)
-    label = labels.deviate if isinstance(learner, learners.PolicyGradient) else labels.imitate
+    label = labels.cost_to_go if isinstance(learner, learners.PolicyGradient) else labels.imitate
     with pytest.raises(ValueError, match=message):
         interaction.run(problem, schedules.dagger(2, 4), learner, interaction.exactly(problem), label=label)
 
@@ -114,7 +114,7 @@ def test_a_table_of_another_worlds_sizes_is_refused(learner, message):
     ("horizon", "options", "message"),
     [
         (5, {}, "the schedule has 5 steps, the world's horizon is 4"),
-        (4, {"gate": gates.Safe(0.1), "label": labels.deviate}, r"Safe reads labels as the expert's actions"),
+        (4, {"gate": gates.Safe(0.1), "label": labels.cost_to_go}, r"Safe reads labels as the expert's actions"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_where_they_meet(horizon, options, message):
@@ -136,21 +136,21 @@ def test_labels_of_the_zoo_are_what_its_learners_and_gates_read(name):
     ("label", "reader", "message"),
     [
         (
-            labels.deviate,
+            labels.cost_to_go,
             learners.tabular(WORLD, learners.LogLoss(), True),
-            "LogLoss reads labels as the expert's actions (labels.imitate), but labels.deviate gives costs-to-go",
+            "LogLoss reads labels as the expert's actions (labels.imitate), but labels.cost_to_go gives costs-to-go",
         ),
         (
-            labels.deviate_acting,
+            labels.cost_to_go_acting,
             learners.Ensemble(learners.tabular(WORLD, learners.Smoothed(learners.LogLoss(), 1.0), True)),
-            "LogLoss reads labels as the expert's actions (labels.imitate), but labels.deviate_acting gives",
+            "LogLoss reads labels as the expert's actions (labels.imitate), but labels.cost_to_go_acting gives",
         ),
         (labels.RollOut(2), gates.AskOnly(gates.Safe(0.1)), "Safe reads labels as the expert's actions"),
-        (jax.tree_util.Partial(labels.deviate), gates.Lazy(0.1, 0.1), "Lazy reads labels as the expert's actions"),
+        (jax.tree_util.Partial(labels.cost_to_go), gates.Lazy(0.1, 0.1), "Lazy reads labels as the expert's actions"),
         (
             labels.Reweighed(),
             learners.PolicyGradient(1.0, 1, 2, 2),
-            "PolicyGradient reads labels as costs-to-go (labels.deviate), but labels.Reweighed gives the expert's",
+            "PolicyGradient reads labels as costs-to-go (labels.cost_to_go), but labels.Reweighed gives the expert's",
         ),
     ],
 )
@@ -160,4 +160,4 @@ def test_a_label_that_is_read_as_another_is_refused(label, reader, message):
 
 
 def test_a_label_from_elsewhere_is_taken_on_trust():
-    labels.fits(lambda *args: labels.deviate(*args), learners.tabular(WORLD, learners.LogLoss(), True))
+    labels.fits(lambda *args: labels.cost_to_go(*args), learners.tabular(WORLD, learners.LogLoss(), True))

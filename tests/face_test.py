@@ -211,7 +211,7 @@ def test_what_a_kind_of_world_cannot_do_is_refused_by_name():
         ("dagger", how | {"episodes": None}, "give episodes="),
         ("aimd:auc=0.6", how, "continuous"),
         (schedules.dart(2, 12, 0.5), how, "shaken"),
-        (schedules.smile(2, 12, 0.5), how, r"schedule\.rate must be 1"),
+        (schedules.smile(2, 12, 0.5), how, r"schedule\.mixing_rate must be 1"),
         ("dagger", how | {"learner": dj.learners.network(Net(), optax.adam(1e-2))}, "head is 'categorical'"),
     ]
     for algorithm, given, message in cases:

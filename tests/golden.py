@@ -20,7 +20,7 @@ import optax
 from dagger_jax import controllers, gallery, randomness, schedules
 from dagger_jax.algorithms import ALGORITHMS
 from dagger_jax.family import family
-from dagger_jax.precision import exact as exactly
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, interaction, rollout
 from dagger_jax.text import losses, scheming, training, transformer, walk, writers
 
@@ -80,7 +80,7 @@ def plays() -> Iterator[tuple[str, Any]]:
         one = lambda policy, row, n: rollout.play(tables, policy, row, randomness.for_round(key, n), IDS, block=200)
         return jax.vmap(one)(policies, rows, jnp.arange(N))
 
-    exactly_played = exactly(jax.vmap(exact.play, (None, 0, 0)))
+    exactly_played = float64(jax.vmap(exact.play, (None, 0, 0)))
     for name, rows in family(N, T).items():
         play, kept = sampled(policies, rows)
         seen = {field: counts(values, len(IDS)) for field, values in play._asdict().items() if values is not None}

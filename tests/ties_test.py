@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dagger_jax import schedules, ties
-from dagger_jax.precision import exact as exactly
+from dagger_jax.precision import float64
 from dagger_jax.tabular import gates, learners, oracle, planning
 from dagger_jax.tabular import worlds as tabular
 from dagger_jax.tabular.experts import optimal
@@ -52,7 +52,7 @@ def test_off_the_training_law_the_first_of_the_costliest_actions_is_taken():
 def test_the_order_has_no_edges():
     """Equal values are one group wherever they lie; groups are told apart by what lies between, not by a grid."""
     rng = np.random.default_rng(0)
-    order = exactly(lambda values: ties.descending(values, ties.TIE))
+    order = float64(lambda values: ties.descending(values, ties.TIE))
     for level in (0.1, 0.5 * ties.TIE, 1.5 * ties.TIE, 1 / 3, 1e3):
         values = shaken(np.full(9, level), rng)
         np.testing.assert_array_equal(order(values), np.arange(9))
@@ -64,7 +64,7 @@ def test_the_order_has_no_edges():
 @pytest.mark.parametrize(("dtype", "size"), [(np.float32, 3e-7), (np.float64, 1e-15)])
 def test_a_table_takes_the_first_of_equal_costs(dtype, size):
     rng, majority = np.random.default_rng(0), learners.Majority()
-    choose = exactly(majority) if dtype is np.float64 else majority
+    choose = float64(majority) if dtype is np.float64 else majority
     for _ in range(50):
         costs = shaken(np.array([[0.7, 0.3, 0.3], [0.3, 0.3, 0.3], [0.3, 0.3, 0.2999]]), rng, size).astype(dtype)
         np.testing.assert_array_equal(np.asarray(choose(costs, costs.sum(-1))).argmax(-1), [1, 0, 2])
@@ -74,7 +74,7 @@ def test_a_quantile_shares_equal_scores_out():
     rng, law = np.random.default_rng(0), np.full((T, S), 1 / S)
     scores = np.tile(np.repeat([0.7, 0.1 + 0.2], [2, 6]), (T, 1))
     for _ in range(20):
-        taken = exactly(gates.above_quantile)(shaken(scores, rng), law, 0.4)
+        taken = float64(gates.above_quantile)(shaken(scores, rng), law, 0.4)
         np.testing.assert_allclose(taken, np.tile(np.repeat([1.0, 0.2], [2, 6]), (T, 1)), rtol=0, atol=1e-12)
 
 
@@ -85,13 +85,13 @@ def test_a_risk_of_rounding_is_none():
         transition = rng.dirichlet(np.ones(S), S)[:, None].repeat(2, 1)
         world = tabular.world(transition, rng.random((S, 1)).repeat(2, 1), np.full(S, 1 / S), 50)
         problem = Problem(world, np.broadcast_to([1.0, 0.0], (50, S, 2)))
-        risk = exactly(gates.risk) if dtype is np.float64 else gates.risk
+        risk = float64(gates.risk) if dtype is np.float64 else gates.risk
         assert not np.asarray(risk(problem, rng.dirichlet(np.ones(2), (50, S)).astype(dtype))).any()
 
 
 def test_equal_partitions_are_one():
     """Of 7 steps in chunks of at most 2 steps, equal errors: one chunk of 1, the first."""
-    rng, plan = np.random.default_rng(0), exactly(planning.optimal_partition)
+    rng, plan = np.random.default_rng(0), float64(planning.optimal_partition)
     for _ in range(20):
         found = plan(shaken(np.full(7, 0.1), rng), 1.0, np.zeros(7), 0.15, 1 - 0.9**2)
         np.testing.assert_array_equal(found.starts, [1, 1, 0, 1, 0, 1, 0])

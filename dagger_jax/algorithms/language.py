@@ -155,7 +155,7 @@ def _read(path: str, rounds: int, horizon: int) -> Schedule:
         if unknown := sorted(set(known) - set(Schedule._fields)):
             raise ValueError(f"holds {unknown[0][:40]}, which is no column; allowed: {', '.join(Schedule._fields)}")
         for name, header in known.items():
-            wanted = (rounds,) if name in ("rate", "keep") else (rounds, horizon)
+            wanted = (rounds,) if name in ("mixing_rate", "retain") else (rounds, horizon)
             # Axes of one entry, and those that lack in front, are repeated.
             fits = all(own in (1, full) for own, full in zip(header.shape[::-1], wanted[::-1], strict=False))
             if header.dtype.kind not in "fiub" or len(header.shape) > len(wanted) or not fits:

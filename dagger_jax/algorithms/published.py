@@ -9,7 +9,7 @@ from dagger_jax import schedules
 from dagger_jax.algorithms.row import Algorithm, cloning, dagger, leader
 from dagger_jax.controllers import FittedNoise
 from dagger_jax.tabular import gates, learners
-from dagger_jax.tabular.labels import Reweighed, deviate, deviate_acting
+from dagger_jax.tabular.labels import Reweighed, cost_to_go, cost_to_go_acting
 from dagger_jax.tabular.learners import Learner
 from dagger_jax.types import Schedule, World
 
@@ -110,7 +110,7 @@ PUBLISHED: Mapping[str, Algorithm] = {
     "searn": Algorithm(
         lambda rounds, horizon, chunk: schedules.searn(rounds, horizon, 0.4),
         "Daume, Langford and Marcu 2009, arXiv 0907.0786, with the beta of practice; docs/theory.md#searn",
-        label=deviate_acting,
+        label=cost_to_go_acting,
         output="acting",
         title="SEARN",
         theorem="SEARN, sharper",
@@ -120,7 +120,7 @@ PUBLISHED: Mapping[str, Algorithm] = {
         lambda rounds, horizon, chunk: schedules.aggrevate(rounds, horizon),
         "Ross and Bagnell 2014, arXiv 1406.5979, Theorem 2.1; docs/theory.md#aggrevate",
         bound="cost to go",
-        label=deviate,
+        label=cost_to_go,
         title="AggreVaTe",
         theorem="AggreVaTe, sharper",
     ),
@@ -128,7 +128,7 @@ PUBLISHED: Mapping[str, Algorithm] = {
         lambda rounds, horizon, chunk: schedules.aggrevate(rounds, horizon),
         "Sun et al. 2017, arXiv 1703.01030, natural gradient; docs/theory.md#aggrevated-and-the-leaf-tree",
         bound="cost to go",
-        label=deviate,
+        label=cost_to_go,
         learner=_sized(learners.PolicyGradient, 10.0),
         title="AggreVaTeD",
         theorem="AggreVaTe, sharper",
@@ -137,14 +137,14 @@ PUBLISHED: Mapping[str, Algorithm] = {
         lambda rounds, horizon, chunk: schedules.lols(rounds, horizon),
         "Chang et al. 2015, arXiv 1502.02206, beta = 1/2; docs/theory.md#lols",
         bound="cost to go",
-        label=deviate,
+        label=cost_to_go,
         title="LOLS",
     ),
     "nrpi": Algorithm(
         lambda rounds, horizon, chunk: schedules.lols(rounds, horizon, schedules.beta_constant(rounds, 1.0), 0.0),
         "Ross and Bagnell 2014, arXiv 1406.5979, section 3, the expert's law explores; docs/theory.md#nrpi",
         bound="cost to go",
-        label=deviate,
+        label=cost_to_go,
         title="NRPI",
         theorem="NRPI, any comparator",
     ),

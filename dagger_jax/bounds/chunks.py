@@ -84,7 +84,7 @@ def chunk_cost_weighted(row: Schedule, seen: Evidence, known: Constants) -> Arra
 
     docs/theory.md#chunks-the-cost-weighted-bound. v is what a deviation from the expert can gain, and a shift of
     the law costs up to u + v. The form with u alone is false for an expert that can be improved on
-    (tests/bounds_instances_test.py).
+    (tests/bounds/bounds_instances_test.py).
     """
     late = ((remaining(row.join) - 1) * seen.eps).sum()
     return seen.training_advantage.sum() + (known.recoverability + known.improvement) * late

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from dagger_jax import schedules
 from dagger_jax.bounds.rounds import no_regret, theorem_4_1, theorem_4_1_sharp
 from dagger_jax.detect.ratio import recursion
-from dagger_jax.precision import exact
-from dagger_jax.tabular import exact as interpreter
+from dagger_jax.precision import float64
+from dagger_jax.tabular import exact
 from dagger_jax.tabular.worlds import backward, reachable
 from dagger_jax.types import Array, Problem
 
@@ -31,7 +31,7 @@ class CostToGo(NamedTuple):
     range: Array  # [] u + v
 
 
-@exact
+@float64
 def cost_to_go(problem: Problem, acting: Array, beta: Array) -> CostToGo:
     """Evidence for AggreVaTe's theorem.
 
@@ -46,8 +46,8 @@ def cost_to_go(problem: Problem, acting: Array, beta: Array) -> CostToGo:
     value, best, worst = value[:-1], to_go.min(-1), to_go.max(-1)
 
     def one(policy: Array, beta: Array) -> tuple[Array, ...]:
-        law = interpreter.deploy(problem, beta * problem.expert + (1 - beta) * policy).novice
-        paid, alone = (policy * to_go).sum(-1), interpreter.deploy(problem, policy)
+        law = exact.deploy(problem, beta * problem.expert + (1 - beta) * policy).novice
+        paid, alone = (policy * to_go).sum(-1), exact.deploy(problem, policy)
         means = ((law * each).sum(-1).mean() for each in (paid - best, paid - value))
         return alone.novice_cost - alone.guide_cost, *means, law[..., None] * (to_go - best[..., None])
 
@@ -101,7 +101,7 @@ class Improvement(NamedTuple):
     distance: Array  # [T] ||nu_t - d_t^{pi'}||_1, in [0, 2]
 
 
-@exact
+@float64
 def improvement(problem: Problem, acting: Array, comparator: Array, exploration: Array) -> Improvement:
     """Evidence for NRPI's bound.
 
@@ -112,13 +112,13 @@ def improvement(problem: Problem, acting: Array, comparator: Array, exploration:
       exploration: [T, S] nu, the law of the states where deviations are tried.
     """
     world, reached = problem.world, reachable(problem.world)
-    other = interpreter.deploy(problem, comparator)
+    other = exact.deploy(problem, comparator)
 
     def one(policy: Array) -> tuple[Array, ...]:
         to_go, _ = backward(world, policy)
         means = ((exploration * (acts * to_go).sum(-1)).sum(-1).mean() for acts in (policy, comparator))
         span = jnp.where(reached, to_go.max(-1) - to_go.min(-1), 0.0).max()
-        gap = interpreter.deploy(problem, policy).novice_cost - other.novice_cost
+        gap = exact.deploy(problem, policy).novice_cost - other.novice_cost
         return gap, *means, span, exploration[..., None] * to_go
 
     gap, losses, compared, span, costs = jax.vmap(one)(acting)
@@ -156,7 +156,7 @@ class Departure(NamedTuple):
     total_variation: Array  # [] at most this, by a maximal coupling at every step
 
 
-@exact
+@float64
 def departure(problem: Problem, policy: Array, noise: Array | float) -> Departure:
     """Evidence for DART's bound, by exact recursions along the episode (the chain rule).
 
@@ -170,7 +170,7 @@ def departure(problem: Problem, policy: Array, noise: Array | float) -> Departur
     perturbed = (1 - noise) * problem.expert + noise / world.actions
     # The learner is the one that is followed: the divergence is from its runs to the perturbed expert's.
     followed = Problem(world, policy)
-    laws = interpreter.deploy(followed, perturbed)
+    laws = exact.deploy(followed, perturbed)
     along = recursion(followed, perturbed, schedules.row(schedules.behavioural_cloning(1, world.horizon), 0))
     return Departure(jnp.abs(laws.guide_cost - laws.novice_cost), along.kl[-1], along.total_variation[-1])
 

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from dagger_jax import schedules
-from dagger_jax.precision import exact
-from dagger_jax.tabular import exact as interpreter
+from dagger_jax.precision import float64
+from dagger_jax.tabular import exact
 from dagger_jax.tabular.worlds import backward, reachable
 from dagger_jax.types import Array, Problem
 
@@ -33,7 +33,7 @@ class Mixture(NamedTuple):
     span: Array  # [N] max_a Q(s, a) - min_a Q(s, a), the largest
 
 
-@exact
+@float64
 def mixture(problem: Problem, acting: Array, newest: Array, left: Array, output: Array) -> Mixture:
     """Evidence for SMILe and SEARN from the policies of all rounds (`Moment.acting`, `Moment.newest`).
 
@@ -50,7 +50,7 @@ def mixture(problem: Problem, acting: Array, newest: Array, left: Array, output:
 
     def one(acting: Array, newest: Array, left: Array) -> tuple[Array, ...]:
         current = left * expert + (1 - left) * acting
-        law = interpreter.deploy(problem, current).novice
+        law = exact.deploy(problem, current).novice
         to_go, value = backward(world, current)
         value, best, worst = value[:-1], to_go.min(-1), to_go.max(-1)
         reference = jnp.where(certain, (expert * to_go).sum(-1), best)
@@ -62,7 +62,7 @@ def mixture(problem: Problem, acting: Array, newest: Array, left: Array, output:
             *(jnp.where(reached, each, 0.0).max() for each in greatest),
         )
 
-    ended = interpreter.deploy(problem, output)
+    ended = exact.deploy(problem, output)
     return Mixture(ended.novice_cost - ended.guide_cost, *jax.vmap(one)(acting, newest, left))
 
 
@@ -104,8 +104,8 @@ def searn(seen: Mixture, share: Array | float) -> Array:
     """sum_n [beta w_n + (u_n + v_n) beta^2 T (T - 1) / 2] + T (T + 1) / 2 (1 - beta)^N, w_n the newest's disadvantage.
 
     Derived here, with w_n = sum_t E[Q(s, hhat_n) - V(s)] under the law of h_(n-1). What the law's shift multiplies lies
-    in [-v, u]: the span of Q at a state is too small (tests/bounds_mixtures_test.py has the counterexample), as states
-    may differ in which of their actions h_(n-1) takes. `searn_regret` may use it. docs/theory.md#searn.
+    in [-v, u]: the span of Q at a state is too small (a counterexample: tests/bounds/bounds_mixtures_test.py), as
+    states may differ in which of their actions h_(n-1) takes. `searn_regret` may use it. docs/theory.md#searn.
     """
     rounds, horizon = seen.advantage.shape
     shift = (seen.loses + seen.gains).sum() * share**2 * horizon * (horizon - 1) / 2

@@ -13,7 +13,7 @@ import numpy as np
 
 from dagger_jax.bounds import chunks, costs, mixtures, rounds, statistics
 from dagger_jax.evidence import Constants, Evidence
-from dagger_jax.precision import exact
+from dagger_jax.precision import float64
 from dagger_jax.schedules import filled
 from dagger_jax.types import Array, Schedule
 
@@ -180,4 +180,4 @@ def _each(row: Schedule, seen: Evidence, known: Constants, *, about: tuple[tuple
     return {name: slack(bound, row, seen, known) for name, bound in about}
 
 
-_slacks = exact(_each, static=("about",))
+_slacks = float64(_each, static=("about",))

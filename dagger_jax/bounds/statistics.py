@@ -14,8 +14,8 @@ from jax.scipy import special
 from dagger_jax import schedules
 from dagger_jax.detect.ratio import recursion
 from dagger_jax.evidence import Constants, Evidence
-from dagger_jax.precision import exact
-from dagger_jax.tabular import exact as interpreter
+from dagger_jax.precision import float64
+from dagger_jax.tabular import exact
 from dagger_jax.tabular.worlds import at
 from dagger_jax.types import Array, Problem, World
 
@@ -81,7 +81,7 @@ class Trajectories(NamedTuple):
     kl: Array  # [] KL(expert || learner), nats
 
 
-@exact
+@float64
 def trajectories(problem: Problem, policy: Array) -> Trajectories:
     """Distances between the laws of whole trajectories, by exact recursions; `policy` is [L, S, A].
 
@@ -89,7 +89,7 @@ def trajectories(problem: Problem, policy: Array) -> Trajectories:
     docs/theory.md#detectability-total-variation.
     """
     row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
-    along, ended = recursion(problem, policy, row), interpreter.deploy(problem, policy)
+    along, ended = recursion(problem, policy, row), exact.deploy(problem, policy)
     return Trajectories(
         ended.novice_cost - ended.guide_cost,
         cost_range(problem.world),
@@ -99,7 +99,7 @@ def trajectories(problem: Problem, policy: Array) -> Trajectories:
     )
 
 
-@exact
+@float64
 def cost_range(world: World) -> Array:
     """R: the cost of the dearest possible run minus that of the cheapest one, at most T. []"""
 
@@ -196,10 +196,10 @@ def stagger_expected(
 # ---- density ratios --------------------------------------------------------------------------------------------------
 
 
-@exact
+@float64
 def largest_ratio(problem: Problem, policy: Array) -> Array:
     """C: max over steps and states of d_pi^t(s) / d_pi*^t(s); inf where only the learner ever goes. []"""
-    laws = interpreter.deploy(problem, policy)
+    laws = exact.deploy(problem, policy)
     possible = laws.guide > 0
     ratio = jnp.where(possible, laws.novice / jnp.where(possible, laws.guide, 1.0), jnp.inf)
     return jnp.where(laws.novice > 0, ratio, 0.0).max()

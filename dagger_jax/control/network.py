@@ -139,7 +139,7 @@ class Bound(Node):
 
     def update(self, key: Array | None, state: Trained, batch: Labels, row: Schedule) -> tuple[Trained, Array]:
         """The state after a round's labels [n], and the mean loss of its gradient steps. [] NaN without any label."""
-        kept, count = self._kept(state, batch, 1.0 if row.keep is None else row.keep)
+        kept, count = self._kept(state, batch, 1.0 if row.retain is None else row.retain)
         reached = jnp.cumsum(kept.weight)
         key = jax.random.key(0) if key is None else key
 
@@ -159,12 +159,12 @@ class Bound(Node):
         params, inner = jax.tree.map(lambda new, old: jnp.where(labelled, new, old), after, before)
         return Trained(params, inner, kept, count), jnp.where(labelled, losses.mean(), jnp.nan)
 
-    def _kept(self, state: Trained, batch: Labels, keep: Array | float) -> tuple[Labels, Array]:
+    def _kept(self, state: Trained, batch: Labels, retain: Array | float) -> tuple[Labels, Array]:
         new = batch.weight.shape[0]
         if new > self.of.capacity:
             raise ValueError(f"a round has {new} labels, the network keeps {self.of.capacity}: raise capacity")
         at = (state.count + jnp.arange(new)) % self.of.capacity
-        before = state.kept._replace(weight=keep * state.kept.weight)
+        before = state.kept._replace(weight=retain * state.kept.weight)
         kept = jax.tree.map(lambda room, leaf: room.at[at].set(leaf.astype(room.dtype)), before, batch)
         return kept, state.count + new
 

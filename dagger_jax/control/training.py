@@ -116,7 +116,7 @@ def _see(world: Any, who: Asked, gated: bool) -> Callable[[Step], tuple[Any, ...
     def see(step: Step) -> tuple[Any, ...]:
         one = jnp.ones(jax.tree.leaves(step.novice)[0].shape[:1])
         weight = lambda lives: one if lives is None else one * lives
-        at_novice = weight(step.lives) * (step.helped if gated else 1.0)
+        at_novice = weight(step.lives) * (step.intervened if gated else 1.0)
         novice = Labels(view(step.novice, step.step), step.asked, at_novice)
         guide = None
         if step.guide is not None and who != "novice":
@@ -130,7 +130,7 @@ def refuse(schedule: Schedule) -> None:
     """Raises ValueError for a concrete schedule that mixes policies, or completes one-step deviations."""
     row = filled(schedule)
     for name, allowed, why in (
-        ("rate", 1.0, "policies are mixed where they are tables"),
+        ("mixing_rate", 1.0, "policies are mixed where they are tables"),
         ("after", 0.0, "one-step deviations are completed where worlds are tables"),
     ):
         column = getattr(row, name)

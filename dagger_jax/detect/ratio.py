@@ -19,8 +19,8 @@ from jax.scipy import special
 from scipy.special import rel_entr
 
 from dagger_jax import schedules
-from dagger_jax.precision import exact
-from dagger_jax.tabular import exact as interpreter
+from dagger_jax.precision import float64
+from dagger_jax.tabular import exact
 from dagger_jax.tabular.worlds import at
 from dagger_jax.types import Array, Problem, Schedule
 
@@ -167,10 +167,10 @@ def recursion(problem: Problem, policy: Array, row: Schedule) -> Recursion:
     return _recursion(problem, policy, row)
 
 
-@exact
+@float64
 def _recursion(problem: Problem, policy: Array, row: Schedule) -> Recursion:
     world = problem.world
-    laws = interpreter.play(problem, policy, row)
+    laws = exact.play(problem, policy, row)
     expert = jnp.broadcast_to(jnp.asarray(problem.expert), (world.horizon, world.states, world.actions))
     learner = jnp.broadcast_to(jnp.asarray(policy), expert.shape)
     each = special.rel_entr(expert, learner).sum(-1)  # [T, S] nats

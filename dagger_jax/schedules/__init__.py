@@ -13,7 +13,7 @@ recompiles a program.
     forward training         -         every step        never             novice at t = n
     reset variant            -         t = 0             chunk starts(l)   novice
     round trip               -         chunk starts(l)   returns           both, half each
-    SMILe, SEARN             (1-a)^n   every step        never             novice; keep 0, rate renews the mixture
+    SMILe, SEARN             (1-a)^n   every step        never             novice; retain 0, mixing_rate for what acts
     AggreVaTe                beta_n    every step        never             novice, costs-to-go; after 1
     LOLS, NRPI               roll-in   every step        never             novice, costs-to-go; after: roll-out
     DART                     -         t = 0             never             guide; noise
@@ -153,7 +153,7 @@ def smile(rounds: int, horizon: int, alpha: Real[Array, ""] | float) -> Schedule
     require("alpha", known(alpha), 0, 1, "()")
     left = _left(rounds, alpha)
     rate = jnp.minimum(alpha * left / _spent(rounds, alpha), 1.0)  # the newest's share of what is not the expert's
-    return table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, rate=rate, keep=0.0)
+    return table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, mixing_rate=rate, retain=0.0)
 
 
 def smile_choice(horizon: int) -> tuple[float, int]:
@@ -167,7 +167,7 @@ def smile_choice(horizon: int) -> tuple[float, int]:
 def searn(rounds: int, horizon: int, beta: Real[Array, ""] | float) -> Schedule:
     """SEARN (Daume, Langford and Marcu 2009): h_n = beta hhat_n + (1 - beta) h_(n-1), beginning with the expert.
 
-    Labels are the costs-to-go of deviations from h_(n-1), `labels.deviate_acting`. The output is the mixture without
+    Labels are the costs-to-go of deviations from h_(n-1), `labels.cost_to_go_acting`. The output is the mixture without
     the expert, `Outcome.acting`.
 
     Raises:
@@ -176,14 +176,14 @@ def searn(rounds: int, horizon: int, beta: Real[Array, ""] | float) -> Schedule:
     require("beta", known(beta), 0, 1, "(]")
     left, rate = _left(rounds, beta), jnp.minimum(beta / _spent(rounds, beta), 1.0)
     # The label does not read `after`: it says for `evidence.prices` how often the expert acts after a deviation.
-    mixed = table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, rate=rate, keep=0.0)
+    mixed = table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, mixing_rate=rate, retain=0.0)
     return mixed._replace(after=mixed.beta)
 
 
 def aggrevate(rounds: int, horizon: int, beta: Real[Array, " N"] | None = None, steps: Array | None = None) -> Schedule:
     """AggreVaTe (Ross and Bagnell 2014): DAgger's roll-in, costs-to-go of a deviation that the expert completes.
 
-    To be used with `labels.deviate`.
+    To be used with `labels.cost_to_go`.
 
     Args:
       rounds: N.
@@ -202,7 +202,7 @@ def aggrevate(rounds: int, horizon: int, beta: Real[Array, " N"] | None = None, 
 def lols(
     rounds: int, horizon: int, roll_in: Real[Array, " N"] | None = None, roll_out: Real[Array, "..."] | float = 0.5
 ) -> Schedule:
-    """LOLS (Chang et al. 2015), and all nine combinations of its table. To be used with `labels.deviate`.
+    """LOLS (Chang et al. 2015), and all nine combinations of its table. To be used with `labels.cost_to_go`.
 
     Args:
       rounds: N.

@@ -12,17 +12,17 @@ from dagger_jax.types import Array, Schedule
 
 NEVER = ("back", "after", "noise", "patience", "copied")  # None where a table does not name them
 HIGHEST = {"label_guide": np.finfo(np.float32).max, "label_novice": np.finfo(np.float32).max, "patience": np.inf}
-BY_ROUND = ("rate", "keep")  # [N]; the others are [N, T]
+BY_ROUND = ("mixing_rate", "retain")  # [N]; the others are [N, T]
 
 
 def table(rounds: int, horizon: int, **columns: Any) -> Schedule:
-    """A schedule from the columns that matter; the others are off (rate and keep are 1).
+    """A schedule from the columns that matter; the others are off (mixing_rate and retain are 1).
 
     Args:
       rounds: N.
       horizon: T.
-      **columns: fields of `Schedule`; each broadcasts against [N, T] (`rate`, `keep` against [N]). `back`, `after`,
-        `noise`, `patience` and `copied` are None unless they are named: what never happens costs nothing.
+      **columns: fields of `Schedule`; each broadcasts against [N, T] (`mixing_rate`, `retain` against [N]). `back`,
+        `after`, `noise`, `patience` and `copied` are None unless they are named: what never happens costs nothing.
 
     Raises:
       TypeError: for a column that no schedule has.
@@ -38,7 +38,7 @@ def table(rounds: int, horizon: int, **columns: Any) -> Schedule:
 
 
 def filled(schedule: Schedule, *others: Schedule) -> Schedule:
-    """The schedule, or row, with zeros where a column is None (ones for `rate` and `keep`).
+    """The schedule, or row, with zeros where a column is None (ones for `rate` and `retain`).
 
     `patience` and `copied` stay None. Given others, only what one of them has is filled, `patience` by infinity: so
     schedules of unlike algorithms get the same structure.
@@ -63,7 +63,7 @@ def filled(schedule: Schedule, *others: Schedule) -> Schedule:
 
 
 def row(schedule: Schedule, n: Integer[Array, ""] | int) -> Schedule:
-    """Round n of a schedule: columns [T] (`rate`, `keep` scalars)."""
+    """Round n of a schedule: columns [T] (`mixing_rate`, `retain` scalars)."""
     return jax.tree.map(lambda column: column[n], schedule)
 
 

@@ -1,6 +1,6 @@
 """The exact interpreter: the laws of both walkers, by one forward recursion in float64.
 
-It reads the same table as `rollout` and yields the same `Play`, without sampling. Both walkers jump only to
+It reads the same table as `rollout` and yields the same `Occupancy`, without sampling. Both walkers jump only to
 each other's state, so their marginal laws are enough, and a jump by an independent coin is a mixture.
 """
 
@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from dagger_jax import schedules
-from dagger_jax.precision import exact
+from dagger_jax.precision import float64
 from dagger_jax.schedules import training_weights
 from dagger_jax.tabular.worlds import at
-from dagger_jax.types import Array, Play, Problem, Schedule, Takeover
+from dagger_jax.types import Array, Intervention, Occupancy, Problem, Schedule
 
 React = Callable[[Any, Array], Array]
 
@@ -31,12 +31,12 @@ class Laws(NamedTuple):
     overlap: Array  # [T] the same if their actions were coupled maximally: 1 - overlap bounds the chunk's distance
     novice_cost: Array  # [] expected total cost of the novice
     guide_cost: Array  # [] expected total cost of the guide
-    helped: Array | None = None  # [T, S] law of the novice's state, and: the expert has taken over; None: no gate
+    intervened: Array | None = None  # [T, S] law of the novice's state, and: the expert has taken over; None: no gate
     entered: Array | None = None  # [T] probability that it takes over at this step
 
 
 class Walkers(NamedTuple):
-    """Carried from step to step. M: who has the novice's wheel, the learner (0) or the expert (1); 1 without a gate."""
+    """Carried from step to step. M: is the learner (0) or the expert (1) in control; 1 without a gate."""
 
     novice: Array  # [M, S]
     guide: Array  # [S]
@@ -45,7 +45,9 @@ class Walkers(NamedTuple):
     guide_cost: Array
 
 
-def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeover: Takeover | None = None) -> Laws:
+def forward(
+    problem: Problem, row: Schedule, react: React, behaviour: Any, takeover: Intervention | None = None
+) -> Laws:
     """Both walkers' laws where the learner's policy at a step may depend on the training law there.
 
     Args:
@@ -53,7 +55,7 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
       row: one row of a schedule, columns [T].
       react: (behaviour of this step, training law [S]) -> the learner's action probabilities [S, A].
       behaviour: pytree with leading axis T, handed to `react` step by step.
-      takeover: where a gate lets the expert take the novice's wheel; None: nowhere.
+      takeover: where a gate lets the expert take over the novice's walk; None: nowhere.
 
     Raises:
       ValueError: a row with `patience`: where its chunks end depends on both walkers' paths together, of which
@@ -73,14 +75,14 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
         )
     row = schedules.filled(row)
     world, actions = problem.world, problem.world.actions
-    wheels = 1 if takeover is None else 2
+    controls = 1 if takeover is None else 2
 
     def beat(walkers: Walkers, xs: tuple[Array, Schedule, Array, Any, Any]) -> tuple[Walkers, tuple]:
         step, now, weights, behaves, gate = xs
         expert, cost = at(problem.expert, step), at(world.cost, step)
 
         # Jumps first: the chunk that starts here starts where the other walker is.
-        returned = jnp.stack([walkers.guide, 0 * walkers.guide][:wheels])  # the learner begins an excursion
+        returned = jnp.stack([walkers.guide, 0 * walkers.guide][:controls])  # the learner begins an excursion
         novice = (1 - now.back) * walkers.novice + now.back * returned
         guide = (1 - now.join) * walkers.guide + now.join * walkers.novice.sum(0)
         met = now.join * walkers.novice + now.back * returned
@@ -112,8 +114,8 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
             walkers.novice_cost + (novice_moves * cost).sum(),
             walkers.guide_cost + (guide_moves * cost).sum(),
         )
-        helped = None if gate is None else novice[1]
-        return following, (novice.sum(0), guide, learner, *agreed_moves.sum((0, 2, 3)), helped, entered)
+        intervened = None if gate is None else novice[1]
+        return following, (novice.sum(0), guide, learner, *agreed_moves.sum((0, 2, 3)), intervened, entered)
 
     start = jnp.asarray(world.initial)
     row = jax.tree.map(lambda column: jnp.asarray(column, start.dtype), row)
@@ -123,9 +125,9 @@ def forward(problem: Problem, row: Schedule, react: React, behaviour: Any, takeo
     if takeover is not None:
         acts = jnp.broadcast_to(jnp.asarray(takeover.acts, start.dtype), world.horizon)
         by_step = takeover._replace(acts=acts)
-    xs = (jnp.arange(world.horizon), row._replace(rate=None, keep=None), weights, behaviour, by_step)
-    learners_wheel = jnp.concatenate([start[None], jnp.zeros((wheels - 1, *start.shape), start.dtype)])
-    walkers = Walkers(learners_wheel, start, jnp.stack([learners_wheel] * 2, axis=1), zero, zero)
+    xs = (jnp.arange(world.horizon), row._replace(mixing_rate=None, retain=None), weights, behaviour, by_step)
+    by_learner = jnp.concatenate([start[None], jnp.zeros((controls - 1, *start.shape), start.dtype)])
+    walkers = Walkers(by_learner, start, jnp.stack([by_learner] * 2, axis=1), zero, zero)
     end, (novice, guide, policy, agreement, overlap, *gated) = jax.lax.scan(beat, walkers, xs)
     return Laws(novice, guide, end.novice.sum(0), policy, agreement, overlap, end.novice_cost, end.guide_cost, *gated)
 
@@ -136,14 +138,14 @@ def _common(first: Array, second: Array) -> Array:
     return jnp.maximum(jnp.minimum(high, end) - jnp.maximum(low, begin), 0.0)
 
 
-def _relieve(law: Array, gate: Takeover) -> Array:
+def _relieve(law: Array, gate: Intervention) -> Array:
     """The law [2, ..., S] after the expert has taken over and handed back."""
-    helped = gate.enter * law[0] + (1 - gate.leave) * law[1]
-    return jnp.stack([law.sum(0) - helped, helped])
+    intervened = gate.enter * law[0] + (1 - gate.leave) * law[1]
+    return jnp.stack([law.sum(0) - intervened, intervened])
 
 
-@exact
-def play(problem: Problem, policy: Float[Array, "L S A"], row: Schedule, takeover: Takeover | None = None) -> Laws:
+@float64
+def play(problem: Problem, policy: Float[Array, "L S A"], row: Schedule, takeover: Intervention | None = None) -> Laws:
     """Both walkers' laws when the learner acts by a fixed `policy` [L, S, A]. See `forward`."""
     fixed = jnp.broadcast_to(policy, (problem.world.horizon, *policy.shape[1:]))
     return forward(problem, row, lambda probabilities, law: probabilities, fixed, takeover)
@@ -154,8 +156,8 @@ def deploy(problem: Problem, policy: Float[Array, "L S A"]) -> Laws:
     return play(problem, policy, schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0))
 
 
-def frequencies(problem: Problem, laws: Laws) -> Play:
-    """The `Play` that infinitely many episodes would show."""
+def frequencies(problem: Problem, laws: Laws) -> Occupancy:
+    """The `Occupancy` that infinitely many episodes would show."""
     novice, guide = (law[..., None] * problem.expert for law in (laws.novice, laws.guide))
-    helped = None if laws.helped is None else laws.helped[..., None] * problem.expert
-    return Play(novice, guide, laws.agreement, helped, laws.entered)
+    intervened = None if laws.intervened is None else laws.intervened[..., None] * problem.expert
+    return Occupancy(novice, guide, laws.agreement, intervened, laws.entered)

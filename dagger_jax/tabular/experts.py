@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from dagger_jax import checks
-from dagger_jax.precision import exact
+from dagger_jax.precision import float64
 from dagger_jax.tabular.worlds import backward
 from dagger_jax.ties import TIE, first_least
 from dagger_jax.types import Array, Problem, World
@@ -19,14 +19,14 @@ def deterministic(choice: Integer[Array, "*L S"], actions: int) -> Float[np.ndar
     return np.eye(actions)[choice[None] if choice.ndim == 1 else choice]
 
 
-@exact
+@float64
 def optimal(world: World) -> Float[Array, "T S A"]:
     """The policy of least expected cost, by backward induction; ties go to the lowest action. [T, S, A]"""
     q, _ = backward(world)
     return jax.nn.one_hot(first_least(q, TIE), world.actions, dtype=q.dtype)
 
 
-@exact
+@float64
 def softened(world: World, temperature: Float[Array, ""] | float) -> Float[Array, "T S A"]:
     """A stochastic expert: pi(a|s) proportional to exp(-Q_t(s, a) / temperature), Q of the best policy.
 

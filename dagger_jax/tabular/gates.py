@@ -1,9 +1,9 @@
 """Gates: in which states the expert takes over from the learner and is asked, and in which it hands back.
 
-A gate is called before every round, inside the loop, and answers with a `Takeover` by step and state. Gates with two
-thresholds have hysteresis: who has the wheel is carried through the episode by both interpreters. Labels are the
-expert's actions while it has the wheel; an intervention is each time it takes over; a context switch each time the
-wheel changes hands (`evidence.gated_prices`).
+A gate is called before every round, inside the loop, and answers with an `Intervention` by step and state. Gates with
+two thresholds have hysteresis: who is in control is carried through the episode by both interpreters. Labels are the
+expert's actions while it is in control; an intervention is each time it takes over; a context switch each time control
+changes hands (`evidence.gated_prices`).
 
 What is novel, doubtful or wrong is read off the learner's tables: `novelty` and `predicted_error` off the labels of a
 row, `doubt` off an ensemble. What the expert itself sees while it acts (`disagreement`, `risk`) is exact.
@@ -19,13 +19,13 @@ from dagger_jax import ties
 from dagger_jax.checks import known, require
 from dagger_jax.precision import product
 from dagger_jax.tabular.worlds import backward
-from dagger_jax.types import Array, Node, Play, Problem, Takeover
+from dagger_jax.types import Array, Intervention, Node, Occupancy, Problem
 
 
 class Gate(Protocol):
-    """(problem, the learner's memory, its policy, the novice's law in the last round [T, S]) -> Takeover."""
+    """(problem, the learner's memory, its policy, the novice's law in the last round [T, S]) -> Intervention."""
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover: ...
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention: ...
 
 
 # ---- scores of states, [T, S] ---------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def doubt(problem: Problem, memory: Any) -> Array:
 
 
 def disagreement(problem: Problem, policy: Array) -> Array:
-    """Total variation between the learner's and the expert's action: what an expert at the wheel can see."""
+    """Total variation between the learner's and the expert's action: what an expert in control can see."""
     return _over_time(problem, 0.5 * jnp.abs(policy - problem.expert).sum(-1))
 
 
@@ -85,7 +85,7 @@ class Safe(Node):
     def __post_init__(self):
         require("Safe.threshold", self.threshold, 0)
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention:
         return _memoryless(predicted_error(problem, memory, policy) >= self.threshold)
 
 
@@ -105,7 +105,7 @@ class Ensemble(Node):
         require("Ensemble.discrepancy", self.discrepancy, 0)
         require("Ensemble.doubt", self.doubt, 0)
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention:
         wrong = predicted_error(problem, memory, policy) > self.discrepancy
         return _memoryless(wrong | (doubt(problem, memory) > self.doubt))
 
@@ -113,9 +113,9 @@ class Ensemble(Node):
 class Lazy(Node):
     """Two thresholds: LazyDAgger (Hoque et al. 2021, arXiv 2104.00053).
 
-    The expert takes over where the predicted error is above `high`, and keeps the wheel until the learner's
+    The expert takes over where the predicted error is above `high`, and keeps control until the learner's
     disagreement, which it sees while it acts, is below `low`, whatever is predicted there. The noise that the paper
-    adds to the expert's actions while it has the wheel is not there. Raises ValueError unless 0 <= low <= high.
+    adds to the expert's actions while it is in control is not there. Raises ValueError unless 0 <= low <= high.
     """
 
     high: Array | float
@@ -128,7 +128,7 @@ class Lazy(Node):
         if isinstance(self.low, int | float) and isinstance(self.high, int | float) and self.low > self.high:
             raise ValueError(f"Lazy.low must not be above Lazy.high, got low = {self.low:g}, high = {self.high:g}")
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention:
         enter = predicted_error(problem, memory, policy) > self.high
         return _hysteresis(enter, disagreement(problem, policy) < self.low)
 
@@ -147,14 +147,14 @@ class Human(Node):
     def __post_init__(self):
         require("Human.tolerance", self.tolerance, 0)
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention:
         return _memoryless(risk(problem, policy) > self.tolerance)
 
 
 class Thrifty(Node):
     """Novelty or risk, each to half of a target rate, refitted each round: ThriftyDAgger (arXiv 2109.08273).
 
-    With hysteresis the expert keeps the wheel until the learner's disagreement is below `low` as well. Raises
+    With hysteresis the expert keeps control until the learner's disagreement is below `low` as well. Raises
     ValueError for a rate outside [0, 1] and for `low` below 0.
     """
 
@@ -165,7 +165,7 @@ class Thrifty(Node):
         require("Thrifty.rate", self.rate, 0, 1)
         require("Thrifty.low", self.low, 0)
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention:
         novel = above_quantile(novelty(problem, memory), law, self.rate / 2)
         risky = above_quantile(risk(problem, policy), law, self.rate / 2)
         enter = novel + (1 - novel) * risky
@@ -184,19 +184,19 @@ class Novelty(Node):
     def __post_init__(self):
         require("Novelty.rate", self.rate, 0, 1)
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention:
         return _memoryless(above_quantile(novelty(problem, memory), law, self.rate))
 
 
 class AskOnly(Node):
-    """Any gate, but the learner keeps the wheel: the expert is asked where it would have taken over.
+    """Any gate, but the learner keeps control: the expert is asked where it would have taken over.
 
     With a gate that is always open this is DAgger.
     """
 
     gate: Gate
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention:
         return self.gate(problem, memory, policy, law)._replace(acts=0.0)
 
 
@@ -226,7 +226,7 @@ def above_quantile(scores: Array, law: Array, rate: Array | float) -> Array:
     return jnp.where(total > 0, taken, 1.0).reshape(scores.shape)
 
 
-def interventions(problem: Problem, policy: Array, play: Play, takeover: Takeover) -> Array:
+def interventions(problem: Problem, policy: Array, play: Occupancy, takeover: Intervention) -> Array:
     """The law of the states in which the expert takes over, in a round of a row without beta and `back`. [T, S]
 
     Args:
@@ -238,9 +238,9 @@ def interventions(problem: Problem, policy: Array, play: Play, takeover: Takeove
     Raises:
       ValueError: a round that was played without a gate.
     """
-    if play.helped is None:
+    if play.intervened is None:
         raise ValueError("interventions are a gate's: this round was played without one")
-    alone = (play.novice - play.helped).sum(-1)  # the learner has the wheel, and keeps it
+    alone = (play.novice - play.intervened).sum(-1)  # the learner is in control, and stays so
     arrives = product("...sa,...sap->...p", alone[..., None] * policy, problem.world.transition)
     return jnp.concatenate([jnp.asarray(problem.world.initial)[None], arrives[:-1]]) * takeover.enter
 
@@ -269,12 +269,12 @@ def doubt_threshold(doubts: Array, entered: Array, last: float = 0.25) -> Array:
     return jnp.where(total > 0, mean, jnp.inf)
 
 
-def _memoryless(enter: Array) -> Takeover:
+def _memoryless(enter: Array) -> Intervention:
     return _hysteresis(enter, 1.0 - enter)
 
 
-def _hysteresis(enter: Array, leave: Array) -> Takeover:
-    return Takeover(enter * 1.0, leave * 1.0)
+def _hysteresis(enter: Array, leave: Array) -> Intervention:
+    return Intervention(enter * 1.0, leave * 1.0)
 
 
 def _table(memory: Any, name: str) -> Array:

@@ -15,10 +15,10 @@ from dagger_jax.tabular import exact, rollout
 from dagger_jax.tabular.gates import Gate
 from dagger_jax.tabular.labels import Label, fits, imitate
 from dagger_jax.tabular.learners import Learner
-from dagger_jax.types import Array, Batch, Play, Problem, Schedule, Takeover, World
+from dagger_jax.types import Array, Batch, Intervention, Occupancy, Problem, Schedule, World
 
 # (policy, row, round), and what the gate decides where there is one
-Interpreter = Callable[..., Play]
+Interpreter = Callable[..., Occupancy]
 
 
 class Moment(NamedTuple):
@@ -27,7 +27,7 @@ class Moment(NamedTuple):
     round: Array  # [] from 0
     row: Schedule  # columns [T], as they were played
     acting: Array  # [L, S, A] the learner's policy that played this round
-    play: Play  # what the interpreter saw
+    play: Occupancy  # what the interpreter saw
     asked: Array  # [] labels asked, per episode
     memory: Any  # the learner's memory after this round's labels
     newest: Array  # [L, S, A] the policy fitted to it
@@ -57,7 +57,7 @@ class Sampling(NamedTuple):
     alone: bool
     block: int | None
 
-    def __call__(self, policy: Array, row: Schedule, round: Array, *gated: Takeover) -> Play:
+    def __call__(self, policy: Array, row: Schedule, round: Array, *gated: Intervention) -> Occupancy:
         key = randomness.for_round(self.key, round)
         walks = {"alone": self.alone, "block": self.block}
         return rollout.play(self.world, policy, row, key, self.episodes, *gated, **walks)[0]
@@ -74,7 +74,7 @@ def by_sampling(
 
 
 class Mixture(NamedTuple):
-    """A tabular learner's memory, and the policy that acts: where `row.rate` is below 1, a mixture of all so far."""
+    """A tabular learner's memory, and the policy that acts: below `row.mixing_rate` 1 a mixture of all so far."""
 
     memory: Any
     acting: Array  # [L, S, A]
@@ -101,9 +101,9 @@ class Acting(NamedTuple):
 
     def update(self, key: Array | None, state: Mixture, batch: Batch, row: Schedule) -> tuple[Mixture, Array]:
         """The state after a batch, and the newest policy."""
-        memory = self.learner.update(key, state.memory, batch, 1.0 if row.keep is None else row.keep)
+        memory = self.learner.update(key, state.memory, batch, 1.0 if row.retain is None else row.retain)
         newest = self.newest(memory)
-        acting = newest if row.rate is None else (1 - row.rate) * state.acting + row.rate * newest
+        acting = newest if row.mixing_rate is None else (1 - row.mixing_rate) * state.acting + row.mixing_rate * newest
         return Mixture(memory, acting), newest
 
 
@@ -118,11 +118,11 @@ class Gated(NamedTuple):
         """Before there is a law."""
         return jnp.zeros((self.problem.world.horizon, self.problem.world.states), self.dtype)
 
-    def decide(self, kept: Array, learner: Mixture) -> Takeover:
+    def decide(self, kept: Array, learner: Mixture) -> Intervention:
         """Where the expert takes over."""
         return self.gate(self.problem, learner.memory, learner.acting, kept)
 
-    def update(self, kept: Array, shown: Play) -> Array:
+    def update(self, kept: Array, shown: Occupancy) -> Array:
         """The law of the round."""
         return shown.novice.sum(-1)
 
@@ -140,8 +140,8 @@ def parts(
     """What the loop calls of a tabular run; arguments and errors as in `run`."""
     fits(label, learner, gate)
 
-    def asks(play: Play, row: Schedule, acting: Array) -> Batch:
-        return label(problem, play if play.helped is None else play._replace(novice=play.helped), row, acting)
+    def asks(play: Occupancy, row: Schedule, acting: Array) -> Batch:
+        return label(problem, play if play.intervened is None else play._replace(novice=play.intervened), row, acting)
 
     return loop.Parts(
         learner=Acting(learner, problem.world),
@@ -216,7 +216,7 @@ def _run(
     return Outcome(memory, Acting(learner, problem.world).newest(memory), acting, measured, state.control)
 
 
-def _seen(problem: Problem, row: Schedule, play: Play, policy: Array, episodes: Array | float) -> Seen:
+def _seen(problem: Problem, row: Schedule, play: Occupancy, policy: Array, episodes: Array | float) -> Seen:
     """What a controller may know of a round: the learner's error where it was labelled, and who parted."""
     if play.guide is None or play.agreement is None:
         raise ValueError("a controller reads the guide's walk: sample with alone=False")
@@ -227,7 +227,7 @@ def _seen(problem: Problem, row: Schedule, play: Play, policy: Array, episodes: 
     return Seen(*told, jnp.asarray(episodes), problem.world.actions)
 
 
-def cost(problem: Problem, row: Schedule, play: Play, policy: Array) -> Array:
+def cost(problem: Problem, row: Schedule, play: Occupancy, policy: Array) -> Array:
     """The novice's expected total cost, given the states that it visited and without takeovers. []"""
     beta = filled(row).beta[:, None, None]
     acts = beta * problem.expert + (1 - beta) * policy

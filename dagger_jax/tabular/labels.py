@@ -11,12 +11,12 @@ from dagger_jax.checks import require
 from dagger_jax.precision import product
 from dagger_jax.schedules import filled
 from dagger_jax.tabular.worlds import backward
-from dagger_jax.types import Array, Batch, Node, Play, Problem, Schedule
+from dagger_jax.types import Array, Batch, Node, Occupancy, Problem, Schedule
 
-Label = Callable[[Problem, Play, Schedule, Array], Batch]
+Label = Callable[[Problem, Occupancy, Schedule, Array], Batch]
 
 
-def imitate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+def imitate(problem: Problem, play: Occupancy, row: Schedule, policy: Array) -> Batch:
     """Cost 1 for every action but the expert's: the 0-1 loss. `policy` is not used.
 
     Args:
@@ -35,7 +35,7 @@ def imitate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch
     return _batch(problem, weight[..., None] - asked, weight)
 
 
-def deviate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+def cost_to_go(problem: Problem, play: Occupancy, row: Schedule, policy: Array) -> Batch:
     """Cost-to-go of a one-step deviation above the best one: AggreVaTe's label (arXiv 1406.5979).
 
     After the deviation the expert completes the episode with probability `row.after`, the learner's
@@ -47,7 +47,7 @@ def deviate(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch
     return _regrets(problem, imitate(problem, play, row, policy).weight, after * by_expert + (1 - after) * by_learner)
 
 
-def deviate_acting(problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+def cost_to_go_acting(problem: Problem, play: Occupancy, row: Schedule, policy: Array) -> Batch:
     """Cost-to-go of a deviation after which whoever moved the novice moves on: the expert at each step with `row.beta`.
 
     SEARN's label (arXiv 0907.0786): its current policy is a mixture of all classifiers and of the expert, drawn anew
@@ -76,7 +76,7 @@ class Reweighed(Node):
     def __post_init__(self):
         require("Reweighed.most", self.most, 0, ends="(]")
 
-    def __call__(self, problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+    def __call__(self, problem: Problem, play: Occupancy, row: Schedule, policy: Array) -> Batch:
         """A batch as `imitate`'s; raises ValueError where the novice walked alone."""
         if play.guide is None:
             raise ValueError("reweighed labels are the guide's: sample with alone=False")
@@ -97,7 +97,7 @@ class RollOut(Node):
     def __post_init__(self):
         require("RollOut.steps", self.steps, 0)
 
-    def __call__(self, problem: Problem, play: Play, row: Schedule, policy: Array) -> Batch:
+    def __call__(self, problem: Problem, play: Occupancy, row: Schedule, policy: Array) -> Batch:
         """A batch as `imitate`'s."""
         to_go, value = backward(problem.world, problem.expert)
         for _ in range(self.steps):
@@ -109,8 +109,8 @@ class RollOut(Node):
 def fits(label: Label, *readers: Any) -> None:
     """Refuses a learner, a rule or a gate that reads the labels' costs as something that they are not.
 
-    Such parts say in `needs` what they read: counts of actions, "imitate", or costs-to-go, "deviate". A label that is
-    not of this module is taken on trust.
+    Such parts say in `needs` what they read: counts of actions, "imitate", or costs-to-go, "cost_to_go". A label that
+    is not of this module is taken on trust.
 
     Raises:
       ValueError: naming the part, the label that it needs, and the one that it got.
@@ -118,14 +118,14 @@ def fits(label: Label, *readers: Any) -> None:
     label = getattr(label, "func", label)  # of a `jax.tree_util.Partial`
     if label is imitate or isinstance(label, Reweighed):
         got = "imitate"
-    elif label is deviate or label is deviate_acting or isinstance(label, RollOut):
-        got = "deviate"
+    elif label is cost_to_go or label is cost_to_go_acting or isinstance(label, RollOut):
+        got = "cost_to_go"
     else:
         return
     for reader in readers:
         for part in _parts(reader):
             if (needed := getattr(part, "needs", got)) != got:
-                kind = {"imitate": "the expert's actions", "deviate": "costs-to-go"}
+                kind = {"imitate": "the expert's actions", "cost_to_go": "costs-to-go"}
                 name = getattr(label, "__name__", type(label).__name__)
                 raise ValueError(
                     f"{type(part).__name__} reads labels as {kind[needed]} (labels.{needed}), but labels.{name} "

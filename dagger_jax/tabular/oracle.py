@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax import ties
-from dagger_jax.precision import exact
+from dagger_jax.precision import float64
 from dagger_jax.schedules import filled, training_weights
-from dagger_jax.tabular import exact as interpreter
+from dagger_jax.tabular import exact
 from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Problem, Schedule
 
@@ -112,7 +112,7 @@ def _build(problem: Problem, row: Schedule, errors: Array, *, focus: Focus) -> t
         trained = (1 - share) * expert + share * wrong
         return jnp.where(law[:, None] > 0, trained, worst)
 
-    laws = interpreter.forward(problem, row, react, behaviour)
+    laws = exact.forward(problem, row, react, behaviour)
     novice, guide = (share[:, None] for share in training_weights(row))
     missed = 0.5 * jnp.abs(laws.policy - expert).sum(-1)
     return laws.policy, ((novice * laws.novice + guide * laws.guide) * missed).sum(-1)
@@ -122,4 +122,4 @@ def _certain(action: Array, like: Array) -> Array:
     return jax.nn.one_hot(action, like.shape[-1], dtype=like.dtype)
 
 
-_policy = exact(_build, static=("focus",))
+_policy = float64(_build, static=("focus",))

@@ -1,8 +1,8 @@
 """Tables as worlds of the walk: a next state costs one gather, an action one row of thresholds.
 
-Reads the same schedules as `exact` and yields the same `Play`, as frequencies. While the walkers agree they are in the
-same state, and where they act alike they move alike (common random numbers), so the sampled gap is a difference of
-coupled runs.
+Reads the same schedules as `exact` and yields the same `Occupancy`, as frequencies. While the walkers agree they are in
+the same state, and where they act alike they move alike (common random numbers), so the sampled gap is a difference
+of coupled runs.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from dagger_jax.laws import Thresholds
 from dagger_jax.precision import single
 from dagger_jax.randomness import Words
 from dagger_jax.sampling import alias, any_of, blend, draw, exact_thresholds, look, thresholds
-from dagger_jax.types import Array, Node, Play, Problem, Schedule, Takeover, Trace
+from dagger_jax.types import Array, Intervention, Node, Occupancy, Problem, Schedule, Trace
 from dagger_jax.walk import Step, Walkers, Whole, walk
 
 
@@ -76,7 +76,7 @@ class Acts(NamedTuple):
 class Gated(NamedTuple):
     """A table of where the expert takes over, as the walk asks for it."""
 
-    table: Takeover
+    table: Intervention
 
     @property
     def acts(self) -> Array | float:
@@ -124,20 +124,20 @@ class Counts(NamedTuple):
     states: int
     actions: int
 
-    def step(self, shown: Step, counted: Array) -> Play:
+    def step(self, shown: Step, counted: Array) -> Occupancy:
         size = self.states * self.actions
         codes = shown.novice * self.actions + shown.asked
-        seen = Play(histogram(codes, counted, size), None, None)
-        if shown.helped is not None:
-            helped = histogram(codes, counted & shown.helped, size)
-            seen = seen._replace(helped=helped, entered=(shown.entered & counted).sum(dtype=jnp.int32))
+        seen = Occupancy(histogram(codes, counted, size), None, None)
+        if shown.intervened is not None:
+            intervened = histogram(codes, counted & shown.intervened, size)
+            seen = seen._replace(intervened=intervened, entered=(shown.entered & counted).sum(dtype=jnp.int32))
         if shown.guide is None:
             return seen
         guide = histogram(shown.guide * self.actions + shown.intended, counted, size)
         return seen._replace(guide=guide, agreement=(shown.together & counted).sum(dtype=jnp.int32))
 
-    def blocks(self, one: Callable[[Any], tuple[Play, Walkers]], xs: Any, count: int) -> tuple[Play, Walkers]:
-        def add(totals: Play, xs: Any) -> tuple[Play, Walkers]:
+    def blocks(self, one: Callable[[Any], tuple[Occupancy, Walkers]], xs: Any, count: int) -> tuple[Occupancy, Walkers]:
+        def add(totals: Occupancy, xs: Any) -> tuple[Occupancy, Walkers]:
             seen, ends = one(xs)
             return jax.tree.map(jnp.add, totals, seen), ends
 
@@ -154,11 +154,11 @@ def play(
     row: Schedule,
     key: Words,
     episodes: Integer[Array, " B"],
-    takeover: Takeover | None = None,
+    takeover: Intervention | None = None,
     *,
     alone: bool = False,
     block: int | None = None,
-) -> tuple[Play, Episodes]:
+) -> tuple[Occupancy, Episodes]:
     """One round of episodes.
 
     Args:
@@ -167,8 +167,8 @@ def play(
       row: one row of a schedule, columns [T].
       key: of the round, from `randomness.for_round`.
       episodes: [B] uint32, global indices of the episodes to play.
-      takeover: where a gate lets the expert take the novice's wheel; None: nowhere, at no price.
-      alone: the novice walks alone, at half the price; `row.back` is not read, and `Play.guide` is None.
+      takeover: where a gate lets the expert take over the novice's walk; None: nowhere, at no price.
+      alone: the novice walks alone, at half the price; `row.back` is not read, and `Occupancy.guide` is None.
       block: how many episodes walk at once, of no influence on the result; None: as the device likes it.
 
     Returns:
@@ -189,7 +189,7 @@ def trace(
     row: Schedule,
     key: Words,
     episodes: Integer[Array, " B"],
-    takeover: Takeover | None = None,
+    takeover: Intervention | None = None,
 ) -> Trace:
     """Everything that both walkers did in one round of episodes, [T, B]: the episodes of `play`, kept whole.
 
@@ -205,7 +205,7 @@ def _walked(
     row: Schedule,
     key: Words,
     episodes: Array,
-    takeover: Takeover | None,
+    takeover: Intervention | None,
     alone: bool,
     reduce: Any,
     block: int | None,

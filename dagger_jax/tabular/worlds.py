@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
 from dagger_jax import checks, memory
-from dagger_jax.precision import exact, product
+from dagger_jax.precision import float64, product
 from dagger_jax.tabular import npz
 from dagger_jax.types import Array, World
 
@@ -187,7 +187,7 @@ def at(array: Shaped[Array, " L *k"], step: Integer[Array, ""] | int) -> Shaped[
     return jnp.asarray(array)[step if array.shape[0] > 1 else 0]
 
 
-@exact
+@float64
 def backward(
     world: World, policy: Float[Array, "L S A"] | None = None
 ) -> tuple[Float[Array, "T S A"], Float[Array, "T+1 S"]]:
@@ -213,7 +213,7 @@ def backward(
     return q, jnp.concatenate([v, last[None]])
 
 
-@exact
+@float64
 def reachable(world: World) -> Bool[Array, "T S"]:
     """Which states some policy reaches. [T, S] bool"""
 

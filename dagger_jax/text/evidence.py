@@ -16,7 +16,7 @@ from scipy import stats
 from dagger_jax import schedules
 from dagger_jax.detect import samples
 from dagger_jax.detect.samples import Estimate
-from dagger_jax.precision import exact, single
+from dagger_jax.precision import float64, single
 from dagger_jax.randomness import Words
 from dagger_jax.tabular.worlds import at
 from dagger_jax.text import losses, walk, worlds
@@ -93,7 +93,7 @@ def expected(expert: Machine, learner: Machine, row: Schedule, cost: str | None 
     return _expected(pairs(expert, learner, horizon), expert.emission, learner.emission, charged, row)
 
 
-@exact
+@float64
 def _expected(found: Pairs, emits: Array, writes: Array, charged: Array, row: Schedule) -> Walks:
     def laws(step: Array | int) -> tuple[Array, Array]:
         return at(emits, step)[found.expert], at(writes, step)[found.learner]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from dagger_jax.precision import exact
+from dagger_jax.precision import float64
 from dagger_jax.tabular import worlds as tabular
 from dagger_jax.text import walk
 from dagger_jax.text.writers import Machine, Writer
@@ -190,7 +190,7 @@ def laws(writer: Writer, tokens: Array) -> np.ndarray:
     return np.asarray(_laws(writer, np.asarray(tokens)))
 
 
-_laws = exact(jax.vmap(walk.along, in_axes=(None, 0)))
+_laws = float64(jax.vmap(walk.along, in_axes=(None, 0)))
 
 
 def unrolled(writer: Writer, horizon: int) -> Machine:

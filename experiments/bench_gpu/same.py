@@ -13,8 +13,7 @@ import numpy as np
 
 from dagger_jax import randomness, schedules
 from dagger_jax.family import family
-from dagger_jax.precision import FULL
-from dagger_jax.precision import exact as exactly
+from dagger_jax.precision import FULL, float64
 from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
 from dagger_jax.text import walk, writers
 from dagger_jax.types import Array, Problem, Schedule
@@ -119,7 +118,7 @@ def exact_agrees(small: bool) -> Iterator[dict[str, Any]]:
     """The exact recursion here and on the CPU, the sampler against it, and matrix products against float64."""
     table, rng = schedules.stack(list(rows().values())), np.random.default_rng(0)
     first = jax.tree.map(lambda column: column[:, 0], table)
-    recursion = exactly(jax.vmap(exact.play, (None, None, 0)))
+    recursion = float64(jax.vmap(exact.play, (None, None, 0)))
     apart, policies = {}, {}
     for name, problem in worlds().items():
         policies[name] = rng.dirichlet(np.ones(problem.world.actions), (SIZE, problem.world.states))

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dagger_jax import evidence, intervals, schedules
 from dagger_jax.algorithms import ALGORITHMS
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, experts, gallery, interaction, labels, learners
 from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Problem, Schedule
@@ -26,7 +26,7 @@ from ..shared import needs, study
 from . import figures as drawn
 from .findings import ALIASED, COMPARED, EXPERTS, REALIZABLE, STATEMENTS, STATIONARY, TWO, columns
 
-LABELS = (labels.imitate, labels.deviate, labels.deviate_acting)
+LABELS = (labels.imitate, labels.cost_to_go, labels.cost_to_go_acting)
 SHARES = {"reference": 1.0, "mixture": 0.5, "learned": 0.0}  # of the expert, in the roll-in and in the roll-out
 
 SWEEP: Mapping[str, Mapping[str, Any]] = {
@@ -91,7 +91,7 @@ def ways(rounds: int, horizon: int) -> dict[str, Way]:
     table = {
         f"{roll_in}, {roll_out}": Way(
             schedules.lols(rounds, horizon, schedules.beta_constant(rounds, share), after),
-            labels.deviate,
+            labels.cost_to_go,
             roll_in,
             roll_out,
         )
@@ -110,7 +110,7 @@ def _train(problems: Problem, schedule: Schedule, label: labels.Label, shared: b
 
     def one(problem: Problem, schedule: Schedule) -> Array:
         learner = learners.tabular(problem.world, learners.Majority(), shared)
-        after = lambda moment: (1 - moment.row.rate) * moment.acting + moment.row.rate * moment.newest
+        after = lambda moment: (1 - moment.row.mixing_rate) * moment.acting + moment.row.mixing_rate * moment.newest
         played = interaction.run(
             problem, schedule, learner, interaction.exactly(problem), label=label, measure=after
         ).measured
@@ -137,7 +137,7 @@ def _judge(problems: Problem, policies: Array, shared: bool) -> Judged:
         deployed = exact.deploy(problem, policy)
         play = exact.frequencies(problem, deployed)
         expert_after, own_after = (
-            labels.deviate(problem, play, row._replace(after=after + 0 * row.after), policy) for after in (1.0, 0.0)
+            labels.cost_to_go(problem, play, row._replace(after=after + 0 * row.after), policy) for after in (1.0, 0.0)
         )
         table = learner.update(None, learner.init(), own_after, 1.0).costs
         eta = (deployed.novice * 0.5 * jnp.abs(policy - problem.expert).sum(-1)).sum()
@@ -171,9 +171,9 @@ def _best(problems: Problem, shared: bool) -> Array:
     return jax.vmap(one)(problems)
 
 
-train = precisely(_train, static=("label", "shared"))
-judge = precisely(_judge, static=("shared",))
-best = precisely(_best, static=("shared",))
+train = float64(_train, static=("label", "shared"))
+judge = float64(_judge, static=("shared",))
+best = float64(_best, static=("shared",))
 
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from dagger_jax import bounds, evidence, report, schedules
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery, interaction, learners, oracle
 from dagger_jax.types import Array, Problem, Schedule
 
@@ -130,7 +130,7 @@ def _instance(
 
 @functools.cache
 def _compiled(learner: str, about: About) -> Any:
-    return precisely(jax.vmap(functools.partial(_instance, learner=learner, about=about)))
+    return float64(jax.vmap(functools.partial(_instance, learner=learner, about=about)))
 
 
 def _instances(learner: str) -> Any:
@@ -243,7 +243,7 @@ def _dagger(problem: Problem, beta: Array, *, learner: str) -> dict[str, tuple[A
 
 @functools.cache
 def _daggers(learner: str) -> Any:
-    return precisely(jax.vmap(functools.partial(_dagger, learner=learner), in_axes=(0, None)))
+    return float64(jax.vmap(functools.partial(_dagger, learner=learner), in_axes=(0, None)))
 
 
 def _rounds(settings: Settings, cell: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dagger_jax import bounds, evidence, randomness, schedules
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, interaction, labels, learners, planning, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
@@ -44,7 +44,7 @@ def train(
                 calls = evidence.prices(row._replace(label_novice=0 * row.label_novice)).handovers
                 on_novice = moment.asked - (row.label_guide > 0).sum()
                 return moment.newest, row, calls + on_novice, moment.asked, jnp.zeros(())
-            # Played once more for what `Play` does not say; XLA merges it with the round where it is the same.
+            # Played once more for what `Occupancy` does not say; XLA merges it with the round where it is the same.
             round_key = randomness.for_round(words, moment.round)
             kept = rollout.play(sampler, moment.acting, row, round_key, ids)[1]
             seen = rollout.trace(sampler, moment.newest, row, round_key, ids)
@@ -68,7 +68,7 @@ def train(
     return jax.vmap(one)(problems, samplers, keys)
 
 
-@precisely
+@float64
 def judge(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Array]:
     """Exact gap, and `evidence.detectability` under the round's row, of every policy. [R, N] each; nan with `back`."""
 
@@ -100,7 +100,7 @@ def priced(problem: Problem, policy: Array) -> Priced:
     )
 
 
-@precisely
+@float64
 def over_best(problems: Problem, policies: Array, starts: Array, cost: Any) -> Array:
     """Hand-over cost plus bound of chunks [R, T], relative to the best partition for the same policies' errors. [R]"""
 
@@ -111,7 +111,7 @@ def over_best(problems: Problem, policies: Array, starts: Array, cost: Any) -> A
     return jax.vmap(one)(problems, policies, starts)
 
 
-@precisely
+@float64
 def plan(problems: Problem, policies: Array, costs: Array) -> tuple[Array, Array]:
     """Hand-over cost plus bound of the best partition and of the best equal chunks, by cost [P]. [R, P] each"""
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax import bounds, evidence, schedules
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery, learners, oracle, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
@@ -69,8 +69,8 @@ def _geometric(problem: Problem, mean: Array, eps: Array | float) -> Price:
     return _judged(problem, policy, row, jnp.zeros((), bool))
 
 
-price = precisely(jax.vmap(_oracle, in_axes=(None, 0, 0, 0)))
-price_geometric = precisely(jax.vmap(_geometric, in_axes=(None, 0, None)))
+price = float64(jax.vmap(_oracle, in_axes=(None, 0, 0, 0)))
+price_geometric = float64(jax.vmap(_geometric, in_axes=(None, 0, None)))
 
 
 # ---- closed forms ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from dagger_jax import schedules
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery, interaction, learners, oracle
 from dagger_jax.types import Array, Problem, Schedule
 
@@ -34,7 +34,7 @@ def _problem(world: str, horizon: int, seed: Any) -> Problem:
     return gallery.random_mdp(horizon, 4, 2, seed=seed, temperature=1.0).replace(name=world)
 
 
-@functools.partial(precisely, static=("horizon",))
+@functools.partial(float64, static=("horizon",))
 def _cloned(problem: Problem, *, horizon: int) -> Array:
     """The maximum likelihood of infinitely many expert labels, one table for all steps."""
     learner = learners.tabular(problem.world, learners.LogLoss(), shared=True)

@@ -1,4 +1,4 @@
-"""Gates: who has the wheel, what it asks, and what is learned from it, beside chunked DAgger at the same price.
+"""Gates: who is in control, what it asks, and what is learned from it, beside chunked DAgger at the same price.
 
 python -m experiments.gating --out=DIR
 """
@@ -51,7 +51,7 @@ def cells(settings: Settings) -> list[dict[str, Any]]:
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     """Every run's gap and what was asked in every round.
 
-    A label on the walk of a learner that keeps the wheel is a hand-over of its own, as in DAgger: the expert does not
+    A label on the walk of a learner that stays in control is a hand-over of its own, as in DAgger: the expert does not
     come to the next state by itself.
     """
     each, shared = problems(cell["world"], settings)
@@ -103,12 +103,12 @@ def figures(settings: Settings, table: pa.Table) -> Drawings:
 
 CLAIM = Claim(
     name="gating",
-    title="Gates: when the expert takes the wheel",
+    title="Gates: when the expert takes control",
     statement=(
         "A gate decides in every state whether the learner acts or the expert, whose actions are then labels. Gates "
         "are sold as safe and thrifty: few labels, few interventions, few context switches. What do they leave to "
         "regret, beside DAgger and chunked DAgger at the same price (a hand-over or an intervention costs 4 labels)? "
-        "Every gate is measured at three settings, and in the middle one also with a learner that keeps the wheel and "
+        "Every gate is measured at three settings, and in the middle one also with a learner that stays in control and "
         "only asks. The gap is that of the learner alone. Gates save labels by far. But a gate that takes over before "
         "the learner errs never shows it what follows an error: on a world where the way back must be learned it ends "
         "where behavioural cloning ends, whatever the labels, and the same gate ends near DAgger if it only asks. "
@@ -132,7 +132,7 @@ CLAIM = Claim(
     columns={
         "method": pa.string(),  # the gate with its parameter, or the fixed length
         "kind": pa.string(),  # safe, ensemble, lazy, human, thrifty, novelty; chunk for a fixed length
-        "asks": pa.bool_(),  # the learner keeps the wheel where the gate is open
+        "asks": pa.bool_(),  # the learner stays in control where the gate is open
         "value": pa.float64(),  # the gate's threshold or rate
         "price": pa.float64(),  # spent so far, in labels
         "labels": pa.float64(),  # per episode of the round

@@ -23,7 +23,7 @@ def curves(
     caption = (
         f"Regret of the learner alone against {what} so far, all episodes of a run; means over runs, with 95% "
         "intervals after the last round. Solid: gates in their middle setting. Dotted: the same gate, but the learner "
-        "keeps the wheel and only asks. Grey: fixed chunks, from k = 1 (DAgger) to k = T (behavioural cloning). "
+        "stays in control and only asks. Grey: fixed chunks, from k = 1 (DAgger) to k = T (behavioural cloning). "
         "Curves of gates that agree hide one another. Down and left is better."
     )
     figure, axes = report.panels(len(found), caption=caption)
@@ -68,7 +68,7 @@ def ratios(
     caption = (
         "Gap of the learner alone at the price that the gate has spent, relative to that of the best fixed chunk at "
         "the same price, chosen for each gate on one half of the runs and judged on the other (named at the right). "
-        "Open: the learner keeps the wheel. Bars: 95% intervals, runs paired. Left of 1 is better."
+        "Open: the learner stays in control. Bars: 95% intervals, runs paired. Left of 1 is better."
     )
     figure, axes = report.panels(len(against), caption=caption)
     every = list(next(iter(against.values())))

@@ -152,6 +152,6 @@ def _unseen(found: dict[str, Curve], settings: Settings) -> list[Finding]:
             findings.append(beside_cloning(text, acting.gap, hidden[0], **hidden[1]))
         for name, curve in own.items():
             if curve.asks:
-                text = f"{name}: the learner keeps the wheel, and sees it"
+                text = f"{name}: the learner stays in control, and sees it"
                 findings.append(beside_cloning(text, curve.gap[:, -1], shown[0], **shown[1]))
     return findings

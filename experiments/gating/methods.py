@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.tabular import gates
-from dagger_jax.types import Array, Node, Problem, Takeover
+from dagger_jax.types import Array, Intervention, Node, Problem
 
 
 class Kind(NamedTuple):
@@ -14,7 +14,7 @@ class Kind(NamedTuple):
     name: str
     row: str  # of `ALGORITHMS`: schedule and learner
     gate: Callable[[float], gates.Gate]
-    values: tuple[float, float, float]  # the middle one also with a learner that keeps the wheel
+    values: tuple[float, float, float]  # the middle one also with a learner that stays in control
     rated: bool = False  # is the parameter a rate of steps?
 
 
@@ -37,7 +37,7 @@ class Wheel(Node):
     gate: gates.Gate
     acts: Array | float
 
-    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Takeover:
+    def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention:
         return self.gate(problem, memory, policy, law)._replace(acts=self.acts)
 
 
@@ -46,13 +46,13 @@ class Method(NamedTuple):
 
     algorithm: Algorithm
     kind: str  # key of KINDS; chunk for a fixed length
-    asks: bool = False  # the learner keeps the wheel
+    asks: bool = False  # the learner stays in control
     value: float | None = None  # threshold or rate
     chunk: int | None = None
 
 
 def methods(kinds: tuple[str, ...], horizon: int) -> dict[str, Method]:
-    """Fixed lengths: powers of two, and T; every gate at three settings, the middle one also without the wheel."""
+    """Fixed lengths: powers of two, and T; every gate at three settings, the middle one also where it only asks."""
     lengths = [2**n for n in range(horizon.bit_length()) if 2**n < horizon] + [horizon]
     found = {f"k = {k}": Method(ALGORITHMS["chunked"], "chunk", chunk=k) for k in lengths}
     for key in kinds:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dagger_jax import randomness
 from dagger_jax.algorithms import Algorithm
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import gates, interaction, rollout
 from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Array, Problem, Schedule
@@ -54,7 +54,7 @@ def trust(
         return gates.doubt_threshold(doubts[:-1], entered[1:]), doubts[-1], end.newest
 
     tau, doubt, newest = jax.jit(jax.vmap(one))(problems, samplers, keys)
-    risk = np.asarray(precisely(jax.vmap(gates.risk))(problems, newest))
+    risk = np.asarray(float64(jax.vmap(gates.risk))(problems, newest))
     trusted, met = doubt <= tau[:, None, None], jax.vmap(tabular.reachable)(problems.world)
     inside, outside = np.asarray(met & trusted), np.asarray(met & ~trusted)
     return Trust(np.asarray(tau), _mean(risk, inside), _mean(risk, outside))

@@ -15,7 +15,7 @@ from flax import struct
 from scipy import stats
 
 from dagger_jax import bounds, randomness, schedules
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery, interaction, labels, learners, rollout
 from dagger_jax.types import Array, Node, Problem, World
 
@@ -175,7 +175,7 @@ def _play(problem: Problem, beta: Array, fits: learners.Learner, interpreter: in
     return interaction.run(problem, schedule, fits, interpreter, measure=record).measured
 
 
-@precisely
+@float64
 def _exactly(problems: Problem, betas: Array, fits: learners.Learner) -> Round:
     """[B, W, N]."""
     one = lambda problem, beta: _play(problem, beta, fits, interaction.exactly(problem))
@@ -197,7 +197,7 @@ def _sampled(
     return jax.vmap(over_replicas, in_axes=(None, None, None, 0))(problems, tables, keys, betas)
 
 
-@functools.partial(precisely, static=("horizon",))
+@functools.partial(float64, static=("horizon",))
 def _terms(loss: Array, own: Array, hindsight: Array, betas: Array, *, horizon: int) -> bounds.NoRegret:
     """Of [B, W, N] and [B, N]: the theorems' terms after every number of rounds, [B, W, N]."""
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from dagger_jax import algorithms, randomness, schedules
 from dagger_jax.bounds import statistics
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem
 
@@ -78,7 +78,7 @@ def mean(values: Array) -> Point:
     return {"gap": float(found.mean()), "gap_stderr": None if error is None else float(error), "replicas": len(found)}
 
 
-@precisely
+@float64
 def gaps(problem: Problem, policies: Array) -> Array:
     """Exact J(pi) - J(pi*) of policies [R, L, S, A] in one problem. [R]"""
 
@@ -89,7 +89,7 @@ def gaps(problem: Problem, policies: Array) -> Array:
     return jax.vmap(one)(policies)
 
 
-@precisely
+@float64
 def gaps_each(problems: Problem, policies: Array) -> Array:
     """The same of one policy in each of R problems. [R]"""
 

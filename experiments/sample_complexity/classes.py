@@ -10,7 +10,7 @@ import numpy as np
 
 from dagger_jax import randomness, schedules
 from dagger_jax.bounds import statistics
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
@@ -64,7 +64,7 @@ def _rounds(
     return jax.vmap(one)(replicas)
 
 
-@precisely
+@float64
 def _distances(problem: Problem, policies: Array) -> statistics.Trajectories:
     return jax.vmap(statistics.trajectories, in_axes=(None, 0))(problem, policies)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dagger_jax import algorithms, bounds, evidence, growth, names, problems, randomness, schedules
-from dagger_jax.precision import exact
+from dagger_jax.precision import float64
 from dagger_jax.tabular import gallery, interaction, known_dynamics, learners, rollout
 from dagger_jax.tabular import worlds as tabular
 from dagger_jax.tabular.experts import optimal
@@ -211,7 +211,7 @@ def judge(bound: str, batch: bool = False) -> Any:
     With `batch`, problems and policies have a leading axis.
     """
     one = functools.partial(_judge, bound=bound)
-    return exact(jax.vmap(one, in_axes=(0, 0, None)) if batch else one)
+    return float64(jax.vmap(one, in_axes=(0, 0, None)) if batch else one)
 
 
 @functools.partial(jax.jit, static_argnames=("episodes",))

@@ -10,7 +10,7 @@ import numpy as np
 
 from dagger_jax import evidence, randomness, ties
 from dagger_jax.algorithms import Algorithm
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, interaction, rollout
 from dagger_jax.tabular.learners import Tabular
 from dagger_jax.types import Array, Node, Problem, Schedule, World
@@ -27,7 +27,7 @@ class Trained(NamedTuple):
     loss: Array  # [R, N] of the policy that played the round, a label of it: it had not seen them
     labels: Array  # [R, N] per episode of the round, as all prices
     handovers: Array  # [R, N] hand-overs, or interventions of a gate
-    switches: Array  # [R, N] times the expert took or gave the wheel; twice the hand-overs where there is no gate
+    switches: Array  # [R, N] times the expert took or gave control; twice the hand-overs where there is no gate
     expert_steps: Array  # [R, N] steps that the expert acted, its roll-outs included
 
 
@@ -158,7 +158,7 @@ def train_batch(
     return jax.vmap(one)(each, problems, samplers, schedules, keys)
 
 
-@precisely
+@float64
 def gaps(problems: Problem, policies: Array) -> Array:
     """Exact J(pi) - J(pi*) of policies [R, N, L, S, A] in problems [R]. [R, N]"""
 
@@ -173,7 +173,7 @@ def played(trained: Trained) -> np.ndarray:
     """The policies that played rounds 1..N, and the one that would play the next; float64. [R, N + 1, L, S, A]"""
     newest = normalised(trained.newest)
     acting = [normalised(trained.first)]
-    for n, rate in enumerate(np.moveaxis(np.asarray(trained.rows.rate, float), 1, 0)):
+    for n, rate in enumerate(np.moveaxis(np.asarray(trained.rows.mixing_rate, float), 1, 0)):
         rate = rate.reshape(-1, *[1] * (newest.ndim - 2))
         acting.append((1 - rate) * acting[-1] + rate * newest[:, n])
     return np.stack(acting, axis=1)

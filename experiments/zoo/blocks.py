@@ -10,7 +10,7 @@ import numpy as np
 
 from dagger_jax import evidence, schedules
 from dagger_jax.algorithms import ALGORITHMS
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import rollout
 from dagger_jax.types import Array, Problem, World
 
@@ -127,7 +127,7 @@ def _known(
     problems, horizon, count = chosen(problems), problems.world.horizon, settings.demonstrations
     data = study.demonstrations(problems, chosen(samplers), keys[np.array(able)], count)
     row = schedules.row(schedules.behavioural_cloning(1, horizon), 0)
-    asked = jax.tree.map(float, precisely(evidence.prices)(row))
+    asked = jax.tree.map(float, float64(evidence.prices)(row))
     price = {"labels": asked.labels, "handovers": asked.handovers, "switches": 2 * asked.handovers}
     price |= {"expert_steps": asked.steps, "rollouts": 1.0}
     points = []

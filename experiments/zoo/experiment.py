@@ -112,7 +112,7 @@ CLAIM = Claim(
         "rollouts": pa.float64(),  # episodes that the learner or the expert walked, but for roll-outs behind labels
         "labels": pa.float64(),  # asked, all rounds and episodes
         "handovers": pa.float64(),  # or interventions
-        "switches": pa.float64(),  # times the wheel changed hands
+        "switches": pa.float64(),  # times control changed hands
         "expert_steps": pa.float64(),  # steps that the expert acted, its roll-outs included
     },
 )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from dagger_jax import bounds, evidence
 from dagger_jax.bounds import costs, mixtures, statistics
-from dagger_jax.precision import exact as precisely
+from dagger_jax.precision import float64
 from dagger_jax.tabular import exact
 from dagger_jax.types import Array, Problem, Schedule
 
@@ -55,7 +55,7 @@ def _pair(key: str, seen: Any, *numbers: Any) -> dict[str, Pair]:
     return {THEOREMS[key].name: (bound.value(seen, *numbers), bound.bounded(seen))}
 
 
-@precisely
+@float64
 def of_one(problems: Problem, policies: Array, rows: Schedule, noise: Array) -> tuple[Array, dict[str, Pair]]:
     """Gap of each policy [R, L, S, A] under its row [R, T], and every theorem about one policy. One program for all.
 
@@ -80,7 +80,7 @@ def of_one(problems: Problem, policies: Array, rows: Schedule, noise: Array) -> 
     return jax.vmap(one)(problems, policies, rows, noise)
 
 
-@precisely
+@float64
 def of_rounds(
     problems: Problem, played: Array, newest: Array, betas: Array, shares: Array, outputs: Array
 ) -> dict[str, Pair]:

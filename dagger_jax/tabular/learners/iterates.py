@@ -47,9 +47,9 @@ class Iterates(Node):
         params = self.learner.params(own)
         return Stack(own, jnp.zeros((self.slots, *params.shape), params.dtype), jnp.zeros((), int))
 
-    def update(self, key: Array | None, memory: Stack, batch: Batch, keep: Array | float) -> Stack:
+    def update(self, key: Array | None, memory: Stack, batch: Batch, retain: Array | float) -> Stack:
         """The learner's update; its new policy goes into the slot of the round."""
-        own = self.learner.update(key, memory.own, batch, keep)
+        own = self.learner.update(key, memory.own, batch, retain)
         slot = jnp.minimum(memory.rounds * self.slots // self.rounds, self.slots - 1)
         return Stack(own, jnp.asarray(memory.kept).at[slot].set(self.learner.params(own)), memory.rounds + 1)
 

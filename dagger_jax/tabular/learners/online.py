@@ -1,4 +1,4 @@
-"""Online learners: what they keep is the current policy, not the labels. `keep` is not read.
+"""Online learners: what they keep is the current policy, not the labels. `retain` is not read.
 
 They see each round's labels once: with steps of 1 / sqrt(n) their average regret after N rounds falls as 1 / sqrt(N).
 """
@@ -43,7 +43,7 @@ class Descent(Node):
         size = (self.steps, self.observations, self.actions)
         return Iterate(jnp.full(size, 1.0 / self.actions), jnp.zeros(()))
 
-    def update(self, key: Array | None, memory: Iterate, batch: Batch, keep: Array | float) -> Iterate:
+    def update(self, key: Array | None, memory: Iterate, batch: Batch, retain: Array | float) -> Iterate:
         """One step down the round's costs."""
         rounds = memory.rounds + 1
         costs = jnp.zeros_like(memory.table).at[rows_of(batch, self.steps)].add(batch.costs)
@@ -61,7 +61,7 @@ class Descent(Node):
 class PolicyGradient(Node):
     """AggreVaTeD: gradient descent of a softmax policy on the expected cost-to-go (Sun et al. 2017, arXiv 1703.01030).
 
-    Needs cost-to-go labels, `labels.deviate`. Round n moves the logits by rate / sqrt(n) times the gradient; the
+    Needs cost-to-go labels, `labels.cost_to_go`. Round n moves the logits by rate / sqrt(n) times the gradient; the
     natural gradient divides by the Fisher information, in a table by law and probability: it moves by the advantage.
     Raises ValueError for a rate below 0 or a size below 1.
     """
@@ -71,7 +71,7 @@ class PolicyGradient(Node):
     observations: int = struct.field(pytree_node=False)  # O
     actions: int = struct.field(pytree_node=False)  # A
     natural: bool = struct.field(pytree_node=False, default=True)
-    needs: ClassVar[str] = "deviate"
+    needs: ClassVar[str] = "cost_to_go"
 
     def __post_init__(self):
         require("PolicyGradient.rate", self.rate, 0, ends="[)")
@@ -81,7 +81,7 @@ class PolicyGradient(Node):
         """Equal logits. No randomness is used."""
         return Iterate(jnp.zeros((self.steps, self.observations, self.actions)), jnp.zeros(()))
 
-    def update(self, key: Array | None, memory: Iterate, batch: Batch, keep: Array | float) -> Iterate:
+    def update(self, key: Array | None, memory: Iterate, batch: Batch, retain: Array | float) -> Iterate:
         """One step down the gradient of the round's expected cost-to-go."""
         rows, rounds = rows_of(batch, self.steps), memory.rounds + 1
         costs = jnp.zeros_like(memory.table).at[rows].add(batch.costs)
@@ -125,11 +125,11 @@ class Cautious(Node):
         own = self.learner.init(key)
         return Counted(own, jnp.zeros(own.table.shape[:-1]))
 
-    def update(self, key: Array | None, memory: Counted, batch: Batch, keep: Array | float) -> Counted:
+    def update(self, key: Array | None, memory: Counted, batch: Batch, retain: Array | float) -> Counted:
         """The learner's step; the labels are counted."""
         rows = rows_of(batch, self.learner.steps)
         counted = jnp.asarray(memory.weight).at[rows].add(batch.weight)
-        return Counted(self.learner.update(key, memory.own, batch, keep), counted)
+        return Counted(self.learner.update(key, memory.own, batch, retain), counted)
 
     def params(self, memory: Counted) -> Array:
         """Action probabilities of every row, [L, O, A]."""

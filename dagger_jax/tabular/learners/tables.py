@@ -37,12 +37,12 @@ class Tabular(Node):
         size = (self.steps, self.observations)
         return Memory(jnp.zeros((*size, self.actions)), jnp.zeros(size))
 
-    def update(self, key: Array | None, memory: Memory, batch: Batch, keep: Array | float) -> Memory:
-        """The memory after a batch; of what was there before, a share `keep` counts on."""
+    def update(self, key: Array | None, memory: Memory, batch: Batch, retain: Array | float) -> Memory:
+        """The memory after a batch; of what was there before, a share `retain` counts on."""
         rows = rows_of(batch, self.steps)
         return Memory(
-            jnp.asarray(keep * memory.costs).at[rows].add(batch.costs),
-            jnp.asarray(keep * memory.weight).at[rows].add(batch.weight),
+            jnp.asarray(retain * memory.costs).at[rows].add(batch.costs),
+            jnp.asarray(retain * memory.weight).at[rows].add(batch.weight),
         )
 
     def params(self, memory: Memory) -> Array:
@@ -120,16 +120,16 @@ class Ensemble(Node):
         each = each._replace(costs=self.prior * jax.random.uniform(key, each.costs.shape))
         return EnsembleMemory(*empty, each, jax.vmap(self.member.params)(each))
 
-    def update(self, key: Array, memory: EnsembleMemory, batch: Batch, keep: Array | float) -> EnsembleMemory:
+    def update(self, key: Array, memory: EnsembleMemory, batch: Batch, retain: Array | float) -> EnsembleMemory:
         """The memory after a batch, each of whose cells counts once for all, and with a weight of mean 1 a member."""
         weights = jax.random.exponential(key, (self.size, *batch.weight.shape))
 
         def one(own: Memory, weights: Array) -> Memory:
             weighted = batch._replace(costs=weights[..., None] * batch.costs, weight=weights * batch.weight)
-            return self.member.update(None, own, weighted, keep)
+            return self.member.update(None, own, weighted, retain)
 
         each = jax.vmap(one)(memory.each, weights)
-        pooled = self.member.update(None, Memory(memory.costs, memory.weight), batch, keep)
+        pooled = self.member.update(None, Memory(memory.costs, memory.weight), batch, retain)
         return EnsembleMemory(*pooled, each, jax.vmap(self.member.params)(each))
 
     def params(self, memory: EnsembleMemory) -> Array:
