@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from absl import flags as absl_flags
 
 from ..shared import program
-from . import inputs
+from . import inputs, sharing
 from .contract import BadFlag, Claim, Flag, Settings
 from .flags import OUT, PRESET, RESUME, RUNS, SEED
 
@@ -27,6 +27,7 @@ class Request(NamedTuple):
     out: Path
     resume: bool
     files: dict[str, str]  # the sha256 of all that was read, by the key that stands for it in the settings
+    sharing: sharing.Sharing
 
 
 def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) -> Settings:
@@ -62,12 +63,14 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     Raises:
         BadFlag: a flag is unknown, missing or not allowed; the message is one line.
     """
-    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME), arguments)
+    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME, *sharing.FLAGS), arguments)
     if "out" not in values:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
     out, resume = values.pop("out"), values.pop("resume", True)
+    shared = sharing.take(values, resume=resume)
     settings = resolve(claim, **values)
-    return Request(settings, out, resume, {key: each.digest for key, each in inputs.used(settings.values).items()})
+    digests = {key: each.digest for key, each in inputs.used(settings.values).items()}
+    return Request(settings, out, resume, digests, shared)
 
 
 def read(flags: Sequence[Flag], arguments: Sequence[str]) -> dict[str, Any]:
@@ -102,14 +105,15 @@ def explain(claim: Claim) -> str:
         _entry(claim, PRESET, "default"),
         _entry(claim, RUNS),
         _entry(claim, SEED, "0"),
-        f"  --resume, --noresume\n{_wrap(RESUME.meaning, 6)}\n{_wrap('Default: --resume.', 6)}",
+        _entry(claim, RESUME, "--resume"),
+        *(_entry(claim, flag, default) for flag, default in sharing.FLAGS.items()),
         f"  --help\n{_wrap('Show this text.', 6)}",
     ]
     results = "report.html, findings.json, points.parquet, figures (PNG, SVG), run.json."
     status = (
         "0: every tested finding holds. 1: one is refuted. 2: bad input. 3: the environment or the program failed, "
-        "what was measured is kept. 5: none is refuted, one is not shown. 130, 143: interrupted, terminated; run again "
-        "to resume."
+        "what was measured is kept. 4: blocks to judge are missing. 5: none is refuted, one is not shown. 130, 143: "
+        "interrupted, terminated; run again to resume."
     )
     sections = (
         f"{claim.name}: {claim.title}",
@@ -240,6 +244,8 @@ def _entry(claim: Claim, flag: Flag, default: str = "") -> str:
 
 
 def _lines(flag: Flag, shape: str, default: str) -> str:
+    if flag.switch:
+        return "\n".join((f"  --{flag.name}, --no{flag.name}", *(_wrap(line, 6) for line in (flag.meaning, default))))
     lines = flag.meaning, f"Allowed: {flag.allowed}.", default
     return "\n".join((f"  --{flag.name}={shape}", *(_wrap(line, 6) for line in lines)))
 
