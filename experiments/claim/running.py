@@ -1,5 +1,6 @@
 """Runs a claim: measures what is not stored yet, judges, and has the results written."""
 
+import os
 import sys
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from dagger_jax import report
 from dagger_jax.runtime import lock, progress, record, store
 
 from ..shared import program
-from . import inputs, options, publishing, work
+from . import engines, inputs, options, publishing, work, workers
 from .contract import BadFlag, Claim
 
 _NOT_FINISHED = 4
@@ -32,6 +33,9 @@ def run(claim: Claim) -> None:
             143 terminated.
     """
     program.begin(claim.name)
+    if workers.called():
+        workers.serve(work.answerer(claim, sys.argv))
+    program.again = [sys.executable, *sys.orig_argv[1:]]
     program.then = f"; {program.RESUMES}"
     raise SystemExit(execute(claim, sys.argv))
 
@@ -52,7 +56,11 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
             print(options.explain(claim), flush=True)
             return 0
         request = options.parse(claim, arguments)
-        return _conduct(work.job(claim, request))
+        if request.sharing.workers > 1:  # who only asks leaves a GPU's memory to those who measure
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        job = work.job(claim, request)
+        engines.check(job)
+        return _conduct(job)
     except (BadFlag, store.StoreError) as error:
         message = inputs.named(str(error) if isinstance(error, BadFlag) else f"--out: {error}")
         program.say(f"{claim.name}: {message}")
@@ -176,17 +184,17 @@ def _measure(job: work.Job, kept: store.Store) -> tuple[dict[int, pa.Table], dic
             f"cannot write in {kept.directory}, and {len(missing)} of {len(cells)} blocks are not measured yet; "
             "allowed: a directory that can be written"
         )
-    steps, begun = 0, time.perf_counter()
+    steps, elsewhere, begun = 0, 0.0, time.perf_counter()
     title = " ".join((job.claim.name, *filter(None, (str(sharing.told().get("shard", "")),))))
     shown = progress.track(missing, lambda index: work.label(cells[index]), title=title, done=len(tables))
-    with closing(shown), record.compile_clock() as compiling:
-        for index in shown:
-            measured = work.measure(job, index)
-            points = [{"claim": job.claim.name, **point} for point in measured.points]
-            tables[index] = store.write(kept, cells[index], points)
-            steps += int(measured.environment_steps)
-        elapsed, compile_seconds = time.perf_counter() - begun, compiling()
-    run_seconds = max(elapsed - compile_seconds, 0.0)
+    with closing(engines.measured(job, missing)) as results, closing(shown), record.compile_clock() as compiling:
+        for _, done in zip(shown, results, strict=True):  # as many, in whatever order they are finished
+            points = [{"claim": job.claim.name, **point} for point in done.points]
+            tables[done.index] = store.write(kept, cells[done.index], points)
+            steps += done.environment_steps
+            elsewhere += done.compile_seconds
+        elapsed, compile_seconds = time.perf_counter() - begun, compiling() + elsewhere
+    run_seconds = max(elapsed - compile_seconds / sharing.workers, 0.0)
     counted = {
         "blocks": {"measured_now": len(missing), "found_stored": len(cells) - len(missing)},
         "counted": "steps and seconds are those of the blocks measured now, not of the blocks found stored",

@@ -4,7 +4,7 @@ import re
 from typing import Any, NamedTuple
 
 from .contract import BadFlag, Flag
-from .flags import switch
+from .flags import integers, switch
 
 
 class Sharing(NamedTuple):
@@ -12,6 +12,7 @@ class Sharing(NamedTuple):
 
     shard: tuple[int, int] | None = None  # (i, n), i from 1 to n
     judge: bool = False
+    workers: int = 1
 
     def own(self, blocks: int) -> range:
         """The blocks that this process answers for, by index."""
@@ -22,8 +23,8 @@ class Sharing(NamedTuple):
 
     def told(self) -> dict[str, Any]:
         """What differs from a run by one process, by flag."""
-        given = {"shard": self.shard and "{}/{}".format(*self.shard), "judge": self.judge}
-        return {name: value for name, value in given.items() if value}
+        given = {"shard": self.shard and "{}/{}".format(*self.shard), "judge": self.judge, "workers": self.workers}
+        return {name: value for name, value in given.items() if value and value != 1}
 
 
 def _shard(text: str) -> tuple[int, int] | None:
@@ -41,9 +42,16 @@ SHARD = Flag(
     many=False,
 )
 JUDGE = switch("judge", "Measure nothing: judge and report what shards have stored. All blocks must be there.")
+WORKERS = integers(
+    "workers",
+    "How many local processes measure blocks, each with its share of the processors. One that dies is replaced.",
+    low=1,
+    high=1024,
+    many=False,
+)
 
 # Each with its default in words.
-FLAGS = {SHARD: "all blocks", JUDGE: "--nojudge"}
+FLAGS = {SHARD: "all blocks", JUDGE: "--nojudge", WORKERS: "1, this process itself"}
 
 
 def take(values: dict[str, Any], *, resume: bool) -> Sharing:

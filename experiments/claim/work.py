@@ -1,14 +1,16 @@
 """A run's blocks of work, as every process that has a part in it makes them out of the command line."""
 
 import json
+import traceback
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from dagger_jax.runtime import files, record
+from dagger_jax.runtime import files, record, store
 
 from ..shared import program
 from . import inputs, options, sizes
-from .contract import BadFlag, Claim, Measurement
+from .contract import BadFlag, Claim
 
 
 class BlockFailed(Exception):
@@ -22,6 +24,25 @@ class Job(NamedTuple):
     request: options.Request
     cells: list[dict[str, Any]]
     identity: dict[str, Any]  # equal in all processes of a run
+
+
+class Done(NamedTuple):
+    """A finished block."""
+
+    index: int
+    points: list[dict[str, Any]]
+    environment_steps: int
+    compile_seconds: float = 0.0  # of another process than this
+
+
+class Answer(NamedTuple):
+    """What another process says of a block that it was asked for."""
+
+    identity: dict[str, Any] | None = None  # of the job that it made out
+    done: Done | None = None
+    refused: str = ""  # the words of a BadFlag
+    failed: str = ""  # what was raised, in a line
+    trace: str = ""
 
 
 def job(claim: Claim, request: options.Request) -> Job:
@@ -53,19 +74,73 @@ def job(claim: Claim, request: options.Request) -> Job:
     return Job(claim, request, cells, identity)
 
 
-def measure(job: Job, index: int) -> Measurement:
-    """Measures one block.
+def measure(job: Job, index: int) -> Done:
+    """Measures one block here.
 
     Raises:
         BadFlag: the experiment refuses a setting.
         BlockFailed: it raised anything else.
     """
     try:
-        return job.claim.measure(job.request.settings, job.cells[index])
+        points, steps = job.claim.measure(job.request.settings, job.cells[index])
+        return Done(index, points, int(steps))
     except BadFlag:
         raise
     except Exception as error:
         raise BlockFailed(f"block {label(job.cells[index])} failed: {program.brief(error)}") from error
+
+
+def answerer(claim: Claim, arguments: Sequence[str]) -> Callable[[int], Answer]:
+    """What measures blocks for another process.
+
+    Args:
+        claim: the experiment.
+        arguments: the command line, which is read when the first block is asked for.
+
+    Returns:
+        From a block's index to the answer; it raises nothing.
+    """
+    made: list[Job] = []
+
+    def answer(index: int) -> Answer:
+        try:
+            if not made:
+                made.append(job(claim, options.parse(claim, arguments)))
+            with record.compile_clock() as compiling:
+                done = measure(made[0], index)
+                return Answer(
+                    made[0].identity, done._replace(points=files.plain(done.points), compile_seconds=compiling())
+                )
+        except BadFlag as error:
+            return Answer(refused=str(error))
+        except Exception as error:
+            words = str(error) if isinstance(error, BlockFailed | record.Unavailable) else program.brief(error)
+            return Answer(failed=words, trace="".join(traceback.format_exception(error)))
+
+    return answer
+
+
+def taken(job: Job, answer: Answer, flag: str) -> Done:
+    """The block that another process has measured.
+
+    Args:
+        job: this process's.
+        answer: what the other says.
+        flag: the one that brought it in.
+
+    Raises:
+        BadFlag: the other refuses a setting, or has other software or files.
+        BlockFailed: it raised anything else, which is in the exception's notes.
+    """
+    if answer.refused:
+        raise BadFlag(*answer.refused.removeprefix("--").split(": ", 1))
+    if answer.done is None or answer.identity is None:
+        error = BlockFailed(answer.failed)
+        error.add_note(answer.trace)
+        raise error
+    if unlike := store.differing(answer.identity, job.identity):
+        raise BadFlag(flag, f"a worker's {'; '.join(unlike)}; allowed: workers with the same software and files")
+    return answer.done
 
 
 def label(cell: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from typing import TextIO
 RESUMES = "finished blocks are stored, the same command resumes"
 FAILED = 3  # the exit status of what is neither the claim's fault nor the command line's
 called = ""  # how a command line begins, where it is not python -m
+again: list[str] = []  # the command that runs this program again, with the same flags
 then = ""  # what follows "interrupted": a claim says here how to go on
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
