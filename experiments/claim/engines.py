@@ -2,24 +2,29 @@
 
 from collections.abc import Generator, Sequence
 
+from dagger_jax.runtime import store
+
 from ..shared import program
-from . import work, workers
+from . import on_ray, on_slurm, work, workers
 from .contract import BadFlag
 
 
 def check(job: work.Job) -> None:
     """Refuses what cannot be had; raises BadFlag."""
-    if job.request.sharing.workers > 1 and job.claim.timed:
-        raise BadFlag("workers", "this experiment measures seconds, which others beside it would lengthen; allowed: 1")
-    if job.request.sharing.workers > 1 and not program.again:
-        raise BadFlag("workers", "a library starts no processes; allowed: 1, or any number from the command line")
+    sharing = job.request.sharing
+    flag = "workers" if sharing.engine == "local" else "engine"
+    if not sharing.alone and job.claim.timed:
+        raise BadFlag(flag, "seconds are measured here, which blocks beside each other would lengthen; allowed: none")
+    if sharing.workers > 1 and sharing.engine == "local" and not program.again:
+        raise BadFlag(flag, "a library starts no processes; allowed: 1, or any number from the command line")
 
 
-def measured(job: work.Job, indices: Sequence[int]) -> Generator[work.Done, None, None]:
+def measured(job: work.Job, kept: store.Store, indices: Sequence[int]) -> Generator[work.Done, None, None]:
     """Measures blocks.
 
     Args:
         job: the run.
+        kept: where they will be stored.
         indices: of the blocks.
 
     Yields:
@@ -28,9 +33,13 @@ def measured(job: work.Job, indices: Sequence[int]) -> Generator[work.Done, None
     Raises:
         BadFlag, BlockFailed: as in `work.measure` and `work.taken`.
     """
-    count = min(job.request.sharing.workers, len(indices))
-    if count > 1:
+    sharing = job.request.sharing
+    count = min(sharing.workers, len(indices))
+    if sharing.engine == "ray" and indices:
+        yield from on_ray.measured(job, indices)
+    elif sharing.engine == "slurm" and indices:
+        yield from on_slurm.measured(job, kept, indices)
+    elif count > 1:
         yield from workers.measured(job, indices, count)
-        return
-    for index in indices:
-        yield work.measure(job, index)
+    else:
+        yield from (work.measure(job, index) for index in indices)

@@ -28,6 +28,7 @@ class Request(NamedTuple):
     resume: bool
     files: dict[str, str]  # the sha256 of all that was read, by the key that stands for it in the settings
     sharing: sharing.Sharing
+    arguments: tuple[str, ...]  # the command line, the program's name first
 
 
 def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) -> Settings:
@@ -70,7 +71,7 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     shared = sharing.take(values, resume=resume)
     settings = resolve(claim, **values)
     digests = {key: each.digest for key, each in inputs.used(settings.values).items()}
-    return Request(settings, out, resume, digests, shared)
+    return Request(settings, out, resume, digests, shared, tuple(arguments))
 
 
 def read(flags: Sequence[Flag], arguments: Sequence[str]) -> dict[str, Any]:

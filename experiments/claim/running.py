@@ -56,7 +56,7 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
             print(options.explain(claim), flush=True)
             return 0
         request = options.parse(claim, arguments)
-        if request.sharing.workers > 1:  # who only asks leaves a GPU's memory to those who measure
+        if not request.sharing.alone:  # who only asks leaves a GPU's memory to those who measure
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         job = work.job(claim, request)
         engines.check(job)
@@ -187,10 +187,9 @@ def _measure(job: work.Job, kept: store.Store) -> tuple[dict[int, pa.Table], dic
     steps, elsewhere, begun = 0, 0.0, time.perf_counter()
     title = " ".join((job.claim.name, *filter(None, (str(sharing.told().get("shard", "")),))))
     shown = progress.track(missing, lambda index: work.label(cells[index]), title=title, done=len(tables))
-    with closing(engines.measured(job, missing)) as results, closing(shown), record.compile_clock() as compiling:
+    with closing(engines.measured(job, kept, missing)) as results, closing(shown), record.compile_clock() as compiling:
         for _, done in zip(shown, results, strict=True):  # as many, in whatever order they are finished
-            points = [{"claim": job.claim.name, **point} for point in done.points]
-            tables[done.index] = store.write(kept, cells[done.index], points)
+            tables[done.index] = work.keep(kept, job, done)
             steps += done.environment_steps
             elsewhere += done.compile_seconds
         elapsed, compile_seconds = time.perf_counter() - begun, compiling() + elsewhere

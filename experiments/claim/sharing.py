@@ -1,10 +1,19 @@
 """How the blocks of a run are divided over processes: the flags."""
 
+import importlib.util
 import re
 from typing import Any, NamedTuple
 
 from .contract import BadFlag, Flag
-from .flags import integers, switch
+from .flags import integers, names, switch
+
+
+class Resources(NamedTuple):
+    """What one block takes of an engine that has a cluster."""
+
+    cpus: int = 1
+    gpus: int = 0
+    minutes: int = 60  # after which SLURM ends a job
 
 
 class Sharing(NamedTuple):
@@ -13,6 +22,13 @@ class Sharing(NamedTuple):
     shard: tuple[int, int] | None = None  # (i, n), i from 1 to n
     judge: bool = False
     workers: int = 1
+    engine: str = "local"
+    resources: Resources = Resources()
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process measures the blocks itself."""
+        return self.workers == 1 and self.engine == "local"
 
     def own(self, blocks: int) -> range:
         """The blocks that this process answers for, by index."""
@@ -23,14 +39,21 @@ class Sharing(NamedTuple):
 
     def told(self) -> dict[str, Any]:
         """What differs from a run by one process, by flag."""
-        given = {"shard": self.shard and "{}/{}".format(*self.shard), "judge": self.judge, "workers": self.workers}
-        return {name: value for name, value in given.items() if value and value != 1}
+        given = {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
+        if self.shard:
+            given["shard"] = "{}/{}".format(*self.shard)
+        return given | ({"resources": self.resources._asdict()} if self.engine != "local" else {})
 
 
 def _shard(text: str) -> tuple[int, int] | None:
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     shard = (int(found[1]), int(found[2])) if found else (0, 0)
     return shard if 1 <= shard[0] <= shard[1] else None
+
+
+def _resource(text: str) -> tuple[str, int] | None:
+    found = re.fullmatch(r"(cpus|gpus|minutes)=([0-9]{1,6})", text)
+    return (found[1], int(found[2])) if found and (int(found[2]) or found[1] == "gpus") else None
 
 
 SHARD = Flag(
@@ -50,8 +73,29 @@ WORKERS = integers(
     many=False,
 )
 
+ENGINE = names(
+    "engine",
+    "Who measures blocks: this machine's processes (local); a Ray cluster, the one that RAY_ADDRESS names or else this "
+    "machine (ray, needs the extra [ray]); jobs of SLURM, of which there are so many as --workers says (slurm, needs "
+    "the extra [slurm]; SBATCH_ variables are heeded, such as SBATCH_PARTITION).",
+    ("local", "ray", "slurm"),
+    many=False,
+)
+RESOURCES = Flag(
+    "resources",
+    "What Ray or SLURM is asked for, for a block or a job: processors, GPUs, and SLURM's time limit in minutes.",
+    "cpus=N, gpus=N, minutes=N, whole numbers",
+    _resource,
+)
+
 # Each with its default in words.
-FLAGS = {SHARD: "all blocks", JUDGE: "--nojudge", WORKERS: "1, this process itself"}
+FLAGS = {
+    SHARD: "all blocks",
+    JUDGE: "--nojudge",
+    WORKERS: "1, this process itself",
+    ENGINE: "local",
+    RESOURCES: "cpus=1,gpus=0,minutes=60",
+}
 
 
 def take(values: dict[str, Any], *, resume: bool) -> Sharing:
@@ -67,7 +111,18 @@ def take(values: dict[str, Any], *, resume: bool) -> Sharing:
     Raises:
         BadFlag: two flags do not go together.
     """
-    sharing = Sharing(**{flag.name: values.pop(flag.name) for flag in FLAGS if flag.name in values})
+    given = {flag.name: values.pop(flag.name) for flag in FLAGS if flag.name in values}
+    if asked := given.get("resources"):
+        given["resources"] = Resources(**dict(asked))
+        if len(dict(asked)) < len(asked) or given.get("engine", "local") == "local":
+            raise BadFlag("resources", "allowed: each once, and only with --engine=ray or --engine=slurm")
+    sharing = Sharing(**given)
+    needs = {"ray": "ray", "slurm": "submitit"}.get(sharing.engine)
+    if needs and importlib.util.find_spec(needs) is None:
+        extra = f"the extra [{sharing.engine}], which is not installed: pip install 'dagger_jax[{sharing.engine}]'"
+        raise BadFlag("engine", f"{sharing.engine} needs {extra}; allowed: local, or after that {sharing.engine}")
+    if sharing.engine == "ray" and sharing.workers > 1:
+        raise BadFlag("workers", "how many blocks are measured at a time is Ray's to say, see --resources; allowed: 1")
     if sharing.judge and sharing.shard:
         raise BadFlag("judge", "it measures nothing, so there is no part to measure; allowed: without --shard")
     if not resume and (sharing.shard or sharing.judge):

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 from dagger_jax.runtime import files, record, store
 
 from ..shared import program
@@ -30,8 +32,8 @@ class Done(NamedTuple):
     """A finished block."""
 
     index: int
-    points: list[dict[str, Any]]
-    environment_steps: int
+    points: list[dict[str, Any]] | None  # None: the process that measured it has stored it
+    environment_steps: int = 0
     compile_seconds: float = 0.0  # of another process than this
 
 
@@ -90,6 +92,16 @@ def measure(job: Job, index: int) -> Done:
         raise BlockFailed(f"block {label(job.cells[index])} failed: {program.brief(error)}") from error
 
 
+def answer(job: Job, index: int) -> Answer:
+    """Measures one block for another process; raises nothing."""
+    try:
+        with record.compile_clock() as compiling:
+            done = measure(job, index)
+            return Answer(job.identity, done._replace(points=files.plain(done.points), compile_seconds=compiling()))
+    except Exception as error:
+        return _failed(error)
+
+
 def answerer(claim: Claim, arguments: Sequence[str]) -> Callable[[int], Answer]:
     """What measures blocks for another process.
 
@@ -102,22 +114,22 @@ def answerer(claim: Claim, arguments: Sequence[str]) -> Callable[[int], Answer]:
     """
     made: list[Job] = []
 
-    def answer(index: int) -> Answer:
+    def one(index: int) -> Answer:
         try:
             if not made:
                 made.append(job(claim, options.parse(claim, arguments)))
-            with record.compile_clock() as compiling:
-                done = measure(made[0], index)
-                return Answer(
-                    made[0].identity, done._replace(points=files.plain(done.points), compile_seconds=compiling())
-                )
-        except BadFlag as error:
-            return Answer(refused=str(error))
         except Exception as error:
-            words = str(error) if isinstance(error, BlockFailed | record.Unavailable) else program.brief(error)
-            return Answer(failed=words, trace="".join(traceback.format_exception(error)))
+            return _failed(error)
+        return answer(made[0], index)
 
-    return answer
+    return one
+
+
+def _failed(error: Exception) -> Answer:
+    if isinstance(error, BadFlag):
+        return Answer(refused=str(error))
+    words = str(error) if isinstance(error, BlockFailed | record.Unavailable) else program.brief(error)
+    return Answer(failed=words, trace="".join(traceback.format_exception(error)))
 
 
 def taken(job: Job, answer: Answer, flag: str) -> Done:
@@ -141,6 +153,14 @@ def taken(job: Job, answer: Answer, flag: str) -> Done:
     if unlike := store.differing(answer.identity, job.identity):
         raise BadFlag(flag, f"a worker's {'; '.join(unlike)}; allowed: workers with the same software and files")
     return answer.done
+
+
+def keep(kept: store.Store, job: Job, done: Done) -> pa.Table | None:
+    """Stores a finished block, if it is not stored; returns what is stored."""
+    cell = job.cells[done.index]
+    if done.points is None:
+        return store.read(kept, cell)
+    return store.write(kept, cell, [{"claim": job.claim.name, **point} for point in done.points])
 
 
 def label(cell: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -20,6 +21,7 @@ RESUMES = "finished blocks are stored, the same command resumes"
 FAILED = 3  # the exit status of what is neither the claim's fault nor the command line's
 called = ""  # how a command line begins, where it is not python -m
 again: list[str] = []  # the command that runs this program again, with the same flags
+leaving: list[Callable[[], object]] = []  # what is done before an interrupted or terminated program ends
 then = ""  # what follows "interrupted": a claim says here how to go on
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -55,6 +57,9 @@ def begin(name: str) -> None:
             # No stream object: the thread that holds its lock may be the one that was interrupted.
             with suppress(OSError):
                 os.write(2, f"{name}: {_WORDS[signal.Signals(number)]}{then}\n".encode("ascii", "replace"))
+            for last in leaving:
+                with suppress(Exception):
+                    last()
             with suppress(OSError):
                 if os.isatty(1):
                     os.write(1, b"\x1b[?25h\n")  # the cursor, which a bar hides

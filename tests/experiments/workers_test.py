@@ -114,7 +114,7 @@ def test_what_a_worker_says():
         (TOY, "--workers=0", "--workers: '0' is not allowed; allowed: a whole number from 1 to 1024"),
         (TOY, "--workers=x", "--workers: 'x'"),
         (TOY, "--workers=2", "--workers: a library starts no processes"),
-        (TIMED, "--workers=2", "--workers: this experiment measures seconds"),
+        (TIMED, "--workers=2", "--workers: seconds are measured here"),
     ],
 )
 def test_what_is_refused(tmp_path, capsys, claim, flag, words):
