@@ -41,7 +41,7 @@ class Programs:
     def facts(self) -> dict[str, int | float | str]:
         """What run.json says: how many programs, in words and numbers, and the seconds that they took."""
         spent = self.seconds()
-        words = f"{self.compiled} programs compiled, {self.cached} from the cache"
+        words = f"{self.compiled} compiled, {self.cached} from the cache"
         return {
             "programs": f"{words}; tracing, compiling and loading took {spent:.1f} s",
             "programs_compiled": self.compiled,

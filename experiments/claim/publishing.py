@@ -110,5 +110,5 @@ def summarise(claim: Claim, findings: list[Finding], compiled: str, page: Path) 
         seen = f"{report.number(finding.observed)}{interval}"
         console.print(Text(f"       expected {report.number(finding.expected)}, observed {seen}"))
     told = report.summary([finding._asdict() for finding in findings])
-    console.print(f"\n{compiled}", markup=False)
+    console.print(f"\nPrograms: {compiled}.", markup=False)
     console.print(f"{told} Report: {files.printable(str(page))}", markup=False)
