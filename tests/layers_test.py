@@ -24,6 +24,7 @@ ORDER = [
     ["schedules.betas", "schedules.columns", "schedules.partitions"],
     ["schedules"],
     ["control.network", "walk"],
+    ["tabular.transitions"],
     ["tabular.worlds"],
     ["tabular.experts", "tabular.learners.iterates", "tabular.learners.rules"],
     ["tabular.learners.tables"],

@@ -9,11 +9,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Shaped
+from jaxtyping import Bool, Float
 
 from dagger_jax import checks, memory
-from dagger_jax.precision import float64, product
+from dagger_jax.precision import float64
 from dagger_jax.tabular import npz
+from dagger_jax.tabular.transitions import at, expect, push
 from dagger_jax.types import Array, World
 
 MOST_OBSERVATIONS = 2**24  # a learner's table has a row for every number up to the largest
@@ -182,11 +183,6 @@ def shorten(long: World, horizon: int) -> World:
     return dataclasses.replace(long, horizon=horizon, **cut)
 
 
-def at(array: Shaped[Array, " L *k"], step: Integer[Array, ""] | int) -> Shaped[Array, "*k"]:
-    """Entry `step` of an array over time, [L, ...] -> [...], where L may be 1."""
-    return jnp.asarray(array)[step if array.shape[0] > 1 else 0]
-
-
 @float64
 def backward(
     world: World, policy: Float[Array, "L S A"] | None = None
@@ -204,7 +200,7 @@ def backward(
     """
 
     def earlier(later: Array, step: Array) -> tuple[Array, tuple[Array, Array]]:
-        q = at(world.cost, step) + product("sap,p->sa", at(world.transition, step), later)
+        q = at(world.cost, step) + expect(at(world.transition, step), later)
         v = q.min(-1) if policy is None else (at(policy, step) * q).sum(-1)
         return v, (q, v)
 
@@ -218,7 +214,7 @@ def reachable(world: World) -> Bool[Array, "T S"]:
     """Which states some policy reaches. [T, S] bool"""
 
     def later(here: Array, step: Array) -> tuple[Array, Array]:
-        there = product("s,sap->p", here, at(world.transition, step))
+        there = push(at(world.transition, step), jnp.broadcast_to(here[:, None], (world.states, world.actions)))
         return (there > 0).astype(here.dtype), here > 0
 
     return jax.lax.scan(later, (world.initial > 0).astype(float), jnp.arange(world.horizon))[1]
