@@ -62,6 +62,16 @@ class Successors(Node):
     states: Array  # [L, S, A, K] int, in 0..S-1; one may be listed twice
     chance: Array  # [L, S, A, K] probability of each
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.chance.shape
+
+    def __len__(self) -> int:
+        return len(self.chance)
+
+    def __getitem__(self, steps: slice) -> "Successors":
+        return Successors(self.states[steps], self.chance[steps])
+
 
 class World(Node):
     """A tabular Markov decision process with costs and a finite horizon.
