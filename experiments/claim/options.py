@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from absl import flags as absl_flags
 
 from ..shared import program
-from . import inputs
+from . import devices, inputs
 from .contract import BadFlag, Claim, Flag, Settings
-from .flags import OUT, PRESET, RESUME, RUNS, SEED
+from .flags import DEVICES, OUT, PRESET, RESUME, RUNS, SEED
 
 HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort", "--helpfull"))
 
@@ -50,7 +50,7 @@ def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) 
 
 
 def parse(claim: Claim, arguments: Sequence[str]) -> Request:
-    """Reads and checks the command line; touches no file but those that flags name.
+    """Reads and checks the command line, and has JAX's devices made by it; touches no file but those that flags name.
 
     Args:
         claim: the experiment.
@@ -62,10 +62,11 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     Raises:
         BadFlag: a flag is unknown, missing or not allowed; the message is one line.
     """
-    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME), arguments)
+    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME, DEVICES), arguments)
     if "out" not in values:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
     out, resume = values.pop("out"), values.pop("resume", True)
+    devices.start(values.pop("devices", None))  # before a user's own module computes anything
     settings = resolve(claim, **values)
     return Request(settings, out, resume, {key: each.digest for key, each in inputs.used(settings.values).items()})
 
@@ -102,6 +103,7 @@ def explain(claim: Claim) -> str:
         _entry(claim, PRESET, "default"),
         _entry(claim, RUNS),
         _entry(claim, SEED, "0"),
+        _entry(claim, DEVICES, "all"),
         f"  --resume, --noresume\n{_wrap(RESUME.meaning, 6)}\n{_wrap('Default: --resume.', 6)}",
         f"  --help\n{_wrap('Show this text.', 6)}",
     ]

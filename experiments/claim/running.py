@@ -14,7 +14,7 @@ from dagger_jax import report
 from dagger_jax.runtime import files, lock, progress, record, store
 
 from ..shared import program
-from . import inputs, options, publishing, sizes
+from . import devices, inputs, options, publishing, sizes
 from .contract import BadFlag, Claim, Settings
 
 _STATUS = {"holds": 0, "refuted": 1, "not shown": 5}
@@ -56,6 +56,7 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
             return 0
         request = options.parse(claim, arguments)
         record.start()
+        devices.check()
         cells = _blocks(claim, request)
         return _conduct(claim, request, cells)
     except (BadFlag, store.StoreError) as error:
@@ -133,7 +134,7 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
             "seed": settings.seed,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             **counted,
-            "device": record.device(),
+            "device": record.device() | {"used": devices.used()},
             "versions": record.versions(),
             "git_revision": record.revision(),
             "source": record.source(),
