@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from dagger_jax.runtime import store
+from dagger_jax.runtime import programs, store
 
 from ..shared import program
 from . import options, work
@@ -20,18 +20,18 @@ def share(claim: Claim, arguments: tuple[str, ...], indices: Sequence[int]) -> l
     """A job: measures and stores those of the blocks that are not stored, up to the first that fails."""
     answers: list[work.Answer] = []
     try:
-        job = work.job(claim, options.parse(claim, arguments))
-        kept = store.open_store(job.request.out, job.identity, claim.schema)
+        request = options.parse(claim, arguments)
+        with work.ready(claim, request):
+            job = work.job(claim, request)
+            kept = store.open_store(request.out, job.identity, claim.schema)
+            for index in (each for each in indices if not store.done(kept, job.cells[each])):
+                answers.append(work.answer(job, index))
+                if (done := answers[-1].done) is None:
+                    break
+                work.keep(kept, job, done)
+                answers[-1] = answers[-1]._replace(done=done._replace(points=None))
     except (BadFlag, store.StoreError) as error:
-        return [work.Answer(refused=str(error) if isinstance(error, BadFlag) else f"--out: {error}")]
-    for index in indices:
-        if store.done(kept, job.cells[index]):
-            continue
-        answers.append(work.answer(job, index))
-        if (done := answers[-1].done) is None:
-            break
-        work.keep(kept, job, done)
-        answers[-1] = answers[-1]._replace(done=done._replace(points=None))
+        answers.append(work.Answer(refused=str(error) if isinstance(error, BadFlag) else f"--out: {error}"))
     return answers
 
 
@@ -88,7 +88,9 @@ def measured(job: work.Job, kept: store.Store, indices: Sequence[int]) -> Genera
         if len(left) == before:
             words = " ".join(str(lost[-1] if lost else "").split())[-200:]
             raise work.BlockFailed(f"block {work.label(job.cells[left[0]])} failed: no job finished it: {words}")
-    dones = [found.done for found in tried if found.done is not None]
-    steps, seconds = sum(each.environment_steps for each in dones), sum(each.compile_seconds for each in dones)
+    counted, steps = programs.Programs(), 0
+    for done in (found.done for found in tried if found.done is not None):
+        steps += done.environment_steps
+        counted.add(done.compiled or programs.Programs())
     shutil.rmtree(folder, ignore_errors=True)
-    yield from (each._replace(environment_steps=steps, compile_seconds=seconds) for each in ready)
+    yield from (each._replace(environment_steps=steps, compiled=counted) for each in ready)

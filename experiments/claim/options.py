@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from absl import flags as absl_flags
 
 from ..shared import program
-from . import inputs, sharing
+from . import devices, inputs, sharing
 from .contract import BadFlag, Claim, Flag, Settings
-from .flags import OUT, PRESET, RESUME, RUNS, SEED
+from .flags import COMPILE_CACHE, DEVICES, OUT, PRESET, RESUME, RUNS, SEED
 
 HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort", "--helpfull"))
 
@@ -26,6 +26,7 @@ class Request(NamedTuple):
     settings: Settings
     out: Path
     resume: bool
+    compile_cache: bool
     files: dict[str, str]  # the sha256 of all that was read, by the key that stands for it in the settings
     sharing: sharing.Sharing
     arguments: tuple[str, ...]  # the command line, the program's name first
@@ -52,7 +53,7 @@ def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) 
 
 
 def parse(claim: Claim, arguments: Sequence[str]) -> Request:
-    """Reads and checks the command line; touches no file but those that flags name.
+    """Reads and checks the command line, and has JAX's devices made by it; touches no file but those that flags name.
 
     Args:
         claim: the experiment.
@@ -64,14 +65,15 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     Raises:
         BadFlag: a flag is unknown, missing or not allowed; the message is one line.
     """
-    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME, *sharing.FLAGS), arguments)
+    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME, COMPILE_CACHE, DEVICES, *sharing.FLAGS), arguments)
     if "out" not in values:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
-    out, resume = values.pop("out"), values.pop("resume", True)
+    out, resume, cached = values.pop("out"), values.pop("resume", True), values.pop("compile_cache", True)
     shared = sharing.take(values, resume=resume)
+    devices.start(values.pop("devices", None))  # before a user's own module computes anything
     settings = resolve(claim, **values)
     digests = {key: each.digest for key, each in inputs.used(settings.values).items()}
-    return Request(settings, out, resume, digests, shared, tuple(arguments))
+    return Request(settings, out, resume, cached, digests, shared, tuple(arguments))
 
 
 def read(flags: Sequence[Flag], arguments: Sequence[str]) -> dict[str, Any]:
@@ -106,7 +108,8 @@ def explain(claim: Claim) -> str:
         _entry(claim, PRESET, "default"),
         _entry(claim, RUNS),
         _entry(claim, SEED, "0"),
-        _entry(claim, RESUME, "--resume"),
+        _entry(claim, DEVICES, "all"),
+        *(_entry(claim, flag, f"--{flag.name}") for flag in (RESUME, COMPILE_CACHE)),
         *(_entry(claim, flag, default) for flag, default in sharing.FLAGS.items()),
         f"  --help\n{_wrap('Show this text.', 6)}",
     ]

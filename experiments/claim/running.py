@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 
 from dagger_jax import report
-from dagger_jax.runtime import lock, progress, record, store
+from dagger_jax.runtime import lock, programs, progress, record, store
 
 from ..shared import program
-from . import engines, inputs, options, publishing, work, workers
+from . import devices, engines, inputs, options, publishing, work, workers
 from .contract import BadFlag, Claim
 
 _NOT_FINISHED = 4
@@ -58,9 +59,10 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
         request = options.parse(claim, arguments)
         if not request.sharing.alone:  # who only asks leaves a GPU's memory to those who measure
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        job = work.job(claim, request)
-        engines.check(job)
-        return _conduct(job)
+        with work.ready(claim, request) as count:
+            job = work.job(claim, request)
+            engines.check(job)
+            return _conduct(job, count)
     except (BadFlag, store.StoreError) as error:
         message = inputs.named(str(error) if isinstance(error, BadFlag) else f"--out: {error}")
         program.say(f"{claim.name}: {message}")
@@ -98,7 +100,7 @@ def _stuck() -> bool:
     return False
 
 
-def _conduct(job: work.Job) -> int:
+def _conduct(job: work.Job, count: programs.Programs) -> int:
     claim, request, settings, started = job.claim, job.request, job.request.settings, time.gmtime()
     if request.sharing.judge and not (request.out / "settings.json").exists():
         return _unfinished(job, len(job.cells))  # and no directory is made
@@ -112,7 +114,7 @@ def _conduct(job: work.Job) -> int:
                 store.forget(kept)
             if kept.writable:
                 (request.out / "error.log").unlink(missing_ok=True)
-        tables, counted = _measure(job, kept)
+        tables, counted = _measure(job, kept, count)
         store.confirm(kept)
         left = [index for index, cell in enumerate(job.cells) if index not in tables and not store.done(kept, cell)]
         if left:
@@ -134,24 +136,23 @@ def _conduct(job: work.Job) -> int:
         facts = {
             "claim": claim.name,
             "findings": dict(Counter(str(finding.state) for finding in findings)),
-            "flags": {
-                **settings.values,
-                "out": str(request.out),
-                "resume": request.resume,
-                **request.sharing.told(),
-            },
+            "flags": dict(settings.values)
+            | {"out": str(request.out), "resume": request.resume, "compile_cache": request.compile_cache}
+            | request.sharing.told(),
             "inputs": {key: f"{inputs.shown(each.path)}, sha256 {each.digest}" for key, each in read.items()},
             "seed": settings.seed,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             **counted,
-            "device": record.device(),
+            **count.facts(),
+            "cpu_seconds": sum(os.times()[:4]),
+            "device": record.device() | {"used": devices.used()},
             "versions": record.versions(),
             "git_revision": record.revision(),
             "source": record.source(),
         }
         # A directory that cannot be written holds its results: they are shown.
         failures = publishing.publish(claim, request, table, findings, facts) if kept.writable else {}
-    publishing.summarise(claim, findings, request.out / "report.html")
+    publishing.summarise(claim, findings, facts["programs"], request.out / "report.html")
     if failures:
         what = "; ".join(f"{name}: {program.brief(error)}" for name, error in failures.items())
         told = program.log(claim.name, list(failures.values()), request.out)
@@ -172,7 +173,7 @@ def _unfinished(job: work.Job, left: int) -> int:
     return 0
 
 
-def _measure(job: work.Job, kept: store.Store) -> tuple[dict[int, pa.Table], dict[str, Any]]:
+def _measure(job: work.Job, kept: store.Store, count: programs.Programs) -> tuple[dict[int, pa.Table], dict[str, Any]]:
     """The points of the blocks that this process answers for, by index, and what was counted."""
     cells, sharing = job.cells, job.request.sharing
     # Everything stored is read first: a damaged file shows before hours are spent, not after.
@@ -184,22 +185,25 @@ def _measure(job: work.Job, kept: store.Store) -> tuple[dict[int, pa.Table], dic
             f"cannot write in {kept.directory}, and {len(missing)} of {len(cells)} blocks are not measured yet; "
             "allowed: a directory that can be written"
         )
-    steps, elsewhere, begun = 0, 0.0, time.perf_counter()
+    steps, begun, thread = 0, time.perf_counter(), threading.get_ident()
+    compiled_before = count.seconds(thread)
     title = " ".join((job.claim.name, *filter(None, (str(sharing.told().get("shard", "")),))))
     shown = progress.track(missing, lambda index: work.label(cells[index]), title=title, done=len(tables))
-    with closing(engines.measured(job, kept, missing)) as results, closing(shown), record.compile_clock() as compiling:
+    with closing(engines.measured(job, kept, missing)) as results, closing(shown):
         for _, done in zip(shown, results, strict=True):  # as many, in whatever order they are finished
             tables[done.index] = work.keep(kept, job, done)
             steps += done.environment_steps
-            elsewhere += done.compile_seconds
-        elapsed, compile_seconds = time.perf_counter() - begun, compiling() + elsewhere
-    run_seconds = max(elapsed - compile_seconds / sharing.workers, 0.0)
+            if done.compiled is not None:
+                count.add(done.compiled)
+    # What other threads compile meanwhile takes no time from the blocks.
+    run_seconds = max(time.perf_counter() - begun - (count.seconds(thread) - compiled_before), 0.0)
     counted = {
         "blocks": {"measured_now": len(missing), "found_stored": len(cells) - len(missing)},
-        "counted": "steps and seconds are those of the blocks measured now, not of the blocks found stored",
+        "counted": "steps and run_seconds are of the blocks measured now, not of those found stored; programs and "
+        "compile_seconds (tracing and loading included) are of the process that wrote this and of those that measured "
+        "for it, up to here; so are cpu_seconds, with imports, but without other machines",
         "environment_steps": steps,
         "steps_per_second": steps / run_seconds if steps and run_seconds else None,
-        "compile_seconds": compile_seconds,
         "run_seconds": run_seconds,
     }
     return tables, counted

@@ -3,15 +3,16 @@
 import json
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from dagger_jax.runtime import files, record, store
+from dagger_jax.runtime import cache, files, programs, record, store
 
 from ..shared import program
-from . import inputs, options, sizes
+from . import devices, inputs, options, sizes
 from .contract import BadFlag, Claim
 
 
@@ -34,7 +35,7 @@ class Done(NamedTuple):
     index: int
     points: list[dict[str, Any]] | None  # None: the process that measured it has stored it
     environment_steps: int = 0
-    compile_seconds: float = 0.0  # of another process than this
+    compiled: programs.Programs | None = None  # what another process has compiled for it
 
 
 class Answer(NamedTuple):
@@ -45,6 +46,24 @@ class Answer(NamedTuple):
     refused: str = ""  # the words of a BadFlag
     failed: str = ""  # what was raised, in a line
     trace: str = ""
+
+
+@contextmanager
+def ready(claim: Claim, request: options.Request) -> Iterator[programs.Programs]:
+    """JAX with its devices and its cache of programs, while the context is open.
+
+    Yields:
+        What is compiled.
+
+    Raises:
+        BadFlag: there are fewer devices than asked for.
+        Unavailable: JAX has no device.
+    """
+    record.start()
+    devices.check()
+    say = lambda line: program.say(f"{claim.name}: {line}")
+    with cache.use(request.compile_cache, say), programs.counting() as count:
+        yield count
 
 
 def job(claim: Claim, request: options.Request) -> Job:
@@ -59,9 +78,7 @@ def job(claim: Claim, request: options.Request) -> Job:
 
     Raises:
         BadFlag: a setting is not allowed, or does not fit into memory.
-        Unavailable: JAX has no device.
     """
-    record.start()
     sizes.check(claim, request.settings)
     cells = claim.cells(request.settings)
     distinct = Counter(json.dumps(files.plain(cell), sort_keys=True) for cell in cells)
@@ -95,9 +112,9 @@ def measure(job: Job, index: int) -> Done:
 def answer(job: Job, index: int) -> Answer:
     """Measures one block for another process; raises nothing."""
     try:
-        with record.compile_clock() as compiling:
+        with programs.counting() as count:
             done = measure(job, index)
-            return Answer(job.identity, done._replace(points=files.plain(done.points), compile_seconds=compiling()))
+            return Answer(job.identity, done._replace(points=files.plain(done.points), compiled=count))
     except Exception as error:
         return _failed(error)
 
@@ -112,12 +129,14 @@ def answerer(claim: Claim, arguments: Sequence[str]) -> Callable[[int], Answer]:
     Returns:
         From a block's index to the answer; it raises nothing.
     """
-    made: list[Job] = []
+    made, kept = list[Job](), ExitStack()
 
     def one(index: int) -> Answer:
         try:
             if not made:
-                made.append(job(claim, options.parse(claim, arguments)))
+                request = options.parse(claim, arguments)
+                kept.enter_context(ready(claim, request))
+                made.append(job(claim, request))
         except Exception as error:
             return _failed(error)
         return answer(made[0], index)

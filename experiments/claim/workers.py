@@ -58,6 +58,7 @@ def threads(count: int) -> dict[str, str]:
     own = str(max(1, len(os.sched_getaffinity(0)) // count))
     return {
         "PJRT_NPROC": own,
+        "JAX_NUM_CPU_DEVICES": own,
         **{f"{library}_NUM_THREADS": own for library in ("OMP", "OPENBLAS", "MKL")},
         "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / count:.3f}",
     }
