@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 from dagger_jax.runtime import store
 
 from ..shared import program
-from . import on_ray, on_slurm, work, workers
+from . import cluster, on_ray, on_slurm, work, workers
 from .contract import BadFlag
 
 
@@ -42,4 +42,6 @@ def measured(job: work.Job, kept: store.Store, indices: Sequence[int]) -> Genera
     elif count > 1:
         yield from workers.measured(job, indices, count)
     else:
-        yield from (work.measure(job, index) for index in indices)
+        for index in indices:
+            with cluster.block:  # until it is stored
+                yield work.measure(job, index)

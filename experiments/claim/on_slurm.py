@@ -63,7 +63,7 @@ def measured(job: work.Job, kept: store.Store, indices: Sequence[int]) -> Genera
     while left:
         before, jobs = len(left), executor.map_array(task, [left[part::count] for part in range(min(count, len(left)))])
 
-        def cancel(jobs: Sequence[Any] = jobs) -> None:
+        def cancel(_: int = 0, jobs: Sequence[Any] = jobs) -> None:
             for each in jobs:
                 each.cancel(check=False)
 

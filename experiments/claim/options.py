@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from absl import flags as absl_flags
 
 from ..shared import program
-from . import devices, inputs, sharing
+from . import cluster, devices, inputs, sharing
 from .contract import BadFlag, Claim, Flag, Settings
 from .flags import COMPILE_CACHE, DEVICES, OUT, PRESET, RESUME, RUNS, SEED
 
@@ -70,7 +70,9 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
     out, resume, cached = values.pop("out"), values.pop("resume", True), values.pop("compile_cache", True)
     shared = sharing.take(values, resume=resume)
-    devices.start(values.pop("devices", None))  # before a user's own module computes anything
+    # Both before a user's own module computes anything.
+    devices.start(values.pop("devices", None))
+    shared = cluster.join(shared) if cluster.inside() else shared
     settings = resolve(claim, **values)
     digests = {key: each.digest for key, each in inputs.used(settings.values).items()}
     return Request(settings, out, resume, cached, digests, shared, tuple(arguments))

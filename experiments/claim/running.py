@@ -15,7 +15,7 @@ from dagger_jax import report
 from dagger_jax.runtime import lock, programs, progress, record, store
 
 from ..shared import program
-from . import devices, engines, inputs, options, publishing, work, workers
+from . import cluster, devices, engines, inputs, options, publishing, work, workers
 from .contract import BadFlag, Claim
 
 _NOT_FINISHED = 4
@@ -34,11 +34,15 @@ def run(claim: Claim) -> None:
             143 terminated.
     """
     program.begin(claim.name)
+    cluster.begin(claim.name)
     if workers.called():
         workers.serve(work.answerer(claim, sys.argv))
     program.again = [sys.executable, *sys.orig_argv[1:]]
     program.then = f"; {program.RESUMES}"
-    raise SystemExit(execute(claim, sys.argv))
+    status = execute(claim, sys.argv)
+    if cluster.inside() and status in (2, program.FAILED):
+        os._exit(status)  # others do not wait for it
+    raise SystemExit(status)
 
 
 def execute(claim: Claim, arguments: Sequence[str]) -> int:
@@ -57,6 +61,8 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
             print(options.explain(claim), flush=True)
             return 0
         request = options.parse(claim, arguments)
+        if request.sharing.coordinator and not cluster.inside():
+            return cluster.supervise(claim.name, request.sharing)
         if not request.sharing.alone:  # who only asks leaves a GPU's memory to those who measure
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         with work.ready(claim, request) as count:
@@ -116,9 +122,14 @@ def _conduct(job: work.Job, count: programs.Programs) -> int:
                 (request.out / "error.log").unlink(missing_ok=True)
         tables, counted = _measure(job, kept, count)
         store.confirm(kept)
+        if request.sharing.coordinator:
+            cluster.wait()
         left = [index for index, cell in enumerate(job.cells) if index not in tables and not store.done(kept, cell)]
         if left:
             return _unfinished(job, len(left))
+        if request.sharing.process_id:
+            print(f"{claim.name}: all blocks are measured, and the first process judges them", flush=True)
+            return 0
         try:
             if request.sharing.shard or request.sharing.judge:
                 locks.enter_context(lock.judge(kept))

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from .contract import BadFlag, Flag
 from .flags import integers, names, switch
 
+DETECT = "detect"
+
 
 class Resources(NamedTuple):
     """What one block takes of an engine that has a cluster."""
@@ -24,6 +26,10 @@ class Sharing(NamedTuple):
     workers: int = 1
     engine: str = "local"
     resources: Resources = Resources()
+    coordinator: str | None = None  # HOST:PORT, or DETECT
+    num_processes: int | None = None
+    process_id: int | None = None
+    heartbeat: int = 100  # seconds
 
     @property
     def alone(self) -> bool:
@@ -54,6 +60,11 @@ def _shard(text: str) -> tuple[int, int] | None:
 def _resource(text: str) -> tuple[str, int] | None:
     found = re.fullmatch(r"(cpus|gpus|minutes)=([0-9]{1,6})", text)
     return (found[1], int(found[2])) if found and (int(found[2]) or found[1] == "gpus") else None
+
+
+def _address(text: str) -> str | None:
+    found = re.fullmatch(r"(?:[\w.-]+|\[[\w:.%]+\]):([0-9]{1,5})", text)
+    return text if text == DETECT or (found and 1 <= int(found[1]) <= 65535) else None
 
 
 SHARD = Flag(
@@ -88,6 +99,25 @@ RESOURCES = Flag(
     _resource,
 )
 
+COORDINATOR = Flag(
+    "coordinator",
+    "Where the first of several processes, which jax.distributed makes one cluster, waits for the others; or detect, "
+    "where JAX knows the cluster, such as SLURM's srun. Each measures a share of the blocks, the first one judges. If "
+    "one ends, all do.",
+    "HOST:PORT, detect",
+    _address,
+    many=False,
+)
+NUM_PROCESSES = integers("num_processes", "How many processes --coordinator=HOST:PORT has.", low=1, many=False)
+PROCESS_ID = integers("process_id", "Which of them this is; 0 is the coordinator.", low=0, many=False)
+HEARTBEAT = integers(
+    "heartbeat",
+    "How long processes of a cluster wait for each other at the start, and for a sign of life later, in seconds.",
+    low=5,
+    high=86400,
+    many=False,
+)
+
 # Each with its default in words.
 FLAGS = {
     SHARD: "all blocks",
@@ -95,6 +125,10 @@ FLAGS = {
     WORKERS: "1, this process itself",
     ENGINE: "local",
     RESOURCES: "cpus=1,gpus=0,minutes=60",
+    COORDINATOR: "none",
+    NUM_PROCESSES: "none",
+    PROCESS_ID: "none",
+    HEARTBEAT: "100",
 }
 
 
@@ -123,9 +157,26 @@ def take(values: dict[str, Any], *, resume: bool) -> Sharing:
         raise BadFlag("engine", f"{sharing.engine} needs {extra}; allowed: local, or after that {sharing.engine}")
     if sharing.engine == "ray" and sharing.workers > 1:
         raise BadFlag("workers", "how many blocks are measured at a time is Ray's to say, see --resources; allowed: 1")
+    if sharing.coordinator:
+        _check_cluster(sharing)
+    elif unused := {"num_processes", "process_id", "heartbeat"} & given.keys():
+        raise BadFlag(min(unused), "allowed: only with --coordinator")
     if sharing.judge and sharing.shard:
         raise BadFlag("judge", "it measures nothing, so there is no part to measure; allowed: without --shard")
-    if not resume and (sharing.shard or sharing.judge):
-        flag = "shard" if sharing.shard else "judge"
+    flag = next((name for name in ("shard", "judge", "coordinator") if getattr(sharing, name)), None)
+    if flag and not resume:
         raise BadFlag(flag, "with --noresume it would delete what others have measured; allowed: without --noresume")
     return sharing
+
+
+def _check_cluster(sharing: Sharing) -> None:
+    if sharing.shard or sharing.judge or not sharing.alone:
+        raise BadFlag("coordinator", "allowed: without --shard, --judge, --workers and --engine")
+    count, own = sharing.num_processes, sharing.process_id
+    if sharing.coordinator == DETECT:
+        if count is not None or own is not None:
+            raise BadFlag("coordinator", "detect finds --num_processes and --process_id; allowed: without these")
+    elif count is None or own is None:
+        raise BadFlag("coordinator", "allowed: with --num_processes and --process_id, or --coordinator=detect")
+    elif own >= count:
+        raise BadFlag("process_id", f"{own} is not allowed; allowed: a whole number from 0 to {count - 1}")
