@@ -148,9 +148,11 @@ def cell_path(store: Store, cell: Mapping[str, Any]) -> Path:
     return store.directory / "cells" / f"{hashlib.sha256(_metadata(store, cell)).hexdigest()}.parquet"
 
 
-def done(store: Store, cell: Mapping[str, Any]) -> bool:
-    """Whether a block is stored, perhaps by another process."""
-    return cell_path(store, cell).exists()
+def lacking(store: Store, cells: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which blocks no process has stored yet, by their place in the list; the folder is read once."""
+    folder = store.directory / "cells"
+    stored = set(os.listdir(folder)) if folder.exists() else set()
+    return [place for place, cell in enumerate(cells) if cell_path(store, cell).name not in stored]
 
 
 def write(store: Store, cell: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -24,7 +24,7 @@ def share(claim: Claim, arguments: tuple[str, ...], indices: Sequence[int]) -> l
         with work.ready(claim, request):
             job = work.job(claim, request)
             kept = store.open_store(request.out, job.identity, claim.schema)
-            for index in (each for each in indices if not store.done(kept, job.cells[each])):
+            for index in (each for each in indices if store.lacking(kept, [job.cells[each]])):
                 answers.append(work.answer(job, index))
                 if (done := answers[-1].done) is None:
                     break
@@ -72,9 +72,9 @@ def measured(job: work.Job, kept: store.Store, indices: Sequence[int]) -> Genera
             over = False
             while not over:
                 over = all(each.done() for each in jobs)  # asked first, for a job stores a block and then ends
-                stored = [index for index in left if store.done(kept, job.cells[index])]
-                left = [index for index in left if index not in stored]
-                ready += [work.Done(index, None) for index in stored]
+                lacking = [left[place] for place in store.lacking(kept, [job.cells[index] for index in left])]
+                ready += [work.Done(index, None) for index in left if index not in lacking]
+                left = lacking
                 yield from ready[:-1]
                 ready = ready[-1:]
                 time.sleep(0 if over else _PAUSE)

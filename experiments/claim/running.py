@@ -124,9 +124,8 @@ def _conduct(job: work.Job, count: programs.Programs) -> int:
         store.confirm(kept)
         if request.sharing.coordinator:
             cluster.wait()
-        left = [index for index, cell in enumerate(job.cells) if index not in tables and not store.done(kept, cell)]
-        if left:
-            return _unfinished(job, len(left))
+        if left := len(tables) < len(job.cells) and len(store.lacking(kept, job.cells)):
+            return _unfinished(job, left)
         if request.sharing.process_id:
             print(f"{claim.name}: all blocks are measured, and the first process judges them", flush=True)
             return 0

@@ -1,5 +1,6 @@
 """A cluster of jax.distributed: real processes, which end together and leave the points of one process."""
 
+import os
 import signal
 import socket
 import sys
@@ -93,6 +94,14 @@ def test_terminated_it_leaves_at_the_end_of_a_block(tmp_path, start):
     assert errors == ["toy: terminated; finished blocks are stored, the same command resumes\n"] * 2
     assert min(_measured(tmp_path).values()) >= 2
     assert _stored(tmp_path) == _measured(tmp_path).total()
+
+
+def test_a_cluster_of_slurm_is_detected(tmp_path, spawn):
+    command = [sys.executable, claim_test.__file__, f"--out={tmp_path / 'out'}", "--coordinator=detect"]
+    known = {"JOB_ID": str(os.getpid()), "STEP_NODELIST": "127.0.0.1", "NTASKS": "1", "PROCID": "0", "LOCALID": "0"}
+    printed, errors = spawn(command, env={f"SLURM_{name}": value for name, value in known.items()}).communicate()
+    assert "toy 1/1: 6 of 6 done" in printed
+    assert errors == ""
 
 
 @pytest.mark.parametrize("only", [0, 1])
