@@ -46,6 +46,11 @@ def library() -> ctypes.CDLL:
             raise Absent(f"{compiler} makes no library of {SOURCE.name}: {said.splitlines()[0]}") from error
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class _World(ctypes.Structure):
     """World in peers.c."""
 
