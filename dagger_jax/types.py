@@ -68,6 +68,14 @@ class World(Node):
     observation: Array  # [S] int, in 0..O-1
     horizon: int = struct.field(pytree_node=False)  # T, steps of one episode
     observations: int = struct.field(pytree_node=False)  # O
+    # [] int, steps of one episode where that is data: then T is what arrays are padded to, so that worlds of all
+    # horizons share a program. Must not be batched under `vmap`. See `tabular.worlds.padded`.
+    length: Array | None = None
+
+    @property
+    def steps(self) -> Array | int:
+        """Steps of one episode."""
+        return self.horizon if self.length is None else self.length
 
     @property
     def states(self) -> int:
@@ -78,12 +86,25 @@ class World(Node):
         return self.cost.shape[-1]
 
 
+class Name(str):
+    """A name for readers, which tells no two trees apart: problems of equal shapes share their programs."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Name) or str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        return hash(Name)
+
+
 class Problem(Node):
     """A world and the expert to be imitated in it."""
 
     world: World
     expert: Array  # [L, S, A] probability of the expert's action
     name: str = struct.field(pytree_node=False, default="world")
+
+    def __post_init__(self):
+        object.__setattr__(self, "name", Name(self.name))
 
 
 class Schedule(NamedTuple):

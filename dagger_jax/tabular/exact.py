@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from dagger_jax import schedules
+from dagger_jax import loops, schedules
 from dagger_jax.precision import float64
 from dagger_jax.schedules import training_weights
 from dagger_jax.tabular.worlds import at
@@ -77,7 +77,7 @@ def forward(
     world, actions = problem.world, problem.world.actions
     controls = 1 if takeover is None else 2
 
-    def beat(walkers: Walkers, xs: tuple[Array, Schedule, Array, Any, Any]) -> tuple[Walkers, tuple]:
+    def advance(walkers: Walkers, xs: tuple[Array, Schedule, Array, Any, Any]) -> tuple[Walkers, tuple]:
         step, now, weights, behaves, gate = xs
         expert, cost = at(problem.expert, step), at(world.cost, step)
 
@@ -128,7 +128,7 @@ def forward(
     xs = (jnp.arange(world.horizon), row._replace(mixing_rate=None, retain=None), weights, behaviour, by_step)
     by_learner = jnp.concatenate([start[None], jnp.zeros((controls - 1, *start.shape), start.dtype)])
     walkers = Walkers(by_learner, start, jnp.stack([by_learner] * 2, axis=1), zero, zero)
-    end, (novice, guide, policy, agreement, overlap, *gated) = jax.lax.scan(beat, walkers, xs)
+    end, (novice, guide, policy, agreement, overlap, *gated) = loops.scan(advance, walkers, xs, world.length)
     return Laws(novice, guide, end.novice.sum(0), policy, agreement, overlap, end.novice_cost, end.guide_cost, *gated)
 
 

@@ -31,6 +31,7 @@ class Tables(Node):
     expert: Array  # [L, S, A - 1] uint32 thresholds of the expert's actions
     law: Array  # [L, S, A] float32, their probabilities
     horizon: int = struct.field(pytree_node=False)
+    length: Array | None = None  # [] int, as a `World`'s
 
     def reset(self, word: Words) -> Array:
         """The first state. int32"""
@@ -98,7 +99,10 @@ class Episodes(NamedTuple):
 
 
 def tables(problem: Problem) -> Tables:
-    """The problem's alias tables and thresholds, built on the host in integer arithmetic: not under jit."""
+    """The problem's alias tables and thresholds, built on the host in integer arithmetic: not under jit.
+
+    Problems that are stacked, their arrays with a leading axis more, give their samplers stacked.
+    """
     world = problem.world
     return Tables(
         initial=alias(np.asarray(world.initial)),
@@ -107,6 +111,7 @@ def tables(problem: Problem) -> Tables:
         expert=exact_thresholds(np.asarray(problem.expert)),
         law=np.asarray(problem.expert, np.float32),
         horizon=world.horizon,
+        length=world.length,
     )
 
 

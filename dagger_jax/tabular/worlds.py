@@ -6,15 +6,14 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
-from dagger_jax import checks, memory
+from dagger_jax import checks, loops, memory
 from dagger_jax.precision import float64, product
 from dagger_jax.tabular import npz
-from dagger_jax.types import Array, World
+from dagger_jax.types import Array, Problem, World
 
 MOST_OBSERVATIONS = 2**24  # a learner's table has a row for every number up to the largest
 ARRAYS = ("transition", "cost", "initial", "observation")
@@ -182,6 +181,32 @@ def shorten(long: World, horizon: int) -> World:
     return dataclasses.replace(long, horizon=horizon, **cut)
 
 
+def padded(problem: Problem, horizon: int) -> Problem:
+    """The same problem in arrays of `horizon` steps, of which it takes its own number: one program for all lengths.
+
+    Steps beyond it are never taken; whatever is measured at them is 0.
+
+    Raises:
+      ValueError: a horizon shorter than the world's.
+    """
+    short = problem.world
+    if horizon < short.horizon:
+        raise ValueError(f"horizon {horizon} is shorter than the world's {short.horizon} steps")
+
+    def longer(array: Array) -> np.ndarray:
+        array = np.asarray(array)
+        return array if len(array) == 1 else np.concatenate([array, np.repeat(array[-1:], horizon - len(array), 0)])
+
+    world = dataclasses.replace(
+        short,
+        transition=longer(short.transition),
+        cost=longer(short.cost),
+        horizon=horizon,
+        length=np.int32(short.horizon),
+    )
+    return Problem(world, longer(problem.expert), problem.name)
+
+
 def at(array: Shaped[Array, " L *k"], step: Integer[Array, ""] | int) -> Shaped[Array, "*k"]:
     """Entry `step` of an array over time, [L, ...] -> [...], where L may be 1."""
     return jnp.asarray(array)[step if array.shape[0] > 1 else 0]
@@ -209,7 +234,7 @@ def backward(
         return v, (q, v)
 
     last = jnp.zeros_like(world.initial)
-    q, v = jax.lax.scan(earlier, last, jnp.arange(world.horizon), reverse=True)[1]
+    q, v = loops.scan(earlier, last, jnp.arange(world.horizon), world.length, reverse=True)[1]
     return q, jnp.concatenate([v, last[None]])
 
 
@@ -221,4 +246,4 @@ def reachable(world: World) -> Bool[Array, "T S"]:
         there = product("s,sap->p", here, at(world.transition, step))
         return (there > 0).astype(here.dtype), here > 0
 
-    return jax.lax.scan(later, (world.initial > 0).astype(float), jnp.arange(world.horizon))[1]
+    return loops.scan(later, (world.initial > 0).astype(float), jnp.arange(world.horizon), world.length)[1]

@@ -60,7 +60,7 @@ class Judged(NamedTuple):
     """What is exactly known of a policy under a row; leading axes of the batch, if any."""
 
     gap: Array
-    bound: Array
+    bounds: dict[str, Array]  # every bound on one learner under one row, by its name in `bounds.BOUNDS`
     training_error: Array  # average over steps, under the training law
     own_error: Array  # average over steps, under the learner's own law
 
@@ -157,8 +157,21 @@ def check_chunks(chunks: tuple[int, ...], horizons: tuple[int, ...]) -> None:
 
 
 def stacked(trees: Sequence[Tree]) -> Tree:
-    """Problems, samplers or other trees of equal shape as one batch: a new leading axis, on the host."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+    """Problems, samplers or other trees of equal shape as one batch: a new leading axis, on the host.
+
+    The number of steps of padded worlds, which must be the same in all, stays one.
+    """
+    put = lambda path, *leaves: leaves[0] if _is_length(path) else np.stack(leaves)
+    return jax.tree_util.tree_map_with_path(put, *trees)
+
+
+def over(batch: Any) -> Any:
+    """The axes of a batch from `stacked`, for `vmap`."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: None if _is_length(path) else 0, batch)
+
+
+def _is_length(path: tuple[Any, ...]) -> bool:
+    return getattr(path[-1] if path else None, "name", None) == "length"
 
 
 # ---- learners -----------------------------------------------------------------------------------------------
@@ -171,6 +184,7 @@ def train(
     schedule: Schedule,
     keys: Array,
     rule: learners.Rule,
+    rounds: Array | None = None,
     *,
     episodes: int,
     shared: bool,
@@ -184,6 +198,7 @@ def train(
       schedule: [N, T], the same for all.
       keys: [R].
       rule: of the tabular learner.
+      rounds: [] int, how many of the N are done; None: all.
       episodes: a round.
       shared: one table for all steps.
       alone: the novice walks alone; only where no guide is labelled.
@@ -192,26 +207,30 @@ def train(
 
     def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Array:
         learner = learners.tabular(problem.world, rule, shared)
-        interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=alone)
-        return interaction.run(problem, schedule, learner, interpreter).newest
+        interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=alone, labelled=True)
+        return interaction.run(problem, schedule, learner, interpreter, rounds=rounds).newest
 
-    return jax.vmap(one)(problems, samplers, keys)
+    return jax.vmap(one, (over(problems), over(samplers), 0))(problems, samplers, keys)
 
 
-def _judge(problem: Problem, policy: Array, row: Schedule, *, bound: str) -> Judged:
+def _judge(problem: Problem, policy: Array, row: Schedule, *, names: tuple[str, ...]) -> Judged:
     known = evidence.constants(problem)
     seen = evidence.measure(problem, policy, row, known)
-    return Judged(seen.gap, bounds.BOUNDS[bound].value(row, seen, known), seen.eps.mean(), seen.eta.mean())
+    values = {name: bounds.BOUNDS[name].value(row, seen, known) for name in names}
+    return Judged(seen.gap, values, seen.eps.sum() / seen.steps, seen.eta.sum() / seen.steps)
 
 
-@functools.cache
-def judge(bound: str, batch: bool = False) -> Any:
-    """The exact judgement (problem, policy, row) -> Judged under a bound of `bounds.BOUNDS`.
+def _judge_batch(problems: Problem, policies: Array, row: Schedule, *, names: tuple[str, ...]) -> Judged:
+    one = functools.partial(_judge, names=names)
+    return jax.vmap(one, (over(problems), 0, None))(problems, policies, row)
 
-    With `batch`, problems and policies have a leading axis.
-    """
-    one = functools.partial(_judge, bound=bound)
-    return float64(jax.vmap(one, in_axes=(0, 0, None)) if batch else one)
+
+_judged, _judged_batch = (float64(each, static=("names",)) for each in (_judge, _judge_batch))
+
+
+def judge(problem: Problem, policy: Array, row: Schedule, *, batch: bool = False) -> Judged:
+    """The exact judgement of a policy under a row; with `batch`, problems and policies have a leading axis."""
+    return (_judged_batch if batch else _judged)(problem, policy, row, names=tuple(bounds.of_rows()))
 
 
 @functools.partial(jax.jit, static_argnames=("episodes",))
@@ -239,7 +258,9 @@ class Sampled(NamedTuple):
     parted: int  # episodes in which they acted differently
 
 
-_play = jax.jit(rollout.play)
+@jax.jit
+def _ends(*walked: Any) -> rollout.Episodes:
+    return rollout.play(*walked)[1]
 
 
 def sample_gap(problem: Problem, policy: Array, seed: int, stream: str, episodes: int) -> Sampled:
@@ -248,9 +269,9 @@ def sample_gap(problem: Problem, policy: Array, seed: int, stream: str, episodes
     row = schedules.row(schedules.behavioural_cloning(1, horizon), 0)
     key = randomness.for_round(randomness.words(jax.random.key(seed)), zlib.crc32(stream.encode()))
     ids = jnp.arange(episodes, dtype=jnp.uint32)
-    _, seen = _play(rollout.tables(problem), policy, row, key, ids)
+    seen = _ends(rollout.tables(problem), policy, row, key, ids)
     difference = np.asarray(seen.novice_cost, float) - np.asarray(seen.guide_cost, float)
-    parted = int((np.asarray(seen.parted) < horizon).sum())
+    parted = int((np.asarray(seen.parted) < problem.world.steps).sum())
     return Sampled(difference.mean(), difference.std(ddof=1) / np.sqrt(episodes), parted)
 
 
