@@ -10,7 +10,6 @@ from typing import Any
 
 from absl import logging
 from rich.console import Console
-from rich.table import Table
 
 from dagger_jax.runtime import files, record
 
@@ -19,7 +18,7 @@ from ..claim import Settings, sizes, tool
 from ..claim.flags import PRESET
 from ..shared import timed_rollouts, timed_tokens
 from ..shared.timed_rollouts import ACTIONS, HORIZON, STATES
-from . import rollouts
+from . import rollouts, tables
 
 ABOUT = (
     "how near the sampler comes to the limit of the machine, which is hand-written C beside it, built here and now; "
@@ -91,28 +90,6 @@ def measure(settings: Settings) -> dict[str, Any]:
     return {name: part() for name, part in parts.items() if name.replace("two_streams", "tokens") in settings.parts}
 
 
-def shown(found: Mapping[str, Any]) -> list[Table]:
-    """As tables, the sampler and its limit last."""
-    tables = []
-    if "whole" in found:
-        table = Table("partitions", "seeds", "experiments/s", "million steps/s", "compile s", title="whole experiments")
-        for line in found["whole"]:
-            rates = f"{line['experiments_per_second']:,.0f}", f"{line['steps_per_second'] / 1e6:.1f}"
-            table.add_row(f"{line['partitions']:,}", str(line["seeds"]), *rates, f"{line['compile_seconds']:.2f}")
-        tables.append(table)
-    if "exact" in found:
-        title = "exact recursion, float64: cells of (world, schedule, step)"
-        table = Table("", "worlds", "schedules", "steps", "million cells/s", "compile s", title=title)
-        for line in found["exact"]:
-            counts = (f"{line[name]:,}" for name in ("worlds", "schedules", "steps"))
-            speed = f"{line['cells_per_second'] / 1e6:.2f}"
-            table.add_row(line["what"], *counts, speed, f"{line['compile_seconds']:.2f}")
-        tables.append(table)
-    if "tokens" in found:
-        tables += timed_tokens.shown(found["tokens"], found["two_streams"])
-    return tables + rollouts.shown(found.get("rollouts", ()))
-
-
 def main(settings: Settings) -> None:
     """Measures, prints and writes."""
     logging.set_verbosity("warning")  # not which backends JAX did not find
@@ -128,7 +105,7 @@ def main(settings: Settings) -> None:
     found = measure(settings)
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"device: {about['device']}, {about['world']}", markup=False)
-    for table in shown(found):
+    for table in tables.shown(found):
         console.print(table)
     if settings.out:
         files.replace(settings.out, json.dumps(about | found, indent=2).encode())

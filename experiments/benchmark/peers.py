@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -31,19 +32,18 @@ def library() -> ctypes.CDLL:
     Raises:
         Absent: there is no C compiler ($CC, otherwise cc), or it cannot build the file.
     """
-    name = os.environ.get("CC", "cc")
-    compiler = shutil.which(name)
-    if compiler is None:
-        raise Absent(f"no C compiler: {name} is not found")
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    if shutil.which(compiler[0]) is None:
+        raise Absent(f"no C compiler: {compiler[0]} is not found")
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / "peers.so"
-        command = [compiler, "-O3", "-march=native", "-shared", "-fPIC", "-pthread", f"-o{built}", str(SOURCE)]
+        command = [*compiler, "-O3", "-march=native", "-shared", "-fPIC", "-pthread", f"-o{built}", str(SOURCE)]
         try:
             subprocess.run(command, capture_output=True, text=True, check=True)
             return ctypes.CDLL(str(built))
         except (subprocess.CalledProcessError, OSError) as error:
-            said = getattr(error, "stderr", None) or str(error)
-            raise Absent(f"{compiler} makes no library of {SOURCE.name}: {said.splitlines()[0]}") from error
+            said = getattr(error, "stderr", "") or str(error)
+            raise Absent(f"{compiler[0]} makes no library of {SOURCE.name}: {said.splitlines()[0]}") from error
 
 
 def cores() -> int:

@@ -1,7 +1,6 @@
 """Steps per second of the sampler, of the roll-out that everyone writes first, of gymnax, and of hand-written C."""
 
 import functools
-import importlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,83 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, PartitionSpec
-from rich.markup import escape
-from rich.table import Column, Table
 
 from dagger_jax import randomness, schedules
 from dagger_jax.tabular import rollout
-from dagger_jax.types import Array, Schedule, World
+from dagger_jax.types import Array, Schedule
 
 from ..shared.timed_rollouts import ACTIONS, HORIZON, STATES, problem
-from .peers import KERNELS, Absent, Peers, cores
+from .peers import KERNELS, Peers, cores
+from .plain import CARTPOLE_STEPS, cartpole, naive
 from .turns import Taken, in_turn
 
 CHUNK = 10  # steps
 SHARES = {"join": 0.1, "beta": 0.3, "back": 0.05, "noise": 0.1}  # of the row that has every column
 POLICIES = 4  # played in turn
-CARTPOLE_STEPS = 200
 C_BATCH = 1 << 15  # episodes that C plays at least, one after the other: fewer are done before a clock could tell
 LIMIT, SAME = "c_avx512", "c_avx512_same_draws"
 SHARED = (LIMIT, SAME, "c_scalar", "naive", "gymnax")  # rows say which shares of these they reach
-WORDS: Mapping[str, str] = {
-    "one_walker": "the sampler: costs only, a policy that changes every round",
-    "one_walker_fixed_policy": "the sampler: costs only, a fixed policy",
-    "one_walker_labels": "the sampler: costs and labels",
-    "two_walkers_labels": f"the sampler: costs and labels, chunks of {CHUNK} steps",
-    "two_walkers_every_column": f"the sampler: costs and labels; {', '.join(SHARES)} are drawn at every step",
-    LIMIT: "hand-written, AVX-512, alias tables, xoshiro128+, states only: the limit",
-    SAME: "the same with the draws and costs of one_walker: Threefry, thresholds of actions",
-    "c_inverse_cdf": "the same, next states by bisection of cumulative laws",
-    "c_scalar": "hand-written, no vectors, alias tables, xoshiro128+, states only",
-    "c_scalar_same_draws": "the same with the draws and costs of one_walker",
-    "naive": "vmap, scan, jax.random.categorical twice a step",
-    "gymnax": "gymnax's roll-out of CartPole, a network of 2 x 64: another world, for scale",
-}
 Calls = dict[str, tuple[float, Callable[[], Any]]]  # steps of all walkers in a call, and the call
-
-
-def naive(world: World, policy: Array, keys: Array) -> Array:
-    """The plain roll-out: vmap over episodes, scan over steps, `jax.random.categorical` twice a step. Costs [B]."""
-    chances, moves = jnp.log(jnp.asarray(policy[0])), jnp.log(jnp.asarray(world.transition[0]))
-    cost = jnp.asarray(world.cost[0], jnp.float32)
-
-    def episode(key: Array) -> Array:
-        def step(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
-            state, total = carry
-            act, move = jax.random.split(key)
-            action = jax.random.categorical(act, chances[state])
-            return (jax.random.categorical(move, moves[state, action]), total + cost[state, action]), None
-
-        first, rest = jax.random.split(key)
-        start = jax.random.categorical(first, jnp.log(jnp.asarray(world.initial)))
-        return jax.lax.scan(step, (start, jnp.float32(0)), jax.random.split(rest, world.horizon))[0][1]
-
-    return jax.vmap(episode)(keys)
-
-
-def cartpole() -> Callable[[Array], Array]:
-    """gymnax's roll-out of CartPole by a tanh network of 2 x 64 that draws its actions: keys [B] -> returns [B, 1].
-
-    It resets by itself, so that all `CARTPOLE_STEPS` steps are played.
-
-    Raises:
-      Absent: gymnax is not installed.
-    """
-    try:
-        experimental = importlib.import_module("gymnax.experimental.rollout")  # an extra: only this row needs it
-    except ImportError as error:
-        raise Absent(f"{error}; pip install 'dagger_jax[bench]'") from error
-    sizes = (4, 64, 64, 2)
-    rng = np.random.default_rng(0)
-    layers = [(rng.normal(size=pair) / np.sqrt(pair[0])).astype(np.float32) for pair in itertools.pairwise(sizes)]
-
-    def forward(layers: list[Array], seen: Array, key: Array) -> Array:
-        for layer in layers[:-1]:
-            seen = jnp.tanh(seen @ layer)
-        return jax.random.categorical(key, seen @ layers[-1])
-
-    roller = experimental.RolloutWrapper(forward, env_name="CartPole-v1", num_env_steps=CARTPOLE_STEPS)
-    return lambda keys: roller.batch_rollout(keys, layers)[-1]
 
 
 def spread(function: Callable[..., Any], devices: int) -> Callable[..., Any]:
@@ -149,8 +88,10 @@ def others(batch: int, plain_batch: int, devices: int, threads: int) -> Calls:
     def rolled() -> Callable[[Array], Array]:
         return spread(cartpole(), devices)
 
-    steps = float(batch * HORIZON)
-    return {f"c_{name}": (steps, functools.partial(peers.play, name, batch, threads)) for name in KERNELS} | {
+    many = max(batch, C_BATCH)
+    return {
+        f"c_{name}": (float(many * HORIZON), functools.partial(peers.play, name, many, threads)) for name in KERNELS
+    } | {
         "naive": (float(len(keys) * HORIZON), lambda: plain(keys)),
         "gymnax": (float(len(keys) * CARTPOLE_STEPS), lambda: rolled()(keys)),
     }
@@ -170,7 +111,8 @@ def measure(batches: Sequence[int], on: Sequence[str], plain_limit: int, repeats
     """
     found: list[dict[str, Any]] = []
     counts = dict.fromkeys({"one": 1, "all": jax.local_device_count()}[each] for each in on)
-    for batch, devices in itertools.product(batches, counts):
+    for asked, devices in itertools.product(batches, counts):
+        batch = -(-asked // devices) * devices
         threads = devices if jax.default_backend() == "cpu" else cores()
         calls = sampler(batch, devices) | others(batch, min(batch, plain_limit), devices, threads)
         taken = in_turn({name: call for name, (_, call) in calls.items()}, repeats)
@@ -185,7 +127,7 @@ def lines(batch: int, devices: int, taken: Mapping[str, tuple[float, Taken | str
     costs = {name: each.cpu_seconds / steps for name, (steps, each) in measured.items()}
     rows = []
     for name, (_, each) in taken.items():
-        row = {"name": name, "what": WORDS[name], "batch": batch, "devices": devices}
+        row = {"name": name, "batch": batch, "devices": devices}
         if isinstance(each, str):
             rows.append(row | {"absent": each})
             continue
@@ -194,25 +136,3 @@ def lines(batch: int, devices: int, taken: Mapping[str, tuple[float, Taken | str
         row |= {f"of_{peer}_by_cpu": costs[peer] / costs[name] if peer in costs else None for peer in SHARED}
         rows.append(row | {"compile_seconds": max(0.0, each.first_seconds - each.seconds)})
     return rows
-
-
-def shown(found: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Tables, one a batch and number of devices, and what their rows mean."""
-    tables = []
-    for (batch, devices), group in itertools.groupby(found, lambda row: (row["batch"], row["devices"])):
-        title = f"roll-outs, {batch:,} episodes at once, {devices} device{'s' * (devices > 1)}"
-        name = Column("", no_wrap=True)
-        table = Table(name, "M steps/s", "of limit", "CPU ns/step", "of limit", "x naive", title=title)
-        for row in group:
-            if "absent" in row:
-                table.add_row(row["name"], "absent")
-                continue
-            values = (row[name] for name in (f"of_{LIMIT}", "cpu_nanoseconds", f"of_{LIMIT}_by_cpu", "of_naive"))
-            words = ("" if value is None else f"{value:.3g}" for value in values)
-            table.add_row(row["name"], f"{row['steps_per_second'] / 1e6:.3g}", *words)
-        tables.append(table)
-    legend = Table("row", "what it is", title="roll-outs")
-    for name, words in WORDS.items():
-        absent = next((row["absent"] for row in found if row["name"] == name and "absent" in row), None)
-        legend.add_row(name, words if absent is None else escape(f"{words} (absent: {absent})"))
-    return [legend, *tables] if found else []

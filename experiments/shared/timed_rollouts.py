@@ -11,6 +11,7 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
+from . import study
 from .timed_tokens import timed
 
 STATES, ACTIONS, HORIZON = 100, 5, 1000
@@ -61,8 +62,7 @@ def sweep(repeats: int, worlds: int = 16, partitions: int = 256) -> list[dict[st
     Of the laws alone, and of all evidence that bounds are made of, the worlds' constants included.
     """
     horizon, states, actions = 32, 4, 3
-    problems = [gallery.random_mdp(horizon, states, actions, seed=seed) for seed in range(worlds)]
-    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *(each.replace(name="") for each in problems))
+    batch = study.stacked([gallery.random_mdp(horizon, states, actions, seed=seed) for seed in range(worlds)])
     rng = np.random.default_rng(0)
     policies = rng.dirichlet(np.ones(actions), (worlds, horizon, states))
     starts = np.c_[np.ones((partitions, 1)), rng.random((partitions, horizon - 1)) < rng.random((partitions, 1))]
