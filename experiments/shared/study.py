@@ -225,12 +225,13 @@ def _judge_batch(problems: Problem, policies: Array, row: Schedule, *, names: tu
     return jax.vmap(one, (over(problems), 0, None))(problems, policies, row)
 
 
-_judged, _judged_batch = (float64(each, static=("names",)) for each in (_judge, _judge_batch))
+_judged, _judged_batch = float64(_judge, static=("names",)), float64(_judge_batch, static=("names",))
 
 
 def judge(problem: Problem, policy: Array, row: Schedule, *, batch: bool = False) -> Judged:
     """The exact judgement of a policy under a row; with `batch`, problems and policies have a leading axis."""
-    return (_judged_batch if batch else _judged)(problem, policy, row, names=tuple(bounds.of_rows()))
+    names = tuple(bounds.of_rows())
+    return _judged_batch(problem, policy, row, names=names) if batch else _judged(problem, policy, row, names=names)
 
 
 @functools.partial(jax.jit, static_argnames=("episodes",))
