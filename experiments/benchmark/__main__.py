@@ -14,8 +14,8 @@ from rich.console import Console
 from dagger_jax.runtime import files, record
 
 from .. import claim
-from ..claim import Settings, sizes, tool
-from ..claim.flags import PRESET
+from ..claim import Settings, devices, sizes, tool
+from ..claim.flags import DEVICES, PRESET
 from ..shared import timed_rollouts, timed_tokens
 from ..shared.timed_rollouts import ACTIONS, HORIZON, STATES
 from . import rollouts, tables
@@ -29,6 +29,7 @@ PARTS = ("whole", "exact", "tokens", "rollouts")
 FLAGS = (
     tool.file("out", "Where the figures go.", ".json"),
     PRESET,
+    DEVICES,
     claim.names("parts", "What is measured.", PARTS),
     claim.integers("repeats", "Timed calls of each program; medians are reported.", low=1, many=False),
     claim.integers("batches", "Episodes at once.", low=1, high=1 << 32),
@@ -42,6 +43,7 @@ FLAGS = (
 DEFAULTS = {
     "out": None,
     "preset": "default",
+    "devices": None,
     "parts": PARTS,
     "repeats": 5,
     "batches": (4096, 65536),
@@ -93,11 +95,13 @@ def measure(settings: Settings) -> dict[str, Any]:
 def main(settings: Settings) -> None:
     """Measures, prints and writes."""
     logging.set_verbosity("warning")  # not which backends JAX did not find
+    devices.start(settings.devices)
+    devices.check()
     sizes.fit(settings.values, {**DEFAULTS, **PRESETS[settings.preset]}, memory)
     if settings.out:
         tool.writable("out", settings.out)
     about = {
-        "device": record.device(),
+        "device": record.device() | {"used": devices.used()},
         "versions": record.versions(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "world": f"S={STATES} A={ACTIONS} T={HORIZON}",

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from dagger_jax import randomness, schedules
 from dagger_jax.tabular import rollout
 from dagger_jax.types import Array, Schedule
 
+from ..claim import devices
 from ..shared.timed_rollouts import ACTIONS, HORIZON, STATES, problem
 from .peers import KERNELS, Peers, cores
 from .plain import CARTPOLE_STEPS, cartpole, naive
@@ -28,15 +28,13 @@ SHARED = (LIMIT, SAME, "c_scalar", "naive", "gymnax")  # rows say which shares o
 Calls = dict[str, tuple[float, Callable[[], Any]]]  # steps of all walkers in a call, and the call
 
 
-def spread(function: Callable[..., Any], devices: int) -> Callable[..., Any]:
+def spread(function: Callable[..., Any], count: int) -> Callable[..., Any]:
     """Jits a function whose last argument, [B, ...], is divided among devices; results are [D, ...], one a device."""
-    every, each = PartitionSpec(), PartitionSpec("device")
 
     def whole(*arguments: Any) -> Any:
-        mesh = Mesh(np.array(jax.local_devices()[:devices]), ("device",), axis_types=(AxisType.Auto,))
-        specs = (*(every for _ in arguments[1:]), each)
-        own = lambda *arguments: jax.tree.map(lambda leaf: leaf[None], function(*arguments))
-        return jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False)(*arguments)
+        *common, last = arguments
+        own = lambda part: jax.tree.map(lambda leaf: leaf[None], function(*common, part[0]))
+        return devices.over_devices(own)(last.reshape(count, -1, *last.shape[1:]))
 
     return jax.jit(whole)
 
@@ -46,7 +44,7 @@ def policies() -> np.ndarray:
     return np.random.default_rng(0).dirichlet(np.ones(ACTIONS), (POLICIES, 1, STATES)).astype(np.float32)
 
 
-def sampler(batch: int, devices: int) -> Calls:
+def sampler(batch: int, count: int) -> Calls:
     """The ways in which the sampler is used, in calls of `batch` episodes."""
     tables, several = rollout.tables(problem()), [jnp.asarray(policy) for policy in policies()]
     turn, first = itertools.cycle(several), policies()[0]
@@ -60,12 +58,10 @@ def sampler(batch: int, devices: int) -> Calls:
             seen, episodes = rollout.play(tables, policy, row, key, ids, alone=alone)
             return (seen, episodes) if labels else episodes.novice_cost
 
-        program = spread(call, devices)
+        program = spread(call, count)
         return lambda: program(tables, next(turn), ids)
 
-    fixed = spread(
-        lambda tables, ids: rollout.play(tables, first, chunks, key, ids, alone=True)[1].novice_cost, devices
-    )
+    fixed = spread(lambda tables, ids: rollout.play(tables, first, chunks, key, ids, alone=True)[1].novice_cost, count)
     steps = float(batch * HORIZON)
     return {
         "one_walker": (steps, play(chunks, True, False)),
@@ -76,17 +72,17 @@ def sampler(batch: int, devices: int) -> Calls:
     }
 
 
-def others(batch: int, plain_batch: int, devices: int, threads: int) -> Calls:
+def others(batch: int, plain_batch: int, count: int, threads: int) -> Calls:
     """The peers: C in calls of as many episodes or more, naive JAX and gymnax of `plain_batch`."""
     case = problem()
     key = randomness.for_round(randomness.words(jax.random.key(0)), 0)
     peers = Peers(case, policies()[0], key)
-    keys = jax.random.split(jax.random.key(0), -(-plain_batch // devices) * devices)
-    plain = spread(functools.partial(naive, case.world, policies()[0]), devices)
+    keys = jax.random.split(jax.random.key(0), -(-plain_batch // count) * count)
+    plain = spread(functools.partial(naive, case.world, policies()[0]), count)
 
     @functools.cache
     def rolled() -> Callable[[Array], Array]:
-        return spread(cartpole(), devices)
+        return spread(cartpole(), count)
 
     many = max(batch, C_BATCH)
     return {
@@ -110,24 +106,24 @@ def measure(batches: Sequence[int], on: Sequence[str], plain_limit: int, repeats
       A row each, with `absent` in place of figures where there is no such peer here.
     """
     found: list[dict[str, Any]] = []
-    counts = dict.fromkeys({"one": 1, "all": jax.local_device_count()}[each] for each in on)
-    for asked, devices in itertools.product(batches, counts):
-        batch = -(-asked // devices) * devices
-        threads = devices if jax.default_backend() == "cpu" else cores()
-        calls = sampler(batch, devices) | others(batch, min(batch, plain_limit), devices, threads)
+    counts = dict.fromkeys({"one": 1, "all": devices.used()}[each] for each in on)
+    for asked, count in itertools.product(batches, counts):
+        batch = -(-asked // count) * count
+        threads = count if jax.default_backend() == "cpu" else cores()
+        calls = sampler(batch, count) | others(batch, min(batch, plain_limit), count, threads)
         taken = in_turn({name: call for name, (_, call) in calls.items()}, repeats)
-        found += lines(batch, devices, {name: (steps, taken[name]) for name, (steps, _) in calls.items()})
+        found += lines(batch, count, {name: (steps, taken[name]) for name, (steps, _) in calls.items()})
     return found
 
 
-def lines(batch: int, devices: int, taken: Mapping[str, tuple[float, Taken | str]]) -> list[dict[str, Any]]:
+def lines(batch: int, count: int, taken: Mapping[str, tuple[float, Taken | str]]) -> list[dict[str, Any]]:
     """Rows of steps and what they took: speeds and their shares of `SHARED`, by wall clock and by CPU time."""
     measured = {name: (steps, each) for name, (steps, each) in taken.items() if isinstance(each, Taken)}
     speeds = {name: steps / each.seconds for name, (steps, each) in measured.items()}
     costs = {name: each.cpu_seconds / steps for name, (steps, each) in measured.items()}
     rows = []
     for name, (_, each) in taken.items():
-        row = {"name": name, "batch": batch, "devices": devices}
+        row = {"name": name, "batch": batch, "devices": count}
         if isinstance(each, str):
             rows.append(row | {"absent": each})
             continue

@@ -54,19 +54,23 @@ def _rollouts(found: Sequence[Mapping[str, Any]]) -> list[Table]:
     for (batch, devices), group in itertools.groupby(found, lambda row: (row["batch"], row["devices"])):
         title = f"roll-outs, {batch:,} episodes at once, {devices} device{'s' * (devices > 1)}"
         name = Column("", no_wrap=True)
-        table = Table(name, "M steps/s", "of limit", "CPU ns", "of limit", "of draws", "x naive", title=title)
-        table.caption = f"shares of {LIMIT}, by clock and by CPU time; of {SAME}, by CPU time"
+        table = Table(name, "M/s", "of limit", "CPU ns", "of limit", "of draws", "x naive", title=title)
+        table.caption = f"million steps/s, share of {LIMIT}; CPU time of a step, shares of {LIMIT}, {SAME}"
         for row in group:
             if "absent" in row:
                 table.add_row(row["name"], "absent")
                 continue
-            shares = f"of_{LIMIT}_by_cpu", f"of_{SAME}_by_cpu", "of_naive"
-            values = (row[name] for name in (f"of_{LIMIT}", "cpu_nanoseconds", *shares))
-            words = ("" if value is None else f"{value:,.3g}" for value in values)
-            table.add_row(row["name"], f"{row['steps_per_second'] / 1e6:.3g}", *words)
+            speed, share = f"{row['steps_per_second'] / 1e6:,.4g}", _share(row[f"of_{LIMIT}"])
+            shares = (_share(row[f"of_{peer}_by_cpu"]) for peer in (LIMIT, SAME))
+            naive = "" if row["of_naive"] is None else f"{row['of_naive']:,.0f}"
+            table.add_row(row["name"], speed, share, f"{row['cpu_nanoseconds']:,.3g}", *shares, naive)
         tables.append(table)
     legend = Table("row", "what it is", title="roll-outs")
     for name, words in WORDS.items():
         absent = next((row["absent"] for row in found if row["name"] == name and "absent" in row), None)
         legend.add_row(name, words if absent is None else escape(f"{words} (absent: {absent})"))
     return [legend, *tables] if found else []
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if value > 0.001 else f"{value:.0e}"

@@ -161,6 +161,13 @@ def _range(words: str, low: float | None, high: float | None) -> str:
 
 SEED = integers("seed", "The seed that all randomness comes from.", low=0, high=2**32 - 1, many=False)
 RUNS = integers("runs", "How many independent repetitions there are of everything random.", low=1, many=False)
+DEVICES = integers(
+    "devices",
+    "How many devices share the work: cores of the CPU, or GPUs. What is measured does not depend on it.",
+    low=1,
+    high=256,
+    many=False,
+)
 PRESET = names("preset", "How much is measured: the defaults of all other flags.", PRESETS, many=False)
 OUT = Flag(
     "out",

@@ -11,6 +11,7 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
+from ..claim import devices
 from . import study
 from .timed_tokens import timed
 
@@ -37,7 +38,8 @@ def whole(repeats: int, counts: tuple[int, ...] = (1, 64, 2048, 16384), seeds: i
         interpreter = interaction.by_sampling(tables, randomness.words(key), ids)
         return interaction.run(case, schedule, learner, interpreter).newest
 
-    program = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None)))
+    by_seed = jax.vmap(one, in_axes=(None, 0))
+    program = jax.jit(lambda rows, keys: devices.over_devices(jax.vmap(lambda row: by_seed(row, keys)))(rows))
     measured = []
     for count in counts:
         rng = np.random.default_rng(count)
