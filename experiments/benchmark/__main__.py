@@ -59,7 +59,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "batches": (4096,),
         "cores": ("all",),
         "baseline_limit": 64,
-        "partitions": (1, 64),
+        "partitions": (64,),
     },
     "default": {},
     "full": {"repeats": 9, "batches": (1024, 4096, 16384, 65536, 1048576), "baseline_limit": 16384},

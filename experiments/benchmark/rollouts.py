@@ -22,7 +22,7 @@ from .turns import Taken, in_turn
 CHUNK = 10  # steps
 SHARES = {"join": 0.1, "beta": 0.3, "back": 0.05, "noise": 0.1}  # of the row that has every column
 POLICIES = 4  # played in turn
-C_BATCH = 1 << 15  # episodes that C plays at least, one after the other: fewer are done before a clock could tell
+FAST = {"avx512": 1 << 15, "avx512_same_draws": 1 << 14}  # episodes at least: fewer are done before a clock could tell
 LIMIT, SAME = "c_avx512", "c_avx512_same_draws"
 SHARED = (LIMIT, SAME, "c_scalar", "naive", "gymnax")  # rows say which shares of these they reach
 Calls = dict[str, tuple[float, Callable[[], Any]]]  # steps of all walkers in a call, and the call
@@ -84,9 +84,10 @@ def others(batch: int, plain_batch: int, count: int, threads: int) -> Calls:
     def rolled() -> Callable[[Array], Array]:
         return spread(cartpole(), count)
 
-    many = max(batch, C_BATCH)
+    many = {f"c_{name}": (name, max(batch, FAST.get(name, 0))) for name in KERNELS}
     return {
-        f"c_{name}": (float(many * HORIZON), functools.partial(peers.play, name, many, threads)) for name in KERNELS
+        row: (float(episodes * HORIZON), functools.partial(peers.play, name, episodes, threads))
+        for row, (name, episodes) in many.items()
     } | {
         "naive": (float(len(keys) * HORIZON), lambda: plain(keys)),
         "gymnax": (float(len(keys) * CARTPOLE_STEPS), lambda: rolled()(keys)),

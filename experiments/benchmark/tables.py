@@ -60,10 +60,10 @@ def _rollouts(found: Sequence[Mapping[str, Any]]) -> list[Table]:
             if "absent" in row:
                 table.add_row(row["name"], "absent")
                 continue
-            speed, share = f"{row['steps_per_second'] / 1e6:,.4g}", _share(row[f"of_{LIMIT}"])
+            speed, share = _short(row["steps_per_second"] / 1e6), _share(row[f"of_{LIMIT}"])
             shares = (_share(row[f"of_{peer}_by_cpu"]) for peer in (LIMIT, SAME))
             naive = "" if row["of_naive"] is None else f"{row['of_naive']:,.0f}"
-            table.add_row(row["name"], speed, share, f"{row['cpu_nanoseconds']:,.3g}", *shares, naive)
+            table.add_row(row["name"], speed, share, _short(row["cpu_nanoseconds"]), *shares, naive)
         tables.append(table)
     legend = Table("row", "what it is", title="roll-outs")
     for name, words in WORDS.items():
@@ -74,3 +74,7 @@ def _rollouts(found: Sequence[Mapping[str, Any]]) -> list[Table]:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}" if value > 0.001 else f"{value:.0e}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
