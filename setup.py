@@ -57,7 +57,7 @@ setup(
         ],
         # Only to make experiments/worlds/*.npz again.
         "worlds": ["gymnasium>=1.2,<2"],
-        # Only for one row of experiments/benchmark.
-        "bench": ["gymnax>=1.0.1,<2"],
+        # Only for one row of experiments/benchmark. gymnax imports six, and does not ask for it.
+        "bench": ["gymnax>=1.0.1,<2", "six>=1.16,<2"],
     },
 )
