@@ -46,7 +46,7 @@ DEFAULTS = {
     "devices": None,
     "parts": PARTS,
     "repeats": 5,
-    "batches": (4096, 65536),
+    "batches": (8192, 65536),
     "cores": ("one", "all"),
     "baseline_limit": 1024,
     "partitions": (1, 64, 2048, 16384),
@@ -56,13 +56,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {
         "parts": ("whole", "exact", "rollouts"),
         "repeats": 3,
-        "batches": (4096,),
+        "batches": (8192,),
         "cores": ("all",),
         "baseline_limit": 64,
         "partitions": (64,),
     },
     "default": {},
-    "full": {"repeats": 9, "batches": (1024, 4096, 16384, 65536, 1048576), "baseline_limit": 16384},
+    "full": {"repeats": 9, "batches": (1024, 8192, 65536, 1048576), "baseline_limit": 16384},
 }
 
 

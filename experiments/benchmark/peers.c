@@ -221,14 +221,15 @@ static void *run(void *given) {
 
 enum { MOST = 1024 };
 
-/* Episodes 0 .. count - 1 by a kernel, divided among threads. 0: done; 1: this machine has no such kernel; 2: no thread. */
+/* Episodes 0 .. count - 1 by a kernel, divided among threads. 0: done; 1: no such kernel here; 2: no such thread. */
 int play(int kernel, const World *world, uint32_t count, int threads, float *cost, uint32_t *state) {
     Kernel *kernels[] = {scalar_same, avx512_same, inverse, scalar, avx512};
     pthread_t started[MOST];
     Part parts[MOST];
     int running = 0;
     if (!kernels[kernel]) return 1;
-    for (; running < threads && running < MOST; running++) {
+    threads = threads < MOST ? threads : MOST;
+    for (; running < threads; running++) {
         Part part = {kernels[kernel], world, (uint64_t)count * running / threads,
                      (uint64_t)count * (running + 1) / threads, cost, state};
         parts[running] = part;
