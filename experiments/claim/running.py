@@ -16,7 +16,7 @@ from dagger_jax import report
 from dagger_jax.runtime import cache, files, lock, programs, progress, record, store
 
 from ..shared import program
-from . import inputs, options, publishing, sizes
+from . import devices, inputs, options, publishing, sizes
 from .contract import BadFlag, Claim, Settings
 
 _STATUS = {"holds": 0, "refuted": 1, "not shown": 5}
@@ -58,6 +58,7 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
             return 0
         request = options.parse(claim, arguments)
         record.start()
+        devices.check()
         say = lambda line: program.say(f"{claim.name}: {line}")
         with cache.use(request.compile_cache, say), programs.counting() as count:
             return _conduct(claim, request, _blocks(claim, request), count)
@@ -139,7 +140,7 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
             **counted,
             **count.facts(),
             "cpu_seconds": sum(os.times()[:4]),
-            "device": record.device(),
+            "device": record.device() | {"used": devices.used()},
             "versions": record.versions(),
             "git_revision": record.revision(),
             "source": record.source(),
