@@ -19,7 +19,7 @@ from dagger_jax.tabular.experts import optimal
 from dagger_jax.tabular.known_dynamics import Demonstrations
 from dagger_jax.types import Array, Problem, Schedule, Trace, World
 
-from ..claim import BadFlag, Need, inputs
+from ..claim import BadFlag, Need, devices, inputs
 
 WORLDS_HELP = (
     "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
@@ -209,7 +209,8 @@ def train(
         interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=alone, labelled=True)
         return interaction.run(problem, schedule, learner, interpreter, rounds=rounds).newest
 
-    return jax.vmap(one, (over(problems), over(samplers), 0))(problems, samplers, keys)
+    each = lambda *batch: jax.vmap(one, (over(problems), over(samplers), 0))(*batch)
+    return devices.over_devices(each)(problems, samplers, keys)
 
 
 def _judge(problem: Problem, policy: Array, row: Schedule, *, names: tuple[str, ...]) -> Judged:
@@ -224,12 +225,13 @@ def _judge_batch(problems: Problem, policies: Array, row: Schedule, *, names: tu
     return jax.vmap(one, (over(problems), 0, None))(problems, policies, row)
 
 
-_judged, _judged_batch = (float64(each, static=("names",)) for each in (_judge, _judge_batch))
+_judged, _judged_batch = float64(_judge, static=("names",)), float64(_judge_batch, static=("names",))
 
 
 def judge(problem: Problem, policy: Array, row: Schedule, *, batch: bool = False) -> Judged:
     """The exact judgement of a policy under a row; with `batch`, problems and policies have a leading axis."""
-    return (_judged_batch if batch else _judged)(problem, policy, row, names=tuple(bounds.of_rows()))
+    names = tuple(bounds.of_rows())
+    return _judged_batch(problem, policy, row, names=names) if batch else _judged(problem, policy, row, names=names)
 
 
 @functools.partial(jax.jit, static_argnames=("episodes",))
@@ -258,8 +260,8 @@ class Sampled(NamedTuple):
 
 
 @jax.jit
-def _ends(*walked: Any) -> rollout.Episodes:
-    return rollout.play(*walked)[1]
+def _play(sampler: rollout.Tables, policy: Array, row: Schedule, key: randomness.Words, ids: Array) -> rollout.Episodes:
+    return devices.over_devices(lambda ids: rollout.play(sampler, policy, row, key, ids)[1])(ids)
 
 
 def sample_gap(problem: Problem, policy: Array, seed: int, stream: str, episodes: int) -> Sampled:
@@ -268,7 +270,7 @@ def sample_gap(problem: Problem, policy: Array, seed: int, stream: str, episodes
     row = schedules.row(schedules.behavioural_cloning(1, horizon), 0)
     key = randomness.for_round(randomness.words(jax.random.key(seed)), zlib.crc32(stream.encode()))
     ids = jnp.arange(episodes, dtype=jnp.uint32)
-    seen = _ends(rollout.tables(problem), policy, row, key, ids)
+    seen = _play(rollout.tables(problem), policy, row, key, ids)
     difference = np.asarray(seen.novice_cost, float) - np.asarray(seen.guide_cost, float)
     parted = int((np.asarray(seen.parted) < problem.world.steps).sum())
     return Sampled(difference.mean(), difference.std(ddof=1) / np.sqrt(episodes), parted)
