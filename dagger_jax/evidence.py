@@ -34,6 +34,7 @@ class Evidence(NamedTuple):
     training_advantage: Array  # [T] the same under the training law
     shift: Array  # [T] total variation between d_pi^t and rho_t; 0 where nothing is labelled: there is no rho_t
     overlap: Array  # [T] see `exact.Laws`: 1 - overlap bounds the chunk's distance
+    steps: Array | int  # [] how many are taken: T, but where a world is padded
 
 
 @float64
@@ -50,7 +51,7 @@ def constants(problem: Problem) -> Constants:
     there, later = reached[1:], value[1:-1]
     highest = jnp.where(there, later, -jnp.inf).max(-1)
     lowest = jnp.where(there, later, jnp.inf).min(-1)
-    span = jnp.append(highest - lowest, 0.0)
+    span = jnp.append(jnp.where(there.any(-1), highest - lowest, 0.0), 0.0)  # nothing is reached after the last step
     gained = jnp.where(reached, value[:-1] - to_go.min(-1), 0.0).max()
     return Constants(to_go, value, jnp.where(reached, worst, 0.0).max(), span, gained)
 
@@ -81,6 +82,7 @@ def measure(problem: Problem, policy: Float[Array, "L S A"], row: Schedule, know
         training_advantage=(law * disadvantage).sum(-1),
         shift=0.5 * jnp.abs((novice_share + guide_share)[:, None] * own - law).sum(-1),
         overlap=training.overlap,
+        steps=problem.world.steps,
     )
 
 

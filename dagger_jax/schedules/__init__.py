@@ -34,7 +34,7 @@ from jaxtyping import Bool, Float, Integer, Key, Real, Shaped
 
 from dagger_jax.checks import known, namespace, require
 from dagger_jax.schedules.betas import beta_constant, beta_geometric, beta_indicator, beta_linear
-from dagger_jax.schedules.columns import filled, row, stack, table, training_weights, validate
+from dagger_jax.schedules.columns import filled, padded, row, stack, table, training_weights, validate
 from dagger_jax.schedules.partitions import (
     by_offset,
     drawn,
@@ -68,6 +68,7 @@ __all__ = [
     "growing",
     "lols",
     "offsets",
+    "padded",
     "partition",
     "remaining",
     "reset",

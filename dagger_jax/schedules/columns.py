@@ -67,6 +67,22 @@ def filled(schedule: Schedule, *others: Schedule) -> Schedule:
     return schedule._replace(**off)
 
 
+def padded(schedule: Schedule, rounds: int, horizon: int) -> Schedule:
+    """The same schedule [N, T] in columns [rounds, horizon]: a chunk starts at every step beyond T, nothing is asked.
+
+    For worlds that are padded (`tabular.worlds.padded`) and runs of which only N rounds are done.
+    """
+    n, t = np.shape(schedule.join)
+
+    def longer(name: str, column: Any) -> Any:
+        if column is None:
+            return None
+        axes = ((0, rounds - n),) if name in BY_ROUND else ((0, rounds - n), (0, horizon - t))
+        return np.pad(np.asarray(column), axes, constant_values=float(name == "join" or name in BY_ROUND))
+
+    return Schedule(**{name: longer(name, column) for name, column in schedule._asdict().items()})
+
+
 def row(schedule: Schedule, n: Integer[Array, ""] | int) -> Schedule:
     """Round n of a schedule: columns [T] (`mixing_rate`, `retain` scalars)."""
     xp = namespace(n, *jax.tree.leaves(schedule))
