@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.scipy import special
 
@@ -31,16 +32,23 @@ def no_regret(
       horizon: T.
       most: l_max, the loss's upper bound.
     """
-    rounds = losses.shape[-1]
-    # n_beta: for every round the cheaper of 2 l_max and 2 l_max T beta_i, as beta does not increase.
-    shift = 2 * most * jnp.minimum(1.0, horizon * beta).sum() / rounds
+    every = no_regret_by_round(losses, own, jnp.broadcast_to(hindsight, losses.shape), beta, horizon, most)
+    return NoRegret(*(values[-1] for values in every))
+
+
+def no_regret_by_round(
+    losses: Array, own: Array, hindsight: Array, beta: Array, horizon: int, most: Array | float = 1.0
+) -> NoRegret:
+    """`no_regret` after every number of rounds, [N] each: `hindsight` [N] is that of l_1..l_n."""
+    average = lambda values: jnp.cumsum(values) / jnp.arange(1, losses.shape[-1] + 1)
     played = -jnp.expm1(special.xlog1py(jnp.arange(horizon), -beta[:, None]))
     return NoRegret(
-        best_own=own.min(),
+        best_own=jax.lax.cummin(jnp.asarray(own)),
         hindsight=hindsight,
-        regret=losses.mean() - hindsight,
-        shift=shift,
-        sharp_shift=most * played.mean(-1).sum() / rounds,
+        regret=average(losses) - hindsight,
+        # n_beta: for every round the cheaper of 2 l_max and 2 l_max T beta_i, as beta does not increase.
+        shift=2 * most * average(jnp.minimum(1.0, horizon * beta)),
+        sharp_shift=most * average(played.mean(-1)),
     )
 
 
