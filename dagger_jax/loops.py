@@ -47,3 +47,21 @@ def scan(
         return carry, jax.tree.map(put, ys, y)
 
     return jax.lax.fori_loop(0, length, turn, (init, empty))
+
+
+def before(draw: Callable[[Array], Any], count: int) -> Any:
+    """What `ahead` begins with, for `count` turns at a time; 0: nothing is kept."""
+    if not count:
+        return ()
+    shapes = jax.eval_shape(draw, jax.ShapeDtypeStruct((), jnp.int32))
+    return jax.tree.map(lambda one: jnp.zeros((count, *one.shape), one.dtype), shapes)
+
+
+def ahead(draw: Callable[[Array], Any], turn: Array, kept: Any) -> tuple[Any, Any]:
+    """What is kept for the turns to come, and draw(turn), in a loop from turn 0: several turns are drawn at once."""
+    if not (leaves := jax.tree.leaves(kept)):
+        return kept, draw(turn)
+    count = leaves[0].shape[0]
+    many = lambda: jax.vmap(draw)(turn + jnp.arange(count, dtype=turn.dtype))
+    kept = jax.lax.cond(turn % count == 0, many, lambda: kept)
+    return kept, jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, turn % count, keepdims=False), kept)

@@ -73,6 +73,24 @@ def bits(key: Words, episode: Integer[Array, "*#B"], step: Integer[Array, "*#B"]
     return threefry(key, Words(jnp.uint32(episode), jnp.uint32(step) * len(Use) + jnp.uint32(use)))
 
 
+def crossing(tree: Any) -> Any:
+    """A tree of pairs of words as one array each, complex64 by their bits, to be carried from one loop to another.
+
+    XLA on a CPU computes what is cheap again in every fusion that reads it: twenty rounds for each of a pair's words,
+    and each of its readers. It does not compute across a loop's boundary; and one array is one fusion. Nobody may do
+    arithmetic on such numbers.
+    """
+    real = lambda word: jax.lax.bitcast_convert_type(word, jnp.float32)
+    pack = lambda pair: jax.lax.complex(real(pair.first), real(pair.second))
+    return jax.tree.map(pack, tree, is_leaf=lambda leaf: isinstance(leaf, Words))
+
+
+def crossed(tree: Any) -> Any:
+    """The tree of `Words` that `crossing` was given."""
+    word = lambda part: jax.lax.bitcast_convert_type(part, jnp.uint32)
+    return jax.tree.map(lambda pair: Words(word(jax.lax.real(pair)), word(jax.lax.imag(pair))), tree)
+
+
 def expand(word: Words, count: int) -> UInt32[Array, " {count}"]:
     """As many further words as are wanted of one pair, which is their key. [count] uint32"""
     place = jnp.arange(-(-count // 2), dtype=jnp.uint32)

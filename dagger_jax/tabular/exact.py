@@ -14,7 +14,7 @@ from jaxtyping import Float
 from dagger_jax import loops, schedules
 from dagger_jax.precision import float64
 from dagger_jax.schedules import training_weights
-from dagger_jax.tabular.worlds import at
+from dagger_jax.tabular.transitions import at, push
 from dagger_jax.types import Array, Intervention, Occupancy, Problem, Schedule
 
 React = Callable[[Any, Array], Array]
@@ -103,10 +103,8 @@ def forward(
 
         novice_moves, guide_moves = novice[..., None] * novice_acts, guide[:, None] * guide_acts
         agreed_moves = agreed[..., None] * both
-        leave = at(world.transition, step).reshape(-1, world.states)
-        next_novice, next_guide, next_agreed = (
-            moves.reshape(*moves.shape[:-2], -1) @ leave for moves in (novice_moves, guide_moves, agreed_moves)
-        )
+        leave = at(world.transition, step)
+        next_novice, next_guide, next_agreed = (push(leave, m) for m in (novice_moves, guide_moves, agreed_moves))
         following = Walkers(
             next_novice,
             next_guide,

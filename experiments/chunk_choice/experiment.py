@@ -73,16 +73,18 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         options = {name: each for name, each in options.items() if each is not None}
         control = Either(np.asarray(list(options).index(cell["method"])), tuple(options.values()))
     keys = jax.random.split(jax.random.key(settings.seed), settings.runs)
-    policies, rows, handovers, asked, parted = training.train(
-        batch,
-        samplers,
-        method.schedule,
-        control,
-        method.gate,
-        keys,
-        label=method.label,
-        episodes=settings.episodes,
-        shared=shared,
+    policies, rows, handovers, asked, parted = jax.device_get(
+        training.train(
+            batch,
+            samplers,
+            method.schedule,
+            control,
+            method.gate,
+            keys,
+            label=method.label,
+            episodes=settings.episodes,
+            shared=shared,
+        )
     )
     steps = 2 * settings.runs * settings.rounds * settings.episodes * settings.horizon
     if planned:

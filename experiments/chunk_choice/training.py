@@ -12,6 +12,8 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, interaction, labels, learners, planning, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
+from ..claim import devices
+
 
 @functools.partial(jax.jit, static_argnames=("label", "episodes", "shared"))
 def train(
@@ -65,7 +67,7 @@ def train(
             episodes=float(episodes),
         ).measured
 
-    return jax.vmap(one)(problems, samplers, keys)
+    return devices.over_devices(jax.vmap(one))(problems, samplers, keys)
 
 
 @float64

@@ -15,6 +15,7 @@ from dagger_jax.tabular import exact, interaction, rollout
 from dagger_jax.tabular.learners import Tabular
 from dagger_jax.types import Array, Node, Problem, Schedule, World
 
+from ..claim import devices
 from .study import Tree
 
 
@@ -155,7 +156,7 @@ def train_batch(
         begun = own.learner.params(own.learner.init(jax.random.split(key)[0]))  # as `run` begins
         return Trained(own.learner.policy(begun, problem.world), *outcome.measured)
 
-    return jax.vmap(one)(each, problems, samplers, schedules, keys)
+    return devices.over_devices(jax.vmap(one))(each, problems, samplers, schedules, keys)
 
 
 @float64

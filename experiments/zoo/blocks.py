@@ -86,11 +86,12 @@ def _family(
     for begin in range(0, count, size):
         chosen = np.arange(begin, begin + size) % count  # the last slice is filled up: one program for all
         rows, several = over(tables), (again(each, chosen) for each in (problems, samplers))
-        trained = training.train_batch(over(own), *several, rows, keys[np.tile(chosen, len(family))], episodes=episodes)
+        keyed = keys[np.tile(chosen, len(family))]
+        trained = jax.device_get(training.train_batch(over(own), *several, rows, keyed, episodes=episodes))
         few = jax.tree.map(lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], problems)
         for place, name in enumerate(family):
             mine = slice(place * size, (place + 1) * size)
-            result = jax.tree.map(lambda leaf, mine=mine: np.asarray(leaf[mine]), trained)
+            result = jax.tree.map(lambda leaf, mine=mine: leaf[mine], trained)
             judged = judge(name, few, result, episodes, horizon * settings.demonstrations)
             points += [
                 {"world": worlds[index // settings.runs], "run": int(index % settings.runs), "algorithm": name}
