@@ -58,7 +58,7 @@ def before(draw: Callable[[Array], Any], count: int) -> Any:
 
 
 def ahead(draw: Callable[[Array], Any], turn: Array, kept: Any) -> tuple[Any, Any]:
-    """What is kept for the turns to come, and draw(turn), inside a loop from turn 0: several turns are drawn at once."""
+    """What is kept for the turns to come, and draw(turn), in a loop from turn 0: several turns are drawn at once."""
     if not (leaves := jax.tree.leaves(kept)):
         return kept, draw(turn)
     count = leaves[0].shape[0]

@@ -134,10 +134,22 @@ def explain(claim: Claim) -> str:
     return "\n\n".join(sections)
 
 
-def explain_tool(name: str, about: str, flags: Sequence[Flag], defaults: Mapping[str, Any]) -> str:
+def explain_tool(
+    name: str,
+    about: str,
+    flags: Sequence[Flag],
+    defaults: Mapping[str, Any],
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
     """The text of `--help` of a program that is no claim; arguments are those of `tool.run`."""
-    words = {flag.name: shown(value) if (value := defaults.get(flag.name)) is not None else "none" for flag in flags}
-    entries = [_lines(flag, "A,B,..." if flag.many else "VALUE", f"Default: {words[flag.name]}.") for flag in flags]
+
+    def usual(flag: Flag) -> str:
+        value = defaults.get(flag.name)
+        others = {preset: values[flag.name] for preset, values in (presets or {}).items() if flag.name in values}
+        words = "none" if value is None else shown(value)
+        return "; ".join((words, *(f"{shown(value)} ({preset})" for preset, value in others.items())))
+
+    entries = [_lines(flag, "A,B,..." if flag.many else "VALUE", f"Default: {usual(flag)}.") for flag in flags]
     status = "0: done. 2: bad input. 3: the environment failed. 130: interrupted."
     sections = (
         _wrap(f"{name}: {about}"),
