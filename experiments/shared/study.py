@@ -24,8 +24,9 @@ from ..claim import BadFlag, Need, devices, inputs
 WORLDS_HELP = (
     "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
     "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy. Its path may hold commas; a ~ "
-    "begins with a user's folder. A file is known by what it holds, not by its name. module:name is called as "
-    "make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
+    "begins with a user's folder. Where states have few successors, indptr [SA+1], indices and data stand in "
+    "transition's place: a sparse matrix [SA,S] in CSR form. A file is known by what it holds, not by its name. "
+    "module:name is called as make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
 )
 # Rare states, drawn anew for every run where learners are fitted.
 RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
