@@ -15,7 +15,9 @@ from dagger_jax.types import Array
 C = TypeVar("C")
 
 
-def scan(body: Callable[[C, Any], tuple[C, Any]], init: C, xs: Any, length: Array | None = None) -> tuple[C, Any]:
+def scan(
+    body: Callable[[C, Any], tuple[C, Any]], init: C, xs: Any, length: Array | None = None, *, reverse: bool = False
+) -> tuple[C, Any]:
     """`jax.lax.scan(body, init, xs)`, of which only the first `length` turns are taken.
 
     Args:
@@ -24,12 +26,13 @@ def scan(body: Callable[[C, Any], tuple[C, Any]], init: C, xs: Any, length: Arra
       xs: arrays [M, ...]: M turns at most.
       length: [] int, at most M; it is data, so one program serves every length, and the turns beyond it take no time.
         Under `vmap` it must not be batched. None: M turns, and the result can be differentiated.
+      reverse: from the last of these turns to the first.
 
     Returns:
-      The carry after the last turn, and the y of every turn, [M, ...]: zeros where no turn was taken.
+      The carry after the last turn that is taken, and the y of every turn, [M, ...]: zeros where none was taken.
     """
     if length is None:
-        return jax.lax.scan(body, init, xs)
+        return jax.lax.scan(body, init, xs, reverse=reverse)
     once = jax.jit(body)
     place = lambda i: jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), xs)
     (most,) = {leaf.shape[0] for leaf in jax.tree.leaves(xs)}
@@ -38,6 +41,7 @@ def scan(body: Callable[[C, Any], tuple[C, Any]], init: C, xs: Any, length: Arra
 
     def turn(i: Array, carried: tuple[C, Any]) -> tuple[C, Any]:
         carry, ys = carried
+        i = length - 1 - i if reverse else i
         carry, y = once(carry, place(i))
         put = lambda all, one: jax.lax.dynamic_update_index_in_dim(all, one, i, 0)
         return carry, jax.tree.map(put, ys, y)

@@ -12,6 +12,7 @@ from flax import struct
 
 Array = jax.Array | np.ndarray
 Column = Any  # an Array, or None: never, and known to the compiler
+Transitions = Any  # an Array, or Successors; `tabular.transitions` reads both
 
 
 class Node(struct.PyTreeNode):
@@ -55,6 +56,23 @@ class Held(Node):
         return jax.tree.unflatten(self.form, leaves)
 
 
+class Successors(Node):
+    """Sparse transitions: the states that may follow, as lists, padded to the longest by chance 0 of any state."""
+
+    states: Array  # [L, S, A, K] int, in 0..S-1; one may be listed twice
+    chance: Array  # [L, S, A, K] probability of each
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.chance.shape
+
+    def __len__(self) -> int:
+        return len(self.chance)
+
+    def __getitem__(self, steps: slice) -> "Successors":
+        return Successors(self.states[steps], self.chance[steps])
+
+
 class World(Node):
     """A tabular Markov decision process with costs and a finite horizon.
 
@@ -62,12 +80,20 @@ class World(Node):
     observation, the expert need not be in the learner's class.
     """
 
-    transition: Array  # [L, S, A, S] probability of the next state
+    transition: Transitions  # [L, S, A, S] probability of the next state, or lists [L, S, A, K]
     cost: Array  # [L, S, A] expected immediate cost, in [0, 1] per step
     initial: Array  # [S] law of the first state
     observation: Array  # [S] int, in 0..O-1
     horizon: int = struct.field(pytree_node=False)  # T, steps of one episode
     observations: int = struct.field(pytree_node=False)  # O
+    # [] int, steps of one episode where that is data: then T is what arrays are padded to, so that worlds of all
+    # horizons share a program. Must not be batched under `vmap`. See `tabular.worlds.padded`.
+    length: Array | None = None
+
+    @property
+    def steps(self) -> Array | int:
+        """Steps of one episode."""
+        return self.horizon if self.length is None else self.length
 
     @property
     def states(self) -> int:
@@ -78,12 +104,25 @@ class World(Node):
         return self.cost.shape[-1]
 
 
+class Name(str):
+    """A name for readers, which tells no two trees apart: problems of equal shapes share their programs."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Name) or str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        return hash(Name)
+
+
 class Problem(Node):
     """A world and the expert to be imitated in it."""
 
     world: World
     expert: Array  # [L, S, A] probability of the expert's action
     name: str = struct.field(pytree_node=False, default="world")
+
+    def __post_init__(self):
+        object.__setattr__(self, "name", Name(self.name))
 
 
 class Schedule(NamedTuple):

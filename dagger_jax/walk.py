@@ -104,6 +104,12 @@ def choose(condition: Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
+def taken(world: Any) -> Array | int:
+    """How many steps an episode takes: `world.length` [] where the world has it as data, else its horizon."""
+    length = getattr(world, "length", None)
+    return world.horizon if length is None else length
+
+
 def remembers(agent: Agent) -> bool:
     """Whether an agent carries a memory. Static."""
     return bool(jax.tree.leaves(agent.start()))
@@ -157,7 +163,7 @@ class Parties(NamedTuple):
             guide=None if alone else novice if self.follows else novice._replace(learner=()),
             novice_cost=zero,
             guide_cost=zero,
-            parted=none + self.world.horizon if self.discrete else None,
+            parted=none + taken(self.world) if self.discrete else None,
             chunks=none,
             together=none == 0 if self.discrete else None,
             spent=zero,

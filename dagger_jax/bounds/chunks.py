@@ -17,7 +17,7 @@ def quadratic(row: Schedule, seen: Evidence, known: Constants) -> Array:
 
     For behavioural cloning: Ross and Bagnell 2010, Theorem 2.1; docs/theory.md#behavioural-cloning.
     """
-    return seen.eps.shape[-1] * seen.eps.sum()
+    return seen.steps * seen.eps.sum()
 
 
 def to_the_end(row: Schedule, seen: Evidence, known: Constants) -> Array:
@@ -25,8 +25,7 @@ def to_the_end(row: Schedule, seen: Evidence, known: Constants) -> Array:
 
     docs/theory.md#behavioural-cloning; for every partition docs/theory.md#chunks-without-recoverability.
     """
-    horizon = seen.eps.shape[-1]
-    return (jnp.arange(horizon, 0, -1) * seen.eps).sum()
+    return (_left(seen) * seen.eps).sum()
 
 
 def own_law(row: Schedule, seen: Evidence, known: Constants) -> Array:
@@ -70,12 +69,8 @@ def chunk_span(row: Schedule, seen: Evidence, known: Constants) -> Array:
 
 def chunk_combined(row: Schedule, seen: Evidence, known: Constants) -> Array:
     """sum_t eps_t min{u r_t, r_t + D_j, T - t + 1}: docs/theory.md#chunks-the-combined-bound."""
-    left, horizon = remaining(row.join), seen.eps.shape[-1]
-    options = (
-        known.recoverability * left,
-        left + _after_chunk(row.join, known.span),
-        jnp.arange(horizon, 0, -1),
-    )
+    left = remaining(row.join)
+    options = known.recoverability * left, left + _after_chunk(row.join, known.span), _left(seen)
     return (jnp.minimum(jnp.minimum(options[0], options[1]), options[2]) * seen.eps).sum()
 
 
@@ -97,7 +92,7 @@ def reset_variant(row: Schedule, seen: Evidence, known: Constants) -> Array:
     """
     step = jnp.arange(1, seen.eps.shape[-1] + 1)
     end = step + remaining(filled(row).back) - 1
-    return known.recoverability * ((1 + seen.eps.shape[-1] - end) * seen.eps).sum()
+    return known.recoverability * ((1 + seen.steps - end) * seen.eps).sum()
 
 
 def own_error(row: Schedule, seen: Evidence, known: Constants) -> Array:
@@ -133,6 +128,11 @@ def random_phase(length: int, seen: Evidence, known: Constants) -> Array:
     docs/theory.md#chunks-random-phase.
     """
     return known.recoverability * length * seen.eps.sum()
+
+
+def _left(seen: Evidence) -> Array:
+    """Steps that are left, this one included: T at the first. [T]"""
+    return seen.steps - jnp.arange(seen.eps.shape[-1])
 
 
 # ---- sums over a chunk ------------------------------------------------------------------------------------

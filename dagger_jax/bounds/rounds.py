@@ -19,7 +19,7 @@ class NoRegret(NamedTuple):
 
 
 def no_regret(
-    losses: Array, own: Array, hindsight: Array, beta: Array, horizon: int, most: Array | float = 1.0
+    losses: Array, own: Array, hindsight: Array, beta: Array, horizon: Array | int, most: Array | float = 1.0
 ) -> NoRegret:
     """Terms of Ross, Gordon and Bagnell 2011, Theorems 4.1 and 4.2: docs/theory.md#dagger.
 
@@ -34,13 +34,15 @@ def no_regret(
     rounds = losses.shape[-1]
     # n_beta: for every round the cheaper of 2 l_max and 2 l_max T beta_i, as beta does not increase.
     shift = 2 * most * jnp.minimum(1.0, horizon * beta).sum() / rounds
-    played = -jnp.expm1(special.xlog1py(jnp.arange(horizon), -beta[:, None]))
+    # The mean of (1 - beta)^(t-1) over the steps is a geometric sum.
+    alone = -jnp.expm1(special.xlog1py(horizon, -beta)) / (horizon * jnp.where(beta > 0, beta, 1.0))
+    played = jnp.where(beta > 0, 1 - alone, 0.0)
     return NoRegret(
         best_own=own.min(),
         hindsight=hindsight,
         regret=losses.mean() - hindsight,
         shift=shift,
-        sharp_shift=most * played.mean(-1).sum() / rounds,
+        sharp_shift=most * played.sum() / rounds,
     )
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from jax.scipy import special
 from scipy.special import rel_entr
 
-from dagger_jax import schedules
+from dagger_jax import loops, schedules
 from dagger_jax.precision import float64
 from dagger_jax.tabular import exact
-from dagger_jax.tabular.worlds import at
+from dagger_jax.tabular.transitions import at, listed, push
 from dagger_jax.types import Array, Problem, Schedule
 
 LARGEST_LAW = 200_000  # values of the ratio (with states) beyond which the exact law is refused
@@ -94,9 +94,7 @@ def ratio_laws(
         only_guide += p[learner == 0].sum()
         only_novice += q[expert == 0].sum()
         line, action = np.nonzero((expert > 0) & (learner > 0))
-        leads = now(world.transition, step)[state[line], action]  # [M', S]
-        row, target = np.nonzero(leads)
-        chance = leads[row, target]
+        row, target, chance = listed(world.transition, step, state[line], action)
         moved = (llr[line] + now(ratio, step)[state[line], action])[row]
         key = np.round(moved / GRID).astype(np.int64) * world.states + target
         _, chosen, where = np.unique(key, return_index=True, return_inverse=True)
@@ -137,7 +135,10 @@ def distances(law: RatioLaw) -> Detectability:
 
 
 class Recursion(NamedTuple):
-    """After every step, for the chunk that contains it, from its start. Exact for any partition."""
+    """After every step, for the chunk that contains it, from its start. Exact for any partition.
+
+    Says nothing of the steps beyond those that a padded world takes.
+    """
 
     kl: Array  # [T] nats: the chain rule
     hellinger: Array  # [T] D_H^2: the affinity is a product
@@ -181,14 +182,15 @@ def _recursion(problem: Problem, policy: Array, row: Schedule) -> Recursion:
         alike, agreed, kl = (
             jnp.where(join > 0, fresh, value) for fresh, value in zip((novice, novice, 0.0), carry, strict=True)
         )
-        leave = at(world.transition, step).reshape(-1, world.states)
+        leave = at(world.transition, step)
         alike, agreed = alike[:, None] * jnp.sqrt(h * pi), agreed[:, None] * jnp.minimum(h, pi)
-        after = (alike.reshape(-1) @ leave, agreed.reshape(-1) @ leave, kl + gained)
+        after = (push(leave, alike), push(leave, agreed), kl + gained)
         return after, (alike.sum(), agreed.sum(), kl + gained)
 
     start = jnp.asarray(world.initial)
     xs = (jnp.arange(world.horizon), row.join, laws.novice, expert, learner, now)
-    affinity, agreement, kl = jax.lax.scan(later, (start, start, jnp.zeros((), start.dtype)), xs)[1]
+    begin = start, start, jnp.zeros((), start.dtype)
+    affinity, agreement, kl = loops.scan(later, begin, xs, world.length)[1]
     return Recursion(kl, 2 * (1 - affinity), 1 - agreement)
 
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from dagger_jax import schedules
+from dagger_jax import loops, schedules
 from dagger_jax.precision import float64
 from dagger_jax.schedules import training_weights
-from dagger_jax.tabular.worlds import at
+from dagger_jax.tabular.transitions import at, push
 from dagger_jax.types import Array, Intervention, Occupancy, Problem, Schedule
 
 React = Callable[[Any, Array], Array]
@@ -77,7 +77,7 @@ def forward(
     world, actions = problem.world, problem.world.actions
     controls = 1 if takeover is None else 2
 
-    def beat(walkers: Walkers, xs: tuple[Array, Schedule, Array, Any, Any]) -> tuple[Walkers, tuple]:
+    def advance(walkers: Walkers, xs: tuple[Array, Schedule, Array, Any, Any]) -> tuple[Walkers, tuple]:
         step, now, weights, behaves, gate = xs
         expert, cost = at(problem.expert, step), at(world.cost, step)
 
@@ -103,10 +103,8 @@ def forward(
 
         novice_moves, guide_moves = novice[..., None] * novice_acts, guide[:, None] * guide_acts
         agreed_moves = agreed[..., None] * both
-        leave = at(world.transition, step).reshape(-1, world.states)
-        next_novice, next_guide, next_agreed = (
-            moves.reshape(*moves.shape[:-2], -1) @ leave for moves in (novice_moves, guide_moves, agreed_moves)
-        )
+        leave = at(world.transition, step)
+        next_novice, next_guide, next_agreed = (push(leave, m) for m in (novice_moves, guide_moves, agreed_moves))
         following = Walkers(
             next_novice,
             next_guide,
@@ -128,7 +126,7 @@ def forward(
     xs = (jnp.arange(world.horizon), row._replace(mixing_rate=None, retain=None), weights, behaviour, by_step)
     by_learner = jnp.concatenate([start[None], jnp.zeros((controls - 1, *start.shape), start.dtype)])
     walkers = Walkers(by_learner, start, jnp.stack([by_learner] * 2, axis=1), zero, zero)
-    end, (novice, guide, policy, agreement, overlap, *gated) = jax.lax.scan(beat, walkers, xs)
+    end, (novice, guide, policy, agreement, overlap, *gated) = loops.scan(advance, walkers, xs, world.length)
     return Laws(novice, guide, end.novice.sum(0), policy, agreement, overlap, end.novice_cost, end.guide_cost, *gated)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
-from dagger_jax import loop, randomness
+from dagger_jax import loop, randomness, walk
 from dagger_jax.controllers import Controller, Seen
 from dagger_jax.precision import single
 from dagger_jax.schedules import filled, training_weights, validate
@@ -56,21 +56,41 @@ class Sampling(NamedTuple):
     episodes: Array  # [B] uint32
     alone: bool
     block: int | None
+    labelled: bool
 
     def __call__(self, policy: Array, row: Schedule, round: Array, *gated: Intervention) -> Occupancy:
         key = randomness.for_round(self.key, round)
         walks = {"alone": self.alone, "block": self.block}
-        return rollout.play(self.world, policy, row, key, self.episodes, *gated, **walks)[0]
+        world = self.world
+        if self.labelled:  # whatever is beyond is zero labels
+            asked = (jnp.asarray(row.label_guide) > 0) | (jnp.asarray(row.label_novice) > 0)
+            last = jnp.where(asked, jnp.arange(1, world.horizon + 1), 0).max()
+            world = world.replace(length=jnp.minimum(last, walk.taken(world)))
+        return rollout.play(world, policy, row, key, self.episodes, *gated, **walks)[0]
 
 
 def by_sampling(
-    world: rollout.Tables, key: randomness.Words, episodes: Array, alone: bool = False, block: int | None = None
+    world: rollout.Tables,
+    key: randomness.Words,
+    episodes: Array,
+    alone: bool = False,
+    block: int | None = None,
+    labelled: bool = False,
 ) -> Interpreter:
     """Labels of sampled episodes, the same indices [B] in each round, under a key of the round's own.
 
     Runs that are interpreted so compute in float32, whatever JAX_ENABLE_X64 says.
+
+    Args:
+      world: from `rollout.tables`.
+      key: of the run.
+      episodes: [B] uint32.
+      alone: as in `rollout.play`.
+      block: as in `rollout.play`.
+      labelled: no round walks past the last step that its row labels. For fitting alone: a gate, a controller or a
+        `measure` that reads the round's play finds nothing beyond. Schedules must not be batched under `vmap`.
     """
-    return Sampling(world, key, episodes, alone, block)
+    return Sampling(world, key, episodes, alone, block, labelled)
 
 
 class Mixture(NamedTuple):
@@ -163,6 +183,7 @@ def run(
     *,
     measure: Callable[[Moment], Any] = lambda moment: None,
     key: Array | None = None,
+    rounds: Array | None = None,
     **options: Any,
 ) -> Outcome:
     """All rounds of one algorithm. Pure: jit it, vmap it over schedules, keys or problems.
@@ -174,6 +195,7 @@ def run(
       interpreter: `exactly` or `by_sampling`.
       label: what is asked of the expert.
       measure: pure; what it returns of each round is stacked in `Outcome.measured`.
+      rounds: [] int: only so many of the N rounds are done. It is data, as in `loop.advance`. None: all.
       controller: rewrites its column (`join`, or DART's `noise`) round by round from what it has seen, but after
         rounds with beta > 0, which show the expert; None: the schedule's own.
       gate: where the expert takes over from the novice and is asked; None: where the schedule says. It reads the
@@ -186,7 +208,7 @@ def run(
         and a gate at once; a learner or a gate that cannot read the labels, see `labels.fits`.
     """
     every = single(_run) if isinstance(interpreter, Sampling) else _run
-    return every(problem, schedule, learner, interpreter, measure, key, options)
+    return every(problem, schedule, learner, interpreter, measure, key, rounds, options)
 
 
 def _run(
@@ -196,6 +218,7 @@ def _run(
     interpreter: Interpreter,
     measure: Callable[[Moment], Any],
     key: Array | None,
+    rounds: Array | None,
     options: dict[str, Any],
 ) -> Outcome:
     whole = parts(problem, learner, interpreter, **options)
@@ -211,7 +234,8 @@ def _run(
 
     makes = {"gate": whole.gate, "controller": whole.controller}
     state = loop.begin(whole.learner, begins, problem.world.horizon, **makes)
-    state, measured = loop.advance(whole, schedule, state, rounds=schedule.join.shape[0], key=draws, measure=seen)
+    every = schedule.join.shape[0]
+    state, measured = loop.advance(whole, schedule, state, rounds=every, length=rounds, key=draws, measure=seen)
     memory, acting = state.learner
     return Outcome(memory, Acting(learner, problem.world).newest(memory), acting, measured, state.control)
 
@@ -224,7 +248,7 @@ def _seen(problem: Problem, row: Schedule, play: Occupancy, policy: Array, episo
     law = novice_share[:, None] * play.novice.sum(-1) + guide_share[:, None] * play.guide.sum(-1)
     error = 0.5 * jnp.abs(policy - problem.expert).sum(-1)
     told = (row.join, (law * error).sum(-1), play.agreement, cost(problem, row, play, policy))
-    return Seen(*told, jnp.asarray(episodes), problem.world.actions)
+    return Seen(*told, jnp.asarray(episodes), problem.world.actions, problem.world.length)
 
 
 def cost(problem: Problem, row: Schedule, play: Occupancy, policy: Array) -> Array:

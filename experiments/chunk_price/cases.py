@@ -201,16 +201,21 @@ def fitted(horizon: int, chunk: int, runs: int, seed: int) -> tuple[list[dict[st
         gallery.reset_cliff(horizon, STATES, ACTIONS, trajectories, (seed, run), recoverable=True)
         for run in range(runs)
     ]
-    batch, samplers = study.stacked(problems), study.stacked(list(map(rollout.tables, problems)))
+    batch = study.stacked(problems)
+    samplers = rollout.tables(batch)
     starts, episodes = schedules.starts(horizon, chunk), trajectories // ROUNDS
     schedule = schedules.chunked(ROUNDS, starts, schedules.beta_indicator(ROUNDS))
     keys, rule = jax.random.split(jax.random.key(seed), runs), learners.Majority()
     policies = study.train(batch, samplers, schedule, keys, rule, episodes=episodes, shared=False, alone=False)
     row = schedules.row(schedules.chunked(1, starts), 0)
-    judged = study.judge("combined", batch=True)(batch, policies, row)
+    judged = study.judge(batch, policies, row, batch=True)
     points = [
         {"algorithm": "chunked", "law": "equal", "chunk": chunk, "run": run}
-        | {name: getattr(judged, name)[run] for name in Price._fields}
+        | {
+            "gap": judged.gap[run],
+            "bound": judged.bounds["combined"][run],
+            "training_error": judged.training_error[run],
+        }
         for run in range(runs)
     ]
     return points, 2 * ROUNDS * episodes * horizon * runs

@@ -54,7 +54,8 @@ def over_devices(function: F) -> F:
 
     Args:
       function: of trees of arrays [R, ...] to trees of arrays [R, ...], in which each entry of the results depends on
-        the same entry of the arguments alone, as under `vmap`. What it closes over every device has.
+        the same entry of the arguments alone, as under `vmap`. What it closes over, and arguments without an axis,
+        every device has.
 
     Returns:
       The same function. Integers are the same on any number of devices; floats to 1e-5, since XLA adds up batches of
@@ -63,15 +64,17 @@ def over_devices(function: F) -> F:
     """
 
     def spread(*batches: Any) -> Any:
-        count = jax.tree.leaves(batches)[0].shape[0]
+        count = next(leaf.shape[0] for leaf in jax.tree.leaves(batches) if jnp.ndim(leaf))
         each = -(-count // min(count, used()))  # entries a device
         parts = -(-count // each)
         if parts == 1:
             return function(*batches)
         place = jnp.arange(parts * each) % count  # filled with repeats, which are cut off
-        filled = batches if parts * each == count else jax.tree.map(lambda leaf: jnp.asarray(leaf)[place], batches)
+        fill = lambda leaf: jnp.asarray(leaf)[place] if jnp.ndim(leaf) else leaf
+        filled = batches if parts * each == count else jax.tree.map(fill, batches)
         mesh, spec = Mesh(jax.local_devices()[:parts], ("batch",), axis_types=(AxisType.Auto,)), PartitionSpec("batch")
-        shared = jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+        specs = jax.tree.map(lambda leaf: spec if jnp.ndim(leaf) else PartitionSpec(), filled)
+        shared = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=spec, check_vma=False)
         return jax.tree.map(lambda leaf: leaf[:count], shared(*filled))
 
     return cast(F, spread)

@@ -181,3 +181,8 @@ RESUME = switch(
     "Continue from the finished blocks in the directory; --noresume starts over, also where another run of the same "
     "experiment is in it.",
 )
+COMPILE_CACHE = switch(
+    "compile_cache",
+    "Keep compiled programs for the next run in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says; "
+    "--nocompile_cache, or JAX_ENABLE_COMPILATION_CACHE=0 in the environment, uses none.",
+)

@@ -15,7 +15,7 @@ from absl import flags as absl_flags
 from ..shared import program
 from . import devices, inputs
 from .contract import BadFlag, Claim, Flag, Settings
-from .flags import DEVICES, OUT, PRESET, RESUME, RUNS, SEED
+from .flags import COMPILE_CACHE, DEVICES, OUT, PRESET, RESUME, RUNS, SEED
 
 HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort", "--helpfull"))
 
@@ -26,6 +26,7 @@ class Request(NamedTuple):
     settings: Settings
     out: Path
     resume: bool
+    compile_cache: bool
     files: dict[str, str]  # the sha256 of all that was read, by the key that stands for it in the settings
 
 
@@ -62,13 +63,15 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     Raises:
         BadFlag: a flag is unknown, missing or not allowed; the message is one line.
     """
-    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME, DEVICES), arguments)
+    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME, COMPILE_CACHE, DEVICES), arguments)
     if "out" not in values:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
-    out, resume = values.pop("out"), values.pop("resume", True)
+    out, resume, cached = values.pop("out"), values.pop("resume", True), values.pop("compile_cache", True)
     devices.start(values.pop("devices", None))  # before a user's own module computes anything
     settings = resolve(claim, **values)
-    return Request(settings, out, resume, {key: each.digest for key, each in inputs.used(settings.values).items()})
+    return Request(
+        settings, out, resume, cached, {key: each.digest for key, each in inputs.used(settings.values).items()}
+    )
 
 
 def read(flags: Sequence[Flag], arguments: Sequence[str]) -> dict[str, Any]:
@@ -104,7 +107,10 @@ def explain(claim: Claim) -> str:
         _entry(claim, RUNS),
         _entry(claim, SEED, "0"),
         _entry(claim, DEVICES, "all"),
-        f"  --resume, --noresume\n{_wrap(RESUME.meaning, 6)}\n{_wrap('Default: --resume.', 6)}",
+        *(
+            f"  --{flag.name}, --no{flag.name}\n{_wrap(flag.meaning, 6)}\n{_wrap(f'Default: --{flag.name}.', 6)}"
+            for flag in (RESUME, COMPILE_CACHE)
+        ),
         f"  --help\n{_wrap('Show this text.', 6)}",
     ]
     results = "report.html, findings.json, points.parquet, figures (PNG, SVG), run.json."
@@ -126,10 +132,22 @@ def explain(claim: Claim) -> str:
     return "\n\n".join(sections)
 
 
-def explain_tool(name: str, about: str, flags: Sequence[Flag], defaults: Mapping[str, Any]) -> str:
+def explain_tool(
+    name: str,
+    about: str,
+    flags: Sequence[Flag],
+    defaults: Mapping[str, Any],
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
     """The text of `--help` of a program that is no claim; arguments are those of `tool.run`."""
-    words = {flag.name: shown(value) if (value := defaults.get(flag.name)) is not None else "none" for flag in flags}
-    entries = [_lines(flag, "A,B,..." if flag.many else "VALUE", f"Default: {words[flag.name]}.") for flag in flags]
+
+    def usual(flag: Flag) -> str:
+        value = defaults.get(flag.name)
+        others = {preset: values[flag.name] for preset, values in (presets or {}).items() if flag.name in values}
+        words = "none" if value is None else shown(value)
+        return "; ".join((words, *(f"{shown(value)} ({preset})" for preset, value in others.items())))
+
+    entries = [_lines(flag, "A,B,..." if flag.many else "VALUE", f"Default: {usual(flag)}.") for flag in flags]
     status = "0: done. 2: bad input. 3: the environment failed. 130: interrupted."
     sections = (
         _wrap(f"{name}: {about}"),

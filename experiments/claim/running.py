@@ -1,7 +1,9 @@
 """Runs a claim: measures what is not stored yet, judges, and has the results written."""
 
 import json
+import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from dagger_jax import report
-from dagger_jax.runtime import files, lock, progress, record, store
+from dagger_jax.runtime import cache, files, lock, programs, progress, record, store
 
 from ..shared import program
 from . import devices, inputs, options, publishing, sizes
@@ -57,8 +59,9 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
         request = options.parse(claim, arguments)
         record.start()
         devices.check()
-        cells = _blocks(claim, request)
-        return _conduct(claim, request, cells)
+        say = lambda line: program.say(f"{claim.name}: {line}")
+        with cache.use(request.compile_cache, say), programs.counting() as count:
+            return _conduct(claim, request, _blocks(claim, request), count)
     except (BadFlag, store.StoreError) as error:
         message = inputs.named(str(error) if isinstance(error, BadFlag) else f"--out: {error}")
         program.say(f"{claim.name}: {message}")
@@ -105,7 +108,7 @@ def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
     return cells
 
 
-def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]) -> int:
+def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]], count: programs.Programs) -> int:
     settings, started = request.settings, time.gmtime()
     read = inputs.used(settings.values)
     identity = {
@@ -120,7 +123,7 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
             store.forget(kept)
         if kept.writable:
             (request.out / "error.log").unlink(missing_ok=True)
-        tables, counted = _measure(claim, settings, kept, cells)
+        tables, counted = _measure(claim, settings, kept, cells, count)
         table = store.merge(kept, tables)
         findings = claim.verdict(settings, table)
         if not findings:
@@ -129,11 +132,14 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
         facts = {
             "claim": claim.name,
             "findings": dict(Counter(str(finding.state) for finding in findings)),
-            "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
+            "flags": dict(settings.values)
+            | {"out": str(request.out), "resume": request.resume, "compile_cache": request.compile_cache},
             "inputs": {key: f"{inputs.shown(each.path)}, sha256 {each.digest}" for key, each in read.items()},
             "seed": settings.seed,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             **counted,
+            **count.facts(),
+            "cpu_seconds": sum(os.times()[:4]),
             "device": record.device() | {"used": devices.used()},
             "versions": record.versions(),
             "git_revision": record.revision(),
@@ -141,7 +147,7 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
         }
         # A directory that cannot be written holds its results: they are shown.
         failures = publishing.publish(claim, request, table, findings, facts) if kept.writable else {}
-    publishing.summarise(claim, findings, request.out / "report.html")
+    publishing.summarise(claim, findings, facts["programs"], request.out / "report.html")
     if failures:
         what = "; ".join(f"{name}: {program.brief(error)}" for name, error in failures.items())
         told = program.log(claim.name, list(failures.values()), request.out)
@@ -150,7 +156,9 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
     return _STATUS[report.overall([finding._asdict() for finding in findings])]
 
 
-def _measure(claim: Claim, settings: Settings, kept: store.Store, cells) -> tuple[list[pa.Table], dict[str, Any]]:
+def _measure(
+    claim: Claim, settings: Settings, kept: store.Store, cells, count: programs.Programs
+) -> tuple[list[pa.Table], dict[str, Any]]:
     # Everything stored is read first: a damaged file shows before hours are spent, not after.
     tables = {index: table for index, cell in enumerate(cells) if (table := store.read(kept, cell)) is not None}
     missing = [index for index in range(len(cells)) if index not in tables]
@@ -159,22 +167,24 @@ def _measure(claim: Claim, settings: Settings, kept: store.Store, cells) -> tupl
             f"cannot write in {kept.directory}, and {len(missing)} of {len(cells)} blocks are not measured yet; "
             "allowed: a directory that can be written"
         )
-    found, steps, begun = len(tables), 0, time.perf_counter()
+    found, steps, begun, own = len(tables), 0, time.perf_counter(), threading.get_ident()
+    compiled_before = count.seconds(own)
     work = progress.track(missing, lambda index: _label(cells[index]), title=claim.name, done=found)
-    with closing(work), record.compile_clock() as compiling:
+    with closing(work):
         for index in work:
             measured = _block(claim, settings, cells[index])
             points = [{"claim": claim.name, **point} for point in measured.points]
             tables[index] = store.write(kept, cells[index], points)
             steps += int(measured.environment_steps)
-        elapsed, compile_seconds = time.perf_counter() - begun, compiling()
-    run_seconds = max(elapsed - compile_seconds, 0.0)
+    # What other threads compile meanwhile takes no time from the blocks.
+    run_seconds = max(time.perf_counter() - begun - (count.seconds(own) - compiled_before), 0.0)
     counted = {
         "blocks": {"measured_now": len(missing), "found_stored": found},
-        "counted": "steps and seconds are those of the blocks measured now, not of the blocks found stored",
+        "counted": "steps and run_seconds are of the blocks measured now, not of those found stored; programs and "
+        "compile_seconds (tracing and loading included) are of the process that wrote this, up to here; so are "
+        "cpu_seconds, with imports and child processes",
         "environment_steps": steps,
         "steps_per_second": steps / run_seconds if steps and run_seconds else None,
-        "compile_seconds": compile_seconds,
         "run_seconds": run_seconds,
     }
     return [tables[index] for index in range(len(cells))], counted

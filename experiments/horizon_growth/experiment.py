@@ -4,7 +4,7 @@ python -m experiments.horizon_growth --out=DIR
 """
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from scipy import stats
 
 from dagger_jax import algorithms, bounds, schedules
 from dagger_jax.tabular import gallery, learners, oracle, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem, Schedule
 
 from .. import claim
@@ -102,57 +103,68 @@ def _learners(world: str) -> tuple[str, ...]:
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     """The points of one block: exact and sampled for an oracle, one exact point a run for a fitted learner."""
     horizon, series = cell["horizon"], Series(*(cell[name] for name in Series._fields))
-    row = _judged_by(series, horizon)
     common = {**series._asdict(), "horizon": horizon}
     measured = _oracle if series.learner == "oracle" else _fitted
-    points, steps = measured(settings, series, horizon, row)
+    points, steps = measured(settings, series, horizon)
     return Measurement([common | point for point in points], steps)
 
 
-def _judged_by(series: Series, horizon: int) -> Schedule:
-    """The row [T] that a series is judged under."""
-    return schedules.row(algorithms.find(series.algorithm).judged_by(horizon, series.chunk or horizon), 0)
+def _judged_by(series: Series, horizon: int, longest: int | None = None) -> Schedule:
+    """The row [T] that a series is judged under, perhaps padded."""
+    table = algorithms.find(series.algorithm).judged_by(horizon, series.chunk or horizon)
+    return schedules.row(schedules.padded(table, 1, longest or horizon), 0)
 
 
-def _oracle(settings: Settings, series: Series, horizon: int, row: Schedule) -> tuple[Rows, int]:
+def _oracle(settings: Settings, series: Series, horizon: int) -> tuple[Rows, int]:
     """The worst learner of training error eps, by exact recursion and by roll-out on shared randomness."""
-    problem = _problem(settings, series.world, horizon, run=0)
+    longest = max(settings.horizons)  # one program serves all horizons
+    problem = tabular.padded(study.problem(series.world, horizon), longest)
+    row = _judged_by(series, horizon, longest)
     # On the worlds with closed forms errors are as these have them; elsewhere they are where they cost most.
     eps = series.eps or 0.0
     start = series.world == "rb3" and horizon * eps <= 1
-    errors = oracle.placement(row.join, eps, "start" if start else "uniform")
+    errors = oracle.placement(row.join[:horizon], eps, "start" if start else "uniform")
+    errors = np.pad(errors, (0, longest - horizon))
     policy = oracle.policy(problem, row, errors, "even" if series.world in CLOSED_FORMS else "worst")
-    judged = study.judge(algorithms.find(series.algorithm).bound)(problem, policy, row)
-    exactly = {"interpreter": "exact", "closed_form": _closed_form(settings, series, horizon), **judged._asdict()}
+    judged = _told(algorithms.find(series.algorithm), study.judge(problem, policy, row))
+    exactly = {"interpreter": "exact", "closed_form": _closed_form(settings, series, horizon), **judged}
     seen = study.sample_gap(problem, policy, settings.seed, repr((series, horizon)), settings.episodes)
     sampled = {
         "interpreter": "sampled",
         "gap": seen.gap,
         "gap_stderr": seen.stderr,
         "parted": seen.parted,
-        "bound": judged.bound,
+        "bound": judged["bound"],
     }
     return [exactly, sampled], 2 * horizon * settings.episodes
 
 
-def _fitted(settings: Settings, series: Series, horizon: int, row: Schedule) -> tuple[Rows, int]:
+def _told(algorithm: algorithms.Algorithm, judged: study.Judged) -> dict[str, Any]:
+    """What a point tells of a judgement: of the bounds, the algorithm's own."""
+    told = judged._asdict()
+    return {"gap": told.pop("gap"), "bound": told.pop("bounds")[algorithm.bound], **told}
+
+
+def _fitted(settings: Settings, series: Series, horizon: int) -> tuple[Rows, int]:
     """Learners fitted to sampled labels, an equal number for each algorithm; their gaps are exact."""
-    algorithm = algorithms.find(series.algorithm)
+    algorithm, longest = algorithms.find(series.algorithm), max(settings.horizons)
     trajectories = _trajectories(settings)
     rounds, episodes = (horizon, trajectories) if algorithm.per_step else (ROUNDS, trajectories // ROUNDS)
-    batch, samplers = _batch(settings, series.world, horizon)
+    batch, samplers = _batch(series.world, horizon, longest, settings.runs, trajectories, settings.seed)
+    schedule = algorithms.built(series.algorithm, algorithm, rounds, horizon, series.chunk or horizon)
     shared = series.learner == "log_loss"
     policies = study.train(
         batch,
         samplers,
-        algorithms.built(series.algorithm, algorithm, rounds, horizon, series.chunk or horizon),
+        schedules.padded(schedule, longest if algorithm.per_step else ROUNDS, longest),
         jax.random.split(jax.random.key(settings.seed), settings.runs),
         learners.LogLoss() if shared else learners.Majority(),
+        np.int32(rounds) if algorithm.per_step else None,
         episodes=episodes,
         shared=shared,
         alone=algorithm.per_step,
     )
-    judged = study.judge(algorithm.bound, batch=True)(batch, policies, row)
+    judged = study.judge(batch, policies, _judged_by(series, horizon, longest), batch=True)
     known = {
         "interpreter": "exact",
         "closed_form": _closed_form(settings, series, horizon),
@@ -160,32 +172,34 @@ def _fitted(settings: Settings, series: Series, horizon: int, row: Schedule) -> 
         "round": rounds,
     }
     points = [
-        known | {"run": run} | {name: values[run] for name, values in judged._asdict().items()}
+        known | {"run": run} | {name: values[run] for name, values in _told(algorithm, judged).items()}
         for run in range(settings.runs)
     ]
     walkers = 1 if algorithm.per_step else 2
     return points, walkers * rounds * episodes * horizon * settings.runs
 
 
-def _batch(settings: Settings, world: str, horizon: int) -> tuple[Problem, rollout.Tables]:
-    """A problem and its sampler for every run: drawn anew in the reset cliffs, the same elsewhere."""
-    drawn = [_problem(settings, world, horizon, run) for run in range(settings.runs if world in RESET_CLIFFS else 1)]
-    batch, samplers = study.stacked(drawn), study.stacked(list(map(rollout.tables, drawn)))
-    repeats = settings.runs // len(drawn)
-    return jax.tree.map(lambda leaf: np.repeat(leaf, repeats, axis=0), (batch, samplers))
+@lru_cache(maxsize=8)  # algorithms share them
+def _batch(
+    world: str, horizon: int, longest: int, runs: int, trajectories: int, seed: int
+) -> tuple[Problem, rollout.Tables]:
+    """A problem and its sampler for every run, padded: drawn anew in the reset cliffs, the same elsewhere."""
+    draws = runs if world in RESET_CLIFFS else 1
+    drawn = [tabular.padded(_problem(world, horizon, trajectories, (seed, run)), longest) for run in range(draws)]
+    batch = study.stacked(drawn * (runs // draws))
+    return batch, rollout.tables(batch)
 
 
 def _trajectories(settings: Settings) -> int:
     return SHARE * max(settings.horizons)
 
 
-def _problem(settings: Settings, world: str, horizon: int, run: int) -> Problem:
+def _problem(world: str, horizon: int, trajectories: int, seed: tuple[int, int]) -> Problem:
     if world not in RESET_CLIFFS:
         return study.problem(world, horizon)
     # Shared over time there are T labels of each state for every one that a table a step has.
-    samples = _trajectories(settings) * (horizon if world == "stationary_reset_cliff" else 1)
-    sizes = {"states": STATES, "actions": ACTIONS, "samples": samples, "seed": (settings.seed, run)}
-    return study.problem(world, horizon, **sizes)
+    samples = trajectories * (horizon if world == "stationary_reset_cliff" else 1)
+    return study.problem(world, horizon, states=STATES, actions=ACTIONS, samples=samples, seed=seed)
 
 
 def _closed_form(settings: Settings, series: Series, horizon: int) -> float | None:

@@ -144,8 +144,8 @@ def _sizes(world: str) -> tuple[int, int]:
     """S x A, and O x A."""
     if world == "random_mdp":
         return 24, 12
-    states, actions = study.sizes(world, 2)[-2:]
-    return states * actions, states * actions
+    found = study.sizes(world, 2)
+    return found.states * found.actions, found.states * found.actions
 
 
 # ---- text -----------------------------------------------------------------------------------------------------------

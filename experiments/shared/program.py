@@ -44,6 +44,10 @@ def begin(name: str) -> None:
     _open_streams()
     # Figures are written to files. The backend of a notebook, which its processes inherit, may not be importable.
     os.environ["MPLBACKEND"] = "agg"
+    # Its list of fonts goes beside its settings: a cache folder that cannot be used is one line, of the compile cache.
+    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    if os.path.isabs(settings):
+        os.environ.setdefault("MPLCONFIGDIR", os.path.join(settings, "matplotlib"))
     sys.excepthook = lambda _, error, __: _give_up(name, error)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

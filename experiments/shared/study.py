@@ -14,8 +14,7 @@ import pyarrow as pa
 
 from dagger_jax import algorithms, bounds, evidence, growth, names, problems, randomness, schedules
 from dagger_jax.precision import float64
-from dagger_jax.tabular import gallery, interaction, known_dynamics, learners, rollout
-from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular import files, gallery, interaction, known_dynamics, learners, rollout
 from dagger_jax.tabular.experts import optimal
 from dagger_jax.tabular.known_dynamics import Demonstrations
 from dagger_jax.types import Array, Problem, Schedule, Trace, World
@@ -60,7 +59,7 @@ class Judged(NamedTuple):
     """What is exactly known of a policy under a row; leading axes of the batch, if any."""
 
     gap: Array
-    bound: Array
+    bounds: dict[str, Array]  # every bound on one learner under one row, by its name in `bounds.BOUNDS`
     training_error: Array  # average over steps, under the training law
     own_error: Array  # average over steps, under the learner's own law
 
@@ -91,7 +90,7 @@ def problem(world: str, horizon: int, **sizes: Any) -> Problem:
 
 def _load(world: str, horizon: int) -> World:
     known = inputs.get(world)
-    return tabular.load(known.name, horizon, data=known.content)
+    return files.load(known.name, horizon, data=known.content)
 
 
 def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
@@ -110,31 +109,31 @@ def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
             print(f"warning: {each.message}", file=sys.stderr, flush=True)
 
 
-def sizes(world: str, horizon: int) -> tuple[int, int, int]:
-    """L, S and A of a world's transitions, without building a file's; zeros for a user's that cannot be had."""
+def sizes(world: str, horizon: int) -> files.Sizes:
+    """Of a world's transitions, without building a file's; zeros for a user's that cannot be had."""
     if names.is_own(world):
         try:
-            steps, states, actions, _ = np.shape(problem(world, horizon).world.transition)
+            return files.sizes_of(problem(world, horizon).world)
         except ValueError:  # `check_worlds` says why
-            return 0, 0, 0
-        return steps, states, actions
+            return files.Sizes(0, 0, 0, 0)
     if is_own(world):
         known = inputs.get(world)
         try:
-            return tabular.sizes(known.name, known.content)
+            return files.sizes(known.name, known.content)
         except ValueError:  # `check_worlds` says why
-            return 0, 0, 0
+            return files.Sizes(0, 0, 0, 0)
     small = min(horizon, 4)
     built = gallery.WORLDS[world].build(small).world
-    steps, states, actions, _ = np.shape(built.transition)
+    steps, states, actions, _ = files.sizes_of(built)
     grown = gallery.WORLDS[world].states
-    return horizon if steps > 1 else 1, grown(horizon) if grown else states, actions
+    states = grown(horizon) if grown else states
+    return files.Sizes(horizon if steps > 1 else 1, states, actions, states)
 
 
 def memory(worlds: tuple[str, ...], horizon: int, copies: int = 1) -> Need:
     """What the largest of the worlds takes, so many `copies` of it: transitions, and a few tables a step."""
     each = (sizes(world, horizon) for world in worlds)
-    size = max((8 * S * A * (COPIES * L * S + 10 * horizon) for L, S, A in each), default=0)
+    size = max((8 * S * A * (COPIES * L * width + 10 * horizon) for L, S, A, width in each), default=0)
     return Need(f"{copies:,} worlds" if copies > 1 else "a world", size * copies)
 
 
@@ -157,8 +156,21 @@ def check_chunks(chunks: tuple[int, ...], horizons: tuple[int, ...]) -> None:
 
 
 def stacked(trees: Sequence[Tree]) -> Tree:
-    """Problems, samplers or other trees of equal shape as one batch: a new leading axis, on the host."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+    """Problems, samplers or other trees of equal shape as one batch: a new leading axis, on the host.
+
+    The number of steps of padded worlds, which must be the same in all, stays one.
+    """
+    put = lambda path, *leaves: leaves[0] if _is_length(path) else np.stack(leaves)
+    return jax.tree_util.tree_map_with_path(put, *trees)
+
+
+def over(batch: Any) -> Any:
+    """The axes of a batch from `stacked`, for `vmap`."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: None if _is_length(path) else 0, batch)
+
+
+def _is_length(path: tuple[Any, ...]) -> bool:
+    return getattr(path[-1] if path else None, "name", None) == "length"
 
 
 # ---- learners -----------------------------------------------------------------------------------------------
@@ -171,6 +183,7 @@ def train(
     schedule: Schedule,
     keys: Array,
     rule: learners.Rule,
+    rounds: Array | None = None,
     *,
     episodes: int,
     shared: bool,
@@ -184,6 +197,7 @@ def train(
       schedule: [N, T], the same for all.
       keys: [R].
       rule: of the tabular learner.
+      rounds: [] int, how many of the N are done; None: all.
       episodes: a round.
       shared: one table for all steps.
       alone: the novice walks alone; only where no guide is labelled.
@@ -192,26 +206,32 @@ def train(
 
     def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Array:
         learner = learners.tabular(problem.world, rule, shared)
-        interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=alone)
-        return interaction.run(problem, schedule, learner, interpreter).newest
+        interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=alone, labelled=True)
+        return interaction.run(problem, schedule, learner, interpreter, rounds=rounds).newest
 
-    return devices.over_devices(jax.vmap(one))(problems, samplers, keys)
+    each = lambda *batch: jax.vmap(one, (over(problems), over(samplers), 0))(*batch)
+    return devices.over_devices(each)(problems, samplers, keys)
 
 
-def _judge(problem: Problem, policy: Array, row: Schedule, *, bound: str) -> Judged:
+def _judge(problem: Problem, policy: Array, row: Schedule, *, names: tuple[str, ...]) -> Judged:
     known = evidence.constants(problem)
     seen = evidence.measure(problem, policy, row, known)
-    return Judged(seen.gap, bounds.BOUNDS[bound].value(row, seen, known), seen.eps.mean(), seen.eta.mean())
+    values = {name: bounds.BOUNDS[name].value(row, seen, known) for name in names}
+    return Judged(seen.gap, values, seen.eps.sum() / seen.steps, seen.eta.sum() / seen.steps)
 
 
-@functools.cache
-def judge(bound: str, batch: bool = False) -> Any:
-    """The exact judgement (problem, policy, row) -> Judged under a bound of `bounds.BOUNDS`.
+def _judge_batch(problems: Problem, policies: Array, row: Schedule, *, names: tuple[str, ...]) -> Judged:
+    one = functools.partial(_judge, names=names)
+    return jax.vmap(one, (over(problems), 0, None))(problems, policies, row)
 
-    With `batch`, problems and policies have a leading axis.
-    """
-    one = functools.partial(_judge, bound=bound)
-    return float64(jax.vmap(one, in_axes=(0, 0, None)) if batch else one)
+
+_judged, _judged_batch = float64(_judge, static=("names",)), float64(_judge_batch, static=("names",))
+
+
+def judge(problem: Problem, policy: Array, row: Schedule, *, batch: bool = False) -> Judged:
+    """The exact judgement of a policy under a row; with `batch`, problems and policies have a leading axis."""
+    names = tuple(bounds.of_rows())
+    return _judged_batch(problem, policy, row, names=names) if batch else _judged(problem, policy, row, names=names)
 
 
 @functools.partial(jax.jit, static_argnames=("episodes",))
@@ -252,7 +272,7 @@ def sample_gap(problem: Problem, policy: Array, seed: int, stream: str, episodes
     ids = jnp.arange(episodes, dtype=jnp.uint32)
     seen = _play(rollout.tables(problem), policy, row, key, ids)
     difference = np.asarray(seen.novice_cost, float) - np.asarray(seen.guide_cost, float)
-    parted = int((np.asarray(seen.parted) < horizon).sum())
+    parted = int((np.asarray(seen.parted) < problem.world.steps).sum())
     return Sampled(difference.mean(), difference.std(ddof=1) / np.sqrt(episodes), parted)
 
 

@@ -79,7 +79,7 @@ def test_formulas_against_their_definitions():
         eps, span, eta, weighted, advantage = rng.random((5, horizon))
         u = np.asarray(3 * rng.random())
         span[-1] = 0.0  # nothing is left after step T
-        seen = evidence.Evidence(0.5 * u, u, eps, eta, advantage, weighted, 0 * eps, 0 * eps)
+        seen = evidence.Evidence(0.5 * u, u, eps, eta, advantage, weighted, 0 * eps, 0 * eps, len(eps))
         known = evidence.Constants(0 * eps, 0 * eps, u, span, 0 * u)
         row = schedules.row(schedules.chunked(1, boundary), 0)
         back = schedules.row(schedules.reset(1, boundary), 0)

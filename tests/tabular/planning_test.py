@@ -87,7 +87,7 @@ def test_price_is_the_bound_of_the_partition():
         eps, u, span, per_chunk, _ = (leaf[n] for leaf in given)
         row = schedules.row(schedules.chunked(1, found.starts[n]), 0)
         zero = 0 * eps
-        seen = evidence.Evidence(u, u, eps, zero, zero, zero, zero, zero)
+        seen = evidence.Evidence(u, u, eps, zero, zero, zero, zero, zero, len(eps))
         known = evidence.Constants(zero, zero, np.asarray(u), span, 0 * u)
         bound = float64(bounds.chunk_combined)(row, seen, known)
         np.testing.assert_allclose(found.starts[n].sum() * per_chunk + bound, found.value[n], rtol=1e-12)
