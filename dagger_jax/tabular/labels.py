@@ -100,9 +100,11 @@ class RollOut(Node):
     def __call__(self, problem: Problem, play: Occupancy, row: Schedule, policy: Array) -> Batch:
         """A batch as `imitate`'s."""
         to_go, value = backward(problem.world, problem.expert)
+        world = problem.world
+        taken = (jnp.arange(world.horizon) < world.steps)[:, None, None]
         for _ in range(self.steps):
             value = jnp.concatenate([(policy * to_go).sum(-1), value[-1:]])
-            to_go = problem.world.cost + expect_each(problem.world.transition, value[1:])
+            to_go = taken * (world.cost + expect_each(world.transition, value[1:]))
         return _regrets(problem, imitate(problem, play, row, policy).weight, to_go)
 
 

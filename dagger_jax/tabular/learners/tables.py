@@ -106,6 +106,7 @@ class Ensemble(Node):
     member: Tabular
     size: int = struct.field(pytree_node=False, default=8)  # E
     prior: float = 1e-3  # the weight of a random beginning, in labels
+    length: Array | None = None  # [] int, as a padded `World`'s: what is drawn is what the world alone would draw
 
     def __post_init__(self):
         require("Ensemble.size", self.size, 1)
@@ -117,12 +118,13 @@ class Ensemble(Node):
             raise ValueError("an ensemble draws: interaction.run(..., key=...) must be given")
         empty = self.member.init()
         each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.size, *leaf.shape)), empty)
-        each = each._replace(costs=self.prior * jax.random.uniform(key, each.costs.shape))
+        steps = None if self.member.steps == 1 else self.length
+        each = each._replace(costs=self.prior * _drawn(jax.random.uniform, key, each.costs.shape, steps))
         return EnsembleMemory(*empty, each, jax.vmap(self.member.params)(each))
 
     def update(self, key: Array, memory: EnsembleMemory, batch: Batch, retain: Array | float) -> EnsembleMemory:
         """The memory after a batch, each of whose cells counts once for all, and with a weight of mean 1 a member."""
-        weights = jax.random.exponential(key, (self.size, *batch.weight.shape))
+        weights = _drawn(jax.random.exponential, key, (self.size, *batch.weight.shape), self.length)
 
         def one(own: Memory, weights: Array) -> Memory:
             weighted = batch._replace(costs=weights[..., None] * batch.costs, weight=weights * batch.weight)
@@ -139,3 +141,12 @@ class Ensemble(Node):
     def policy(self, params: Array, world: World) -> Array:
         """As `Tabular.policy`."""
         return self.member.policy(params, world)
+
+
+def _drawn(draw: Any, key: Array, shape: tuple[int, ...], length: Array | None) -> Array:
+    """Draws [E, T, ...], of whose T steps the first `length` are those of a shape that has no more."""
+    if length is None:
+        return draw(key, shape)
+    members, steps, *each = shape
+    rows = draw(key, (members * steps, *each))  # JAX draws by an entry's place in the flat array
+    return rows[jnp.arange(members)[:, None] * length + jnp.arange(steps)]
