@@ -19,6 +19,18 @@ def device() -> int | None:
     return known["bytes_limit"] - known.get("bytes_in_use", 0) if known and "bytes_limit" in known else None
 
 
+def require(what: str, need: float, *, on_device: bool = False, instead: str = "") -> None:
+    """Refuses what does not fit into the free memory, of the machine or of the device.
+
+    Raises:
+      ValueError: what it is, the bytes that it would take, what is free, and what to do `instead`.
+    """
+    own = device() if on_device else None
+    free = host() if own is None else own
+    if need > free:
+        raise ValueError(f"{what} would take {words(need)} ({need:,.0f} bytes), and {words(free)} are free{instead}")
+
+
 def words(count: float) -> str:
     """A number of bytes for readers."""
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
