@@ -28,6 +28,7 @@ from dagger_jax.types import Array, Schedule
 
 CPU_BLOCK = 4096  # episodes walked at once on a CPU: their walkers stay in a core's cache
 BYTES = 256  # of a device's memory for an episode of two walkers: what is carried, and the temporaries of a step
+KEPT = 25  # likewise of any episode of a round, in a block or not: its number and place, and what it ends with
 AHEAD = 4  # steps whose words a CPU draws at once, see `randomness.crossing`; others draw them where they are read
 CERTAIN = 1e4  # nats: the evidence of one action that only one of both could have taken
 
@@ -50,6 +51,11 @@ def block_size() -> int:
         return CPU_BLOCK
     memory = int((device.memory_stats() or {}).get("bytes_limit", 1 << 30))
     return min(1 << 24, 1 << ((memory // 4 // BYTES).bit_length() - 1))
+
+
+def room(episodes: float) -> float:
+    """Bytes of the device's memory that a round's episodes take at most: those of one block, and those of all."""
+    return min(episodes, block_size()) * BYTES + episodes * KEPT
 
 
 class Walker(NamedTuple):

@@ -13,6 +13,7 @@ from dagger_jax.tabular import gates, interaction, rollout
 from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Array, Problem, Schedule
 
+from ..claim import devices
 from ..shared import training
 
 
@@ -53,7 +54,7 @@ def trust(
         # A round is played by the learner of the round before; the first, by an untrained one, is not in the log.
         return gates.doubt_threshold(doubts[:-1], entered[1:]), doubts[-1], end.newest
 
-    tau, doubt, newest = jax.jit(jax.vmap(one))(problems, samplers, keys)
+    tau, doubt, newest = devices.jit(jax.vmap(one))(problems, samplers, keys)
     risk = np.asarray(float64(jax.vmap(gates.risk))(problems, newest))
     trusted, met = doubt <= tau[:, None, None], jax.vmap(tabular.reachable)(problems.world)
     inside, outside = np.asarray(met & trusted), np.asarray(met & ~trusted)

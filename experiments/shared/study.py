@@ -24,8 +24,9 @@ from ..claim import BadFlag, Need, devices, inputs
 WORLDS_HELP = (
     "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
     "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy. Its path may hold commas; a ~ "
-    "begins with a user's folder. A file is known by what it holds, not by its name. module:name is called as "
-    "make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
+    "begins with a user's folder. Where states have few successors, indptr [SA+1], indices and data stand in "
+    "transition's place: a sparse matrix [SA,S] in CSR form. A file is known by what it holds, not by its name. "
+    "module:name is called as make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
 )
 # Rare states, drawn anew for every run where learners are fitted.
 RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
@@ -176,7 +177,7 @@ def _is_length(path: tuple[Any, ...]) -> bool:
 # ---- learners -----------------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnames=("episodes", "shared", "alone"))
+@functools.partial(devices.jit, static_argnames=("episodes", "shared", "alone"))
 def train(
     problems: Problem,
     samplers: rollout.Tables,
@@ -234,7 +235,7 @@ def judge(problem: Problem, policy: Array, row: Schedule, *, batch: bool = False
     return _judged_batch(problem, policy, row, names=names) if batch else _judged(problem, policy, row, names=names)
 
 
-@functools.partial(jax.jit, static_argnames=("episodes",))
+@functools.partial(devices.jit, static_argnames=("episodes",))
 def _traces(problems: Problem, samplers: rollout.Tables, keys: Array, *, episodes: int) -> Trace:
     def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Trace:
         row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
@@ -259,7 +260,7 @@ class Sampled(NamedTuple):
     parted: int  # episodes in which they acted differently
 
 
-@jax.jit
+@devices.jit
 def _play(sampler: rollout.Tables, policy: Array, row: Schedule, key: randomness.Words, ids: Array) -> rollout.Episodes:
     return devices.over_devices(lambda ids: rollout.play(sampler, policy, row, key, ids)[1])(ids)
 
