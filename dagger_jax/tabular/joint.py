@@ -6,6 +6,7 @@ within an experiment. There are no labels, no gate and no guide. Building the ta
 some 5 million steps.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -58,8 +59,9 @@ class Joint(Node):
         return jnp.where(whole, after, middle), cost + jnp.where(whole, more, 0.0)
 
     def _hop(self, state: Array, step: Array, word: Array) -> tuple[Array, Array]:
-        action, after = jnp.divmod(draw(self.moves, word, step, state), self.cost.shape[-2])
-        return after, look(self.cost, step, state, action)
+        outcome, states = draw(self.moves, word, step, state), self.cost.shape[-2]
+        action = jax.lax.div(outcome, jnp.int32(states))  # no outcome is negative
+        return outcome - action * states, look(self.cost, step, state, action)
 
 
 def joint(problem: Problem, policy: Float[Array, "L S A"]) -> Joint:

@@ -36,7 +36,7 @@ def spread(function: Callable[..., Any], count: int) -> Callable[..., Any]:
         own = lambda part: jax.tree.map(lambda leaf: leaf[None], function(*common, part[0]))
         return devices.over_devices(own)(last.reshape(count, -1, *last.shape[1:]))
 
-    return jax.jit(whole)
+    return devices.jit(whole)
 
 
 def policies() -> np.ndarray:

@@ -16,7 +16,7 @@ from dagger_jax.types import Array, Problem, Schedule
 from ..claim import devices
 
 
-@functools.partial(jax.jit, static_argnames=("label", "episodes", "shared"))
+@functools.partial(devices.jit, static_argnames=("label", "episodes", "shared"))
 def train(
     problems: Problem,
     samplers: rollout.Tables,

@@ -1,9 +1,10 @@
 """The devices of a process, cores of a CPU or GPUs, and what is shared out among them.
 
-XLA would divide every step of a walk among the cores: twice the CPU time, and no faster. So that pass is off, each core
-is a device of its own, and runs or episodes are shared out among devices.
+Each core is a device of its own, and runs or episodes are shared out among devices. XLA's own way, to divide every step
+of a walk among the cores, takes twice the CPU time and is no faster.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,21 +18,24 @@ from .contract import BadFlag
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PASS = "xla_disable_hlo_passes"
 _CORES = ("JAX_NUM_CPU_DEVICES", "xla_force_host_platform_device_count")
+_PASSES = "xla_disable_hlo_passes"
 _most: int | None = None  # what --devices allows
+
+# `jax.jit` of a program that walks through tables, without XLA's pass; not to be called inside another `jit`. What a
+# user's XLA_FLAGS say of passes stays. Transformers, which write by large products, are faster with the pass.
+_OPTIONS = None if _PASSES in os.environ.get("XLA_FLAGS", "") else {_PASSES: "cpu-parallel-task-assigner"}
+jit = functools.partial(jax.jit, compiler_options=_OPTIONS)
 
 
 def start(count: int | None = None) -> None:
     """Before JAX computes anything: every core is to be a device, or as many as asked for.
 
-    What a user's environment says of either stays as it is, but for a count that is asked for.
+    What a user's environment says of it stays as it is, but for a count that is asked for.
     """
     global _most
     _most = count
     flags = os.environ.get("XLA_FLAGS", "")
-    if _PASS not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --{_PASS}=cpu-parallel-task-assigner".strip()
     if count is not None or not any(name in f"{flags} {' '.join(os.environ)}" for name in _CORES):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with suppress(RuntimeError):  # JAX is running already, on the devices that it has

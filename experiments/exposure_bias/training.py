@@ -34,7 +34,7 @@ class Judged(NamedTuple):
 # ---- a table of contexts ----------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnames=("episodes",))
+@functools.partial(devices.jit, static_argnames=("episodes",))
 def train_tables(
     problems: Problem,
     samplers: rollout.Tables,

@@ -14,6 +14,7 @@ from dagger_jax.tabular import gates, interaction, rollout
 from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Array, Problem, Schedule
 
+from ..claim import devices
 from ..shared import training
 
 
@@ -43,7 +44,7 @@ def trust(
     return Trust(np.asarray(tau), _mean(risk, met & trusted), _mean(risk, met & ~trusted))
 
 
-@functools.partial(jax.jit, static_argnames=("episodes",))
+@functools.partial(devices.jit, static_argnames=("episodes",))
 def _doubts(
     own: training.Parts,
     problems: Problem,

@@ -21,7 +21,7 @@ from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Node, Problem, World
 
 from .. import claim
-from ..claim import HOLDS, INFORMATION, NOT_SHOWN, BadFlag, Claim, Finding, Measurement, Settings, compared
+from ..claim import HOLDS, INFORMATION, NOT_SHOWN, BadFlag, Claim, Finding, Measurement, Settings, compared, devices
 from ..shared import needs, states, study, training
 from . import figures as drawn
 
@@ -183,7 +183,7 @@ def _exactly(problems: Problem, betas: Array, fits: learners.Learner) -> Round:
     return jax.vmap(jax.vmap(one, in_axes=(0, None)), in_axes=(None, 0))(problems, betas)
 
 
-@functools.partial(jax.jit, static_argnames="episodes")
+@functools.partial(devices.jit, static_argnames="episodes")
 def _sampled(
     problems: Problem, tables: rollout.Tables, keys: Array, betas: Array, fits: learners.Learner, *, episodes: int
 ) -> Round:
@@ -196,7 +196,7 @@ def _sampled(
 
     each = 0 if np.ndim(problems.world.initial) > 1 else None
     over_replicas = jax.vmap(one, in_axes=(each, each, 0, None))
-    return jax.vmap(over_replicas, in_axes=(None, None, None, 0))(problems, tables, keys, betas)
+    return devices.over_devices(jax.vmap(lambda beta: over_replicas(problems, tables, keys, beta)))(betas)
 
 
 @functools.partial(float64, static=("horizon",))

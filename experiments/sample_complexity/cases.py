@@ -23,6 +23,7 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem
 
+from ..claim import devices
 from ..shared import study
 
 ACTIONS = 4  # of all worlds whose expert is drawn
@@ -100,7 +101,7 @@ def gaps_each(problems: Problem, policies: Array) -> Array:
     return jax.vmap(one)(problems, policies)
 
 
-@functools.partial(jax.jit, static_argnames=("episodes", "shared"))
+@functools.partial(devices.jit, static_argnames=("episodes", "shared"))
 def cloned(
     problem: Problem, sampler: rollout.Tables, replicas: Array, rule: learners.Rule, *, episodes: int, shared: bool
 ) -> Array:
@@ -114,7 +115,7 @@ def cloned(
         learner = learners.tabular(problem.world, rule, shared)
         return interaction.run(problem, followed, learner, interpreter).newest
 
-    return jax.vmap(one)(replicas)
+    return devices.over_devices(jax.vmap(one))(replicas)
 
 
 def demonstrated(

@@ -14,6 +14,7 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
+from ..claim import devices
 from .cases import ACTIONS, Point, cliff, cloned, gaps, keys, mean, plain
 
 SCATTER = ("reset_cliff", "sparse_reset_cliff", "recoverable_reset_cliff", "identity_bandit", "random_mdp", "dyck")
@@ -50,7 +51,7 @@ def scatter_world(world: str, seed: int) -> Problem:
     return dataclasses.replace(found, world=dataclasses.replace(found.world, transition=moves), expert=expert)
 
 
-@functools.partial(jax.jit, static_argnames=("shared",))
+@functools.partial(devices.jit, static_argnames=("shared",))
 def _rounds(
     problem: Problem, sampler: rollout.Tables, schedule: Schedule, replicas: Array, smoothing: Array, *, shared: bool
 ) -> Array:
@@ -61,7 +62,7 @@ def _rounds(
         learner = learners.tabular(problem.world, learners.LogLoss(smoothing), shared)
         return interaction.run(problem, schedule, learner, interpreter, measure=lambda moment: moment.newest).measured
 
-    return jax.vmap(one)(replicas)
+    return devices.over_devices(jax.vmap(one))(replicas)
 
 
 @float64
@@ -134,7 +135,7 @@ def mistakes(problem: Problem, wrong: np.ndarray, *, certain: bool) -> np.ndarra
     return np.asarray(gaps(problem, padded[:, None]))[which.reshape(-1)]
 
 
-@functools.partial(jax.jit, static_argnames=("rounds",))
+@functools.partial(devices.jit, static_argnames=("rounds",))
 def _staggered(problem: Problem, sampler: rollout.Tables, replicas: Array, *, rounds: int) -> tuple[Array, Array]:
     """Which states have no label yet, before each round of one label [R, N, S], and after the last [R, S]. Bool."""
     horizon = problem.world.horizon
@@ -152,7 +153,7 @@ def _staggered(problem: Problem, sampler: rollout.Tables, replicas: Array, *, ro
         )
         return seen.measured, seen.newest[0].max(-1) < 0.5
 
-    return jax.vmap(one)(replicas)
+    return devices.over_devices(jax.vmap(one))(replicas)
 
 
 def staggered(

@@ -183,7 +183,7 @@ def _is_length(path: tuple[Any, ...]) -> bool:
 # ---- learners -----------------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnames=("episodes", "shared", "alone"))
+@functools.partial(devices.jit, static_argnames=("episodes", "shared", "alone"))
 def train(
     problems: Problem,
     samplers: rollout.Tables,
@@ -241,7 +241,7 @@ def judge(problem: Problem, policy: Array, row: Schedule, *, batch: bool = False
     return _judged_batch(problem, policy, row, names=names) if batch else _judged(problem, policy, row, names=names)
 
 
-@functools.partial(jax.jit, static_argnames=("episodes",))
+@functools.partial(devices.jit, static_argnames=("episodes",))
 def _traces(problems: Problem, samplers: rollout.Tables, keys: Array, *, episodes: int) -> Trace:
     def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Trace:
         row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
@@ -266,7 +266,7 @@ class Sampled(NamedTuple):
     parted: int  # episodes in which they acted differently
 
 
-@jax.jit
+@devices.jit
 def _play(sampler: rollout.Tables, policy: Array, row: Schedule, key: randomness.Words, ids: Array) -> rollout.Episodes:
     return devices.over_devices(lambda ids: rollout.play(sampler, policy, row, key, ids)[1])(ids)
 

@@ -39,7 +39,7 @@ def whole(repeats: int, counts: tuple[int, ...] = (1, 64, 2048, 16384), seeds: i
         return interaction.run(case, schedule, learner, interpreter).newest
 
     by_seed = jax.vmap(one, in_axes=(None, 0))
-    program = jax.jit(lambda rows, keys: devices.over_devices(jax.vmap(lambda row: by_seed(row, keys)))(rows))
+    program = devices.jit(lambda rows, keys: devices.over_devices(jax.vmap(lambda row: by_seed(row, keys)))(rows))
     measured = []
     for count in counts:
         rng = np.random.default_rng(count)

@@ -182,7 +182,7 @@ def repeat(tree: Tree, times: int) -> Tree:
     return jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (times, *np.shape(leaf))), tree)
 
 
-@functools.partial(jax.jit, static_argnames=("episodes",))
+@functools.partial(devices.jit, static_argnames=("episodes",))
 def train_batch(
     each: Parts,
     problems: Problem,

@@ -1,10 +1,12 @@
 """Work shared out among devices: the same numbers on any number of them, and what of it the command line refuses."""
 
+import importlib
 import os
 import sys
 import textwrap
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from experiments import claim
@@ -82,10 +84,16 @@ def test_more_devices_than_there_are_are_refused(capsys, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_the_environment_says_stays(monkeypatch):
-    monkeypatch.setattr(devices, "_most", None)
+def test_steps_of_a_walk_are_not_divided_among_cores(monkeypatch):
+    """The pass that would do so is off; an environment that switches passes off itself is left alone."""
+    grow = lambda x: jax.lax.fori_loop(0, 9, lambda _, x: jnp.sin(x) + x, x)
+    text = lambda jit: jit(grow).lower(jnp.ones((64, 4096))).compile().as_text() or ""
+    divided = "outer_dimension_partitions"
+    if len(os.sched_getaffinity(0)) > 1 and jax.default_backend() == "cpu":
+        assert divided in text(jax.jit)  # the control
+    assert divided not in text(devices.jit)
     for flags in ("", "--xla_cpu_enable_fast_math=false", "--xla_disable_hlo_passes=one,two"):
         monkeypatch.setenv("XLA_FLAGS", flags)
-        devices.start()
-        begun = f"{flags} --xla_disable_hlo_passes=cpu-parallel-task-assigner".strip()
-        assert os.environ["XLA_FLAGS"] == (flags if "disable" in flags else begun)
+        assert bool(importlib.reload(devices).jit.keywords["compiler_options"]) == ("passes" not in flags)
+    monkeypatch.undo()
+    importlib.reload(devices)
