@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.controllers import FittedNoise
@@ -63,6 +62,6 @@ def prepared(algorithm: Algorithm, world: Any, room: Sizes, episodes: int) -> Pa
     if isinstance(learner, learners.Tabular):
         return own._replace(learner=begun(learner))
     if isinstance(learner, learners.Ensemble):
-        drawn = learners.Sizes(world.steps, *(np.int32(size) for size in (room.states, room.observations)))
+        drawn = learners.Unpadded(world.steps, room.states, room.observations)
         return own._replace(learner=learner.replace(member=begun(learner.member), sizes=drawn))
     return own._replace(learner=learners.Cautious(learner, PRIOR / episodes))

@@ -28,17 +28,15 @@ POLICIES = POLICY[:T], POLICY
 ROWS = family(N, T)
 
 
-def alike(short, long, **tolerance):
+def alike(short, long, tolerance=1e-12):
     """The padded result is the other one, and 0, or whatever nobody reads, beyond its steps."""
-    jax.tree.map(functools.partial(_alike, **tolerance), short, long)
 
+    def compare(short, long):
+        short, long = np.asarray(short), np.asarray(long)
+        assert short.ndim == long.ndim
+        np.testing.assert_allclose(long[tuple(map(slice, short.shape))], short, rtol=tolerance, atol=tolerance)
 
-def _alike(short, long, **tolerance):
-    short, long = np.asarray(short), np.asarray(long)
-    assert short.ndim == long.ndim
-    np.testing.assert_allclose(
-        long[tuple(map(slice, short.shape))], short, **({"rtol": 1e-12, "atol": 1e-12} | tolerance)
-    )
+    jax.tree.map(compare, short, long)
 
 
 def rows(name):
@@ -76,10 +74,9 @@ def sampled(world, policy, row, takeover):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_roll_outs_bit_for_bit(name):
-    takeover = gates.Human(0.1)(PROBLEMS[0], None, POLICIES[0], None)
-    longer = gates.Human(0.1)(PROBLEMS[1], None, POLICIES[1], None)
-    both = zip(TABLES, POLICIES, rows(name), (takeover, longer), strict=True)
-    alike(*(jax.device_get(sampled(*given)) for given in both), rtol=0, atol=0)
+    gate = lambda problem, policy: gates.Human(0.1)(problem, None, policy, np.zeros(0))
+    both = zip(TABLES, POLICIES, rows(name), map(gate, PROBLEMS, POLICIES), strict=True)
+    alike(*(jax.device_get(sampled(*given)) for given in both), 0)
 
 
 # ---- whole runs ----------------------------------------------------------------------------------------------------
@@ -125,15 +122,15 @@ FILLED = schedules.filled(ROWS["dagger"])  # algorithms of one learner, label an
 def test_whole_runs(name, sampling):
     short, long = runs(ALGORITHMS[name], sampling)
     # Sampled runs are fitted in float32, whose products and sums another program may fuse otherwise.
-    tolerance = {"rtol": 1e-6, "atol": 1e-6} if sampling else {}
+    tolerance = 1e-6 if sampling else 1e-12
     if sampling:
         for whole in ("play", "asked", "gated"):
-            alike(short.measured.pop(whole), long.measured.pop(whole), rtol=0, atol=0)
+            alike(short.measured.pop(whole), long.measured.pop(whole), 0)
     for one in (short, long):  # beyond the steps that are taken a controller's column says nothing
         one.measured["row"] = one.measured["row"]._replace(mixing_rate=None, retain=None)
-    alike(short.measured, long.measured, **tolerance)
-    alike(short.newest, long.newest, **tolerance)
-    alike(short.acting, long.acting, **tolerance)
+    alike(short.measured, long.measured, tolerance)
+    alike(short.newest, long.newest, tolerance)
+    alike(short.acting, long.acting, tolerance)
 
 
 CONTROLLERS = [
@@ -149,7 +146,7 @@ CONTROLLERS = [
 @pytest.mark.parametrize("controller", CONTROLLERS, ids=repr)
 def test_controllers_that_no_algorithm_has(controller):
     short, long = runs(ALGORITHMS["dagger"], False, controller)
-    alike(short.measured["row"].join, long.measured["row"].join, rtol=0, atol=0)
+    alike(short.measured["row"].join, long.measured["row"].join, 0)
     alike(short.control, long.control)
 
 

@@ -96,7 +96,7 @@ class EnsembleMemory(NamedTuple):
     members: Array  # [E, L, O, A] the members' policies
 
 
-class Sizes(NamedTuple):
+class Unpadded(NamedTuple):
     """Of the arrays that a world was padded from, [] int."""
 
     steps: Array | int  # T
@@ -104,7 +104,7 @@ class Sizes(NamedTuple):
     observations: Array | int  # O
 
     @classmethod
-    def of(cls, world: World) -> "Sizes | None":
+    def of(cls, world: World) -> "Unpadded | None":
         """Those of a world that is padded over time; None where it is not."""
         return None if world.length is None else cls(world.length, world.states, world.observations)
 
@@ -120,7 +120,7 @@ class Ensemble(Node):
     member: Tabular
     size: int = struct.field(pytree_node=False, default=8)  # E
     prior: float = 1e-3  # the weight of a random beginning, in labels
-    sizes: Sizes | None = None  # data: it draws what arrays of these sizes would draw; None: what its own do
+    sizes: Unpadded | None = None  # data: it draws what arrays of these sizes would draw; None: what its own do
 
     def __post_init__(self):
         require("Ensemble.size", self.size, 1)
