@@ -81,22 +81,22 @@ def bits(key: Words, episode: Integer[Array, "*#B"], step: Integer[Array, "*#B"]
     return threefry(key, Words(jnp.uint32(episode), jnp.uint32(step) * len(Use) + jnp.uint32(use)))
 
 
-def crossing(tree: Any) -> Any:
-    """A tree of pairs of words as one array each, complex64 by their bits, to be carried from one loop to another.
+def crossing(pair: Words) -> Array:
+    """A pair of words as one array, complex64 by its bits, to be carried into a loop's turn.
 
-    XLA on a CPU computes what is cheap again in every fusion that reads it: twenty rounds for each of a pair's words,
-    and each of its readers. It does not compute across a loop's boundary; and one array is one fusion. Nobody may do
-    arithmetic on such numbers.
+    XLA on a CPU computes whatever is cheap again in every fusion that reads it: twenty rounds for each word of a pair
+    and each of its readers. It does not across a loop's boundary, and one array is one fusion. No arithmetic on it.
     """
-    real = lambda word: jax.lax.bitcast_convert_type(word, jnp.float32)
-    pack = lambda pair: jax.lax.complex(real(pair.first), real(pair.second))
-    return jax.tree.map(pack, tree, is_leaf=lambda leaf: isinstance(leaf, Words))
+    real, imaginary = (jax.lax.bitcast_convert_type(word, jnp.float32) for word in pair)
+    return jax.lax.complex(real, imaginary)
 
 
 def crossed(tree: Any) -> Any:
-    """The tree of `Words` that `crossing` was given."""
+    """A tree of pairs of words, of which some, or all, were packed by `crossing`."""
     word = lambda part: jax.lax.bitcast_convert_type(part, jnp.uint32)
-    return jax.tree.map(lambda pair: Words(word(jax.lax.real(pair)), word(jax.lax.imag(pair))), tree)
+    is_pair = lambda one: isinstance(one, Words)
+    unpack = lambda one: one if is_pair(one) else Words(word(jax.lax.real(one)), word(jax.lax.imag(one)))
+    return jax.tree.map(unpack, tree, is_leaf=is_pair)
 
 
 def expand(word: Words, count: int) -> UInt32[Array, " {count}"]:

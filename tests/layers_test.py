@@ -42,7 +42,7 @@ ORDER = [
     ],
     ["tabular.gallery"],
     ["tabular"],
-    ["tabular.rollout", "tabular.exact"],
+    ["tabular.joint", "tabular.rollout", "tabular.exact"],
     ["tabular.labels", "tabular.oracle", "controllers.limits", "tabular.gates"],
     ["controllers.noise"],
     ["controllers"],

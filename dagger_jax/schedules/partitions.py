@@ -144,11 +144,17 @@ def offsets(boundary: Shaped[Array, " T"]) -> Int[Array, " T"]:
     return step - jax.lax.cummax(jnp.where(boundary > 0, step, 0))
 
 
-def by_offset(values: Real[Array, " T"], boundary: Shaped[Array, " T"]) -> tuple[Float[Array, " T"], Int[Array, " T"]]:
-    """Mean of `values` [T] over all steps of an offset, 0 where there is none, and their number. Both [T]."""
+def by_offset(
+    values: Real[Array, " T"], boundary: Shaped[Array, " T"], steps: Integer[Array, ""] | int | None = None
+) -> tuple[Float[Array, " T"], Int[Array, " T"]]:
+    """Mean of `values` [T] over all steps of an offset, 0 where there is none, and their number. Both [T].
+
+    Only the first `steps` count; None: all.
+    """
     where = offsets(boundary)
-    count = jnp.zeros(where.shape[0], jnp.int32).at[where].add(1)
-    total = jnp.zeros(where.shape[0], jnp.result_type(float)).at[where].add(values)
+    counted = jnp.arange(where.shape[0]) < (where.shape[0] if steps is None else steps)
+    count = jnp.zeros(where.shape[0], jnp.int32).at[where].add(counted)
+    total = jnp.zeros(where.shape[0], jnp.result_type(float)).at[where].add(counted * values)
     return total / jnp.maximum(count, 1), count
 
 

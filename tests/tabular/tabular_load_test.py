@@ -135,7 +135,8 @@ def test_load_refuses_a_damaged_file(tmp_path):
 def test_a_world_that_was_saved_comes_back(tmp_path, over_time, names):
     """Its arrays alone, with its sizes, or all that it is made of; without change over time it has any horizon."""
     world = tabular.world(horizon=T, **arrays(over_time)).replace(observations=5)
-    path = saved(tmp_path, **{name: vars(world)[name] for name in names or vars(world)})
+    held = tabular.arrays(world)
+    path = saved(tmp_path, **{name: held[name] for name in names or held})
     back = tabular.load(path, T)
     assert back.observations == (2 if names == ARRAYS else 5)
     jax.tree.map(np.testing.assert_array_equal, back.replace(observations=5), world)
