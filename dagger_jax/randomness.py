@@ -66,7 +66,7 @@ def words(key: Key[Array, "..."]) -> Words:
 
 def for_round(key: Words, round: Integer[Array, "..."] | int) -> Words:
     """The key of one round. No other derivation encrypts a counter that ends in 2^32 - 1."""
-    return threefry(key, Words(namespace(round).uint32(round), np.uint32(0xFFFFFFFF)))
+    return threefry(key, Words(namespace(round).uint32(round), np.asarray(0xFFFFFFFF, np.uint32)))
 
 
 def bits(key: Words, episode: Integer[Array, "*#B"], step: Integer[Array, "*#B"] | int, use: Any) -> Words:

@@ -1,5 +1,6 @@
 """Controllers over whole runs: gates against plain Python, budgets kept in exact evidence, one program for all."""
 
+import functools
 import re
 
 import jax
@@ -147,6 +148,24 @@ def test_certain_means_hold_where_training_never_went():
     assert truth[1] > 1.5 * 0.02 / 2  # eps alone would be too small a bound of T_1
 
 
+@functools.partial(jax.jit, static_argnames="proven")
+def next_lengths(world, policy, row, keys, ids, budget, played, proven):
+    """The lengths chosen after a sampled round each, with a margin of two deviations and without. [R, 2]"""
+
+    def one(key):
+        play = rollout.play(world, policy, row, key, ids)[0]
+        law = jnp.asarray(play.guide).sum(-1)
+        eps = law @ jnp.asarray([0.05, 0.05])
+        seen = controllers.Seen(row.join, eps, jnp.asarray(play.agreement), jnp.zeros(()), jnp.asarray(100.0))
+        lengths = []
+        for deviations in (2.0, 0.0):
+            controller = controllers.DetectabilityBudget(budget, deviations, proven=proven)
+            lengths.append(schedules.offsets(controller.update(played, seen)[1]).max() + 1)
+        return jnp.stack(lengths)
+
+    return jax.vmap(one)(keys)
+
+
 @pytest.mark.parametrize("played", [1, 4])
 @pytest.mark.parametrize("proven", [False, True])
 def test_sampled_budgets_are_exceeded_as_often_as_stated(played, proven):
@@ -156,29 +175,13 @@ def test_sampled_budgets_are_exceeded_as_often_as_stated(played, proven):
     """
     problem, policy = gallery.chunk_reset(T), np.array([[[0.95, 0.05], [0.95, 0.05]]])
     world, ids = rollout.tables(problem), np.arange(100, dtype=np.uint32)
-    starts = jnp.asarray(schedules.starts(T, played), float)
-    row = schedules.row(schedules.chunked(1, starts), 0)
+    row = schedules.row(schedules.chunked(1, schedules.starts(T, played)), 0)
     means = np.cumsum(1 - 0.95 ** np.arange(T)) / np.arange(1, T + 1)
     # just below the mean of the next length: the least mistake exceeds it
     budget = 0.999 * means[2 * played - 1]
 
-    @jax.jit
-    def replicas(keys):
-        def one(key):
-            play = rollout.play(world, policy, row, key, ids)[0]
-            law = jnp.asarray(play.guide).sum(-1)
-            eps = law @ jnp.asarray([0.05, 0.05])
-            seen = controllers.Seen(starts, eps, jnp.asarray(play.agreement), jnp.zeros(()), jnp.asarray(100.0))
-            lengths = []
-            for deviations in (2.0, 0.0):
-                controller = controllers.DetectabilityBudget(budget, deviations, played, proven)
-                lengths.append(schedules.offsets(controller.update(jnp.asarray(played), seen)[1]).max() + 1)
-            return jnp.stack(lengths)
-
-        return jax.vmap(one)(keys)
-
     keys = randomness.words(jax.vmap(jax.random.key)(np.arange(2000)))
-    safe, bare = np.asarray(replicas(keys)).T
+    safe, bare = np.asarray(next_lengths(world, policy, row, keys, ids, budget, played, proven)).T
     share = 0.0228
     assert (means[safe - 1] > budget).mean() <= share + 4 * np.sqrt(share / 2000)
     assert safe.max() >= played  # it does not merely give up

@@ -1,5 +1,6 @@
 """What `schedules.validate` refuses, each in the table's own words."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -59,3 +60,14 @@ def test_validate_walkers_meet_at_the_start_and_jump_one_way():
 def test_validate_returns_the_schedule_itself():
     table = schedules.dagger(2, 3)
     assert schedules.validate(table) is table
+
+
+def test_validate_looks_at_what_is_known():
+    """Under jit a table of which one column is traced is refused for another that makes no sense."""
+
+    def build(label, beta):
+        return schedules.validate(schedules.table(2, 3, join=1.0, label_novice=label, beta=beta)).label_novice
+
+    np.testing.assert_array_equal(jax.jit(lambda beta: build(1.0, beta))(2.0), np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"^schedule\.label_novice must lie in .*, got -1 at \[0, 0\]"):
+        jax.jit(lambda beta: build(-1.0, beta))(0.5)

@@ -19,7 +19,6 @@ B = 20_000
 KEY = randomness.for_round(randomness.words(jax.random.key(5)), 3)
 IDS = jnp.arange(B, dtype=jnp.uint32)
 RNG = np.random.default_rng(8)
-CONFIG = transformer.Config(V, T, width=8, layers=1, heads=2)
 
 EXPERTS = {
     "markov": writers.random_markov(V, 2, 1),
@@ -34,7 +33,8 @@ PLAY = jax.jit(walk.play)
 
 
 @functools.cache
-def frozen(config=CONFIG, seed=0):
+def frozen(length=T, seed=0):
+    config = transformer.Config(V, length, width=8, layers=1, heads=2)
     return writers.Frozen(config, jax.jit(transformer.init, static_argnums=0)(config, jax.random.key(seed)))
 
 
@@ -229,8 +229,7 @@ JUMPS = {
 def test_reading_both_streams_where_either_goes_on_from_the_other(name, case):
     """`both` against feeding each walker's own prefix token by token; 6 tokens. Tolerance: float32, other orders."""
     length = 6
-    config = transformer.Config(V, length, width=8, layers=1, heads=2)
-    writer = frozen(config, 1) if name == "frozen" else EXPERTS[name]
+    writer = frozen(length, 1) if name == "frozen" else EXPERTS[name]
     feed, rng = jax.jit(writer.feed), np.random.default_rng(2)
     novice, guide = rng.integers(0, V, (2, length)).tolist()
     joins, backs = JUMPS[case]
