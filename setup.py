@@ -55,6 +55,9 @@ setup(
             "ruff>=0.14,<0.16",
             "pyright[nodejs]>=1.1.400,<1.2",
         ],
+        # Engines that divide the work of a run.
+        "ray": ["ray>=2.40,<3"],
+        "slurm": ["submitit>=1.5,<2"],
         # Only to make experiments/worlds/*.npz again.
         "worlds": ["gymnasium>=1.2,<2"],
         # Only for one row of experiments/benchmark. gymnax imports six, and does not ask for it.

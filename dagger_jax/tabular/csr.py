@@ -4,13 +4,13 @@ Row (l S + s) A + a lists what may follow action a in state s: from `indptr[row]
 `indices` and their probabilities in `data`, as `scipy.sparse.csr_array` has them.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from dagger_jax import checks
-from dagger_jax.tabular.transitions import require_room
+from dagger_jax import checks, memory
 from dagger_jax.types import Array, Successors
 
 ARRAYS = ("indptr", "indices", "data")
@@ -68,7 +68,7 @@ def successors(indptr: Array, indices: Array, data: Array, states: int, actions:
     counts = np.diff(indptr.astype(np.int64))
     shape = (len(counts) // (states * actions), states, actions, max(int(counts.max()), 1))
     uneven = f": the longest row has {shape[-1]:,} entries, the mean one {len(indices) / len(counts):.3g}"
-    require_room("lists of successors, padded to", shape, copies=4, instead=uneven)
+    memory.require(f"lists of successors, padded to {list(shape)},", 4 * 8 * math.prod(shape), instead=uneven)
     rows = np.repeat(np.arange(len(counts)), counts)
     places = np.arange(len(indices)) - np.repeat(indptr[:-1].astype(np.int64), counts)
     following, chance = np.zeros((len(counts), shape[-1]), np.int32), np.zeros((len(counts), shape[-1]))

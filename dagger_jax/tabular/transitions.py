@@ -83,20 +83,9 @@ def dense(transition: Transitions) -> np.ndarray:
     if not isinstance(transition, Successors):
         return np.asarray(transition, np.float64)
     steps, states, actions, count = transition.states.shape
-    require_room("a table of transitions", (steps, states, actions, states))
+    shape = steps, states, actions, states
+    memory.require(f"a table of transitions {list(shape)}", 8 * math.prod(shape))
     table = np.zeros((steps * states * actions, states))
     rows = np.repeat(np.arange(len(table)), count)
     np.add.at(table, (rows, np.ravel(transition.states)), np.ravel(transition.chance))
-    return table.reshape(steps, states, actions, states)
-
-
-def require_room(what: str, shape: tuple[int, ...], copies: int = 1, instead: str = "") -> None:
-    """Refuses arrays of float64 that would not fit into the free memory.
-
-    Raises:
-      ValueError: what it is, its shape, its bytes, what is free, and what to do `instead`.
-    """
-    need, free = 8 * copies * math.prod(shape), memory.host()
-    if need > free:
-        words = f"{what} {list(shape)} would take {memory.words(need)} ({need:,} bytes)"
-        raise ValueError(f"{words}, and {memory.words(free)} are free{instead}")
+    return table.reshape(shape)

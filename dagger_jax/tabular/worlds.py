@@ -1,6 +1,7 @@
 """Tabular worlds: construction with checks, and backward induction."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dagger_jax import checks, loops
+from dagger_jax import checks, loops, memory
 from dagger_jax.precision import float64
 from dagger_jax.tabular import csr
-from dagger_jax.tabular.transitions import at, expect, push, require_room
+from dagger_jax.tabular.transitions import at, expect, push
 from dagger_jax.types import Array, Problem, Successors, World
 
 MOST_OBSERVATIONS = 2**24  # a learner's table has a row for every number up to the largest
@@ -83,7 +84,7 @@ def world(
 
 def _table(transition: Any) -> np.ndarray:
     if len(shape := np.shape(transition)) in (3, 4):
-        require_room("transition", shape, copies=3, instead=LISTS)
+        memory.require(f"transition {list(shape)}", 3 * 8 * math.prod(shape), instead=LISTS)  # working copies included
     return _real("transition", transition)
 
 

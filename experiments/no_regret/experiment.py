@@ -35,7 +35,7 @@ BETAS: Mapping[str, Callable[[int], Array]] = {
     "geometric_0.5": lambda rounds: schedules.beta_geometric(rounds, 0.5),
     "geometric_0.9": lambda rounds: schedules.beta_geometric(rounds, 0.9),
     "linear": lambda rounds: schedules.beta_linear(rounds, rounds // 2),
-    "one_over_n": lambda rounds: 1 / jnp.arange(1, rounds + 1),
+    "one_over_n": lambda rounds: 1 / np.arange(1, rounds + 1, dtype=np.float32),
     "constant_0.1": lambda rounds: schedules.beta_constant(rounds, 0.1),
     "zero": lambda rounds: schedules.beta_constant(rounds, 0.0),
 }

@@ -24,8 +24,9 @@ from ..claim import BadFlag, Need, devices, inputs
 WORLDS_HELP = (
     "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
     "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy. Its path may hold commas; a ~ "
-    "begins with a user's folder. A file is known by what it holds, not by its name. module:name is called as "
-    "make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
+    "begins with a user's folder. Where states have few successors, indptr [SA+1], indices and data stand in "
+    "transition's place: a sparse matrix [SA,S] in CSR form. A file is known by what it holds, not by its name. "
+    "module:name is called as make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
 )
 # Rare states, drawn anew for every run where learners are fitted.
 RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
@@ -169,6 +170,12 @@ def over(batch: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, leaf: None if _is_length(path) else 0, batch)
 
 
+def chosen(batch: Tree, places: Any) -> Tree:
+    """Some of a batch from `stacked`: an array of their places, or one's place."""
+    pick = lambda path, leaf: leaf if _is_length(path) else np.asarray(leaf)[places]
+    return jax.tree_util.tree_map_with_path(pick, batch)
+
+
 def _is_length(path: tuple[Any, ...]) -> bool:
     return getattr(path[-1] if path else None, "name", None) == "length"
 
@@ -241,14 +248,14 @@ def _traces(problems: Problem, samplers: rollout.Tables, keys: Array, *, episode
         first = randomness.for_round(randomness.words(key), 0)
         return rollout.trace(sampler, problem.expert, row, first, jnp.arange(episodes, dtype=jnp.uint32))
 
-    return jax.vmap(one)(problems, samplers, keys)
+    return jax.vmap(one, (over(problems), over(samplers), 0))(problems, samplers, keys)
 
 
 def demonstrations(problems: Problem, samplers: rollout.Tables, keys: Array, episodes: int) -> list[Demonstrations]:
     """The expert's own runs in each of a batch of problems [R]."""
     traces = jax.device_get(_traces(problems, samplers, keys, episodes=episodes))
-    count = keys.shape[0]
-    return [known_dynamics.demonstrations(jax.tree.map(lambda leaf, r=r: leaf[r], traces)) for r in range(count)]
+    each = lambda r: jax.tree.map(lambda leaf: leaf[r, : int(problems.world.steps)], traces)
+    return [known_dynamics.demonstrations(each(r)) for r in range(keys.shape[0])]
 
 
 class Sampled(NamedTuple):

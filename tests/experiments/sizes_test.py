@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,21 @@ def test_a_large_world_is_refused_by_its_file(tmp_path):
     words = ["horizon_growth", f"--worlds={path}", "--out=out", "--runs=64"]
     with pytest.raises(BadFlag, match=r"--worlds: large\.npz needs about 18\.\d GiB of memory for 64 worlds, and 8"):
         sizes.check(made, options.parse(made, words).settings)
+
+
+def test_a_sparse_world_of_as_many_states_fits(tmp_path):
+    """20,000 states: refused as a table, not as lists; and one long row makes all lists as long."""
+    made, states, actions = catalog.load("horizon_growth"), 20_000, 4
+    rows = states * actions
+    arrays: dict[str, Any] = {"cost": np.zeros((states, actions)), "initial": np.eye(1, states)[0]}
+    even = {"indptr": 3 * np.arange(rows + 1), "indices": np.zeros(3 * rows, int), "data": np.full(3 * rows, 1 / 3)}
+    uneven = even | {"indptr": np.append(np.zeros(rows, int), 3 * rows)}
+    for name, lists in (("even", even), ("uneven", uneven)):
+        np.savez_compressed(tmp_path / f"{name}.npz", **arrays, **lists)
+    words = ["horizon_growth", "--out=out", "--runs=4", "--horizons=8,16", "--preset=quick"]
+    sizes.check(made, options.parse(made, [*words, f"--worlds={tmp_path}/even.npz"]).settings)
+    with pytest.raises(BadFlag, match=r"--worlds: uneven\.npz needs about .* TiB of memory for 4 worlds"):
+        sizes.check(made, options.parse(made, [*words, f"--worlds={tmp_path}/uneven.npz"]).settings)
 
 
 def test_what_would_fit_is_told():
