@@ -17,6 +17,7 @@ from ..claim import BadFlag, Claim, Drawings, Measurement, Settings
 from ..shared import needs
 from ..shared.chunk_methods import ETA, Either, Method, methods
 from ..shared.chunk_worlds import PLACES, batch
+from ..shared.training import Chosen
 from . import figures as drawn
 from . import findings, training
 from .findings import headline
@@ -69,14 +70,18 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         options = {name: each.controller for name, each in every.items() if each.kind == "controller"}
         options = {name: each for name, each in options.items() if each is not None}
         control = Either(np.asarray(list(options).index(cell["method"])), tuple(options.values()))
+    gate = method.gate
+    if gate is not None:  # likewise
+        options = {name: each.gate for name, each in every.items() if each.gate is not None}
+        gate = Chosen(np.asarray(list(options).index(cell["method"])), tuple(options.values()))
     keys = jax.random.split(jax.random.key(settings.seed), settings.runs)
     policies, rows, handovers, asked, parted = jax.device_get(
         training.train(
-            batch,
+            problems,
             samplers,
             method.schedule,
             control,
-            method.gate,
+            gate,
             keys,
             label=method.label,
             episodes=settings.episodes,

@@ -71,13 +71,16 @@ def train(
     return devices.over_devices(jax.vmap(one))(problems, samplers, keys)
 
 
-@float64
 def judge(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Array]:
     """Exact gap, and `evidence.detectability` under the round's row, of every policy. [R, N] each; nan with `back`."""
+    rows = schedules.filled(jax.device_get(rows._replace(beta=None, patience=None)))  # one program for all methods
+    return _judged(problems, policies, rows)
 
+
+@float64
+def _judged(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Array]:
     def one(problem: Problem, policy: Array, row: Schedule) -> tuple[Array, Array]:
         deployed = exact.deploy(problem, policy)
-        row = schedules.filled(row._replace(beta=0 * row.beta, patience=None))
         seen = evidence.detectability(row, exact.play(problem, policy, row).overlap)
         return deployed.novice_cost - deployed.guide_cost, jnp.where((row.back > 0).any(), jnp.nan, seen)
 
