@@ -81,7 +81,7 @@ def measure(problem: Problem, policy: Float[Array, "L S A"], row: Schedule, know
         advantage=(own * disadvantage).sum(-1),
         training_advantage=(law * disadvantage).sum(-1),
         shift=0.5 * jnp.abs((novice_share + guide_share)[:, None] * own - law).sum(-1),
-        overlap=training.overlap,
+        overlap=jnp.where(jnp.arange(len(own)) < problem.world.steps, training.overlap, 1.0),
         steps=problem.world.steps,
     )
 
@@ -94,10 +94,13 @@ class Prices(NamedTuple):
     steps: Array  # [] steps that it acts: for the novice, on the guide's walk as far as needed, after deviations
 
 
-def prices(row: Schedule, tried: int = 1) -> Prices:
+def prices(row: Schedule, tried: int = 1, steps: Array | int | None = None) -> Prices:
     """What a row [..., T] without `patience` asks: a chunk is one hand-over, a label on the novice's walk too.
 
-    `tried`: deviations behind a label of costs-to-go, each with a roll-out of its own; `labels.cost_to_go` tries all.
+    Args:
+      row: columns [..., T].
+      tried: deviations behind a label of costs-to-go, each with a roll-out of its own; `labels.cost_to_go` tries all.
+      steps: [] taken of the T, where a world is padded; None: all.
     """
     row = schedules.filled(row)
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
@@ -111,7 +114,8 @@ def prices(row: Schedule, tried: int = 1) -> Prices:
     join_next = jnp.concatenate([row.join[..., 1:], jnp.ones_like(row.join[..., :1])], axis=-1)
     by_step = jax.tree.map(lambda column: jnp.moveaxis(jnp.asarray(column), -1, 0), (asked_guide, row.back, join_next))
     guided = jax.lax.scan(earlier, jnp.zeros_like(by_step[0][0]), by_step, reverse=True)[1].sum(0)
-    left = jnp.arange(row.join.shape[-1] - 1, -1, -1)  # steps after a deviation
+    longest = row.join.shape[-1]
+    left = (longest if steps is None else steps) - 1 - jnp.arange(longest)  # steps after a deviation
     return Prices(labels, handovers, row.beta.sum(-1) + guided + tried * (asked_novice * row.after * left).sum(-1))
 
 
@@ -123,8 +127,8 @@ class GatedPrices(NamedTuple):
     switches: Array  # [] times control changed hands, either way
 
 
-def gated_prices(play: Occupancy) -> GatedPrices:
-    """Labels, interventions and context switches of a round that was played with a gate.
+def gated_prices(play: Occupancy, steps: Array | int | None = None) -> GatedPrices:
+    """Labels, interventions and context switches of a round that was played with a gate; `steps` as in `prices`.
 
     Raises:
       ValueError: a round that was played without one.
@@ -134,6 +138,8 @@ def gated_prices(play: Occupancy) -> GatedPrices:
     intervened = play.intervened.sum((-2, -1))
     before = jnp.concatenate([jnp.zeros_like(intervened[:1]), intervened[:-1]])
     handed_back = before + play.entered - intervened
+    if steps is not None:  # nobody hands back at an episode's end
+        handed_back = jnp.where(jnp.arange(len(intervened)) < steps, handed_back, 0.0)
     return GatedPrices(intervened.sum(), play.entered.sum(), (play.entered + handed_back).sum())
 
 
@@ -157,15 +163,21 @@ def _before(overlap: Array) -> Array:
     return jnp.concatenate([jnp.ones_like(overlap[:1]), overlap[:-1]])
 
 
-def by_offset(row: Schedule, eps: Float[Array, " T"], overlap: Float[Array, " T"]) -> Offsets:
-    """Evidence by offset, from a row whose `join` is 0 or 1, its errors [T] and overlap [T] (`exact.Laws`)."""
+def by_offset(
+    row: Schedule, eps: Float[Array, " T"], overlap: Float[Array, " T"], steps: Array | int | None = None
+) -> Offsets:
+    """Evidence by offset, from a row whose `join` is 0 or 1, its errors [T] and overlap [T] (`exact.Laws`).
+
+    `steps` as in `prices`.
+    """
+    mean = lambda values: schedules.by_offset(values, row.join, steps)
     distance = distances(row, overlap)
-    each, count = schedules.by_offset(eps, row.join)
+    each, count = mean(eps)
     row = schedules.filled(row)
     asked_novice, asked_guide = (row.label_novice > 0) * 1.0, (row.label_guide > 0) * 1.0
-    labels = schedules.by_offset(asked_novice + asked_guide, row.join)[0] * count
-    handovers = schedules.by_offset(asked_novice + asked_guide * row.join, row.join)[0] * count
-    return Offsets(each, schedules.by_offset(distance, row.join)[0], labels, handovers, count)
+    labels = mean(asked_novice + asked_guide)[0] * count
+    handovers = mean(asked_novice + asked_guide * row.join)[0] * count
+    return Offsets(each, mean(distance)[0], labels, handovers, count)
 
 
 def detectability(row: Schedule, overlap: Float[Array, " T"]) -> Float[Array, ""]:

@@ -15,7 +15,7 @@ def host() -> int:
 
 def device() -> int | None:
     """Free bytes of the device that JAX computes on; None where it has no memory of its own, or does not tell."""
-    known = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    known = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     return known["bytes_limit"] - known.get("bytes_in_use", 0) if known and "bytes_limit" in known else None
 
 

@@ -7,7 +7,7 @@ from dagger_jax.types import Array
 TIE = 1e-12  # costs-to-go of float64 nearer than this are equal
 
 
-def rounding(values: Array, terms: int = 16) -> Array:
+def rounding(values: Array, terms: Array | int = 16) -> Array:
     """How far rounding may move sums of so many terms along the last axis, a unit in the last place each. [..., 1]"""
     size = jnp.abs(jnp.where(jnp.isfinite(values), values, 0.0)).max(-1, keepdims=True)
     return terms * jnp.finfo(size.dtype).eps * size

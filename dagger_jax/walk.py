@@ -29,8 +29,15 @@ from dagger_jax.types import Array, Schedule
 CPU_BLOCK = 4096  # episodes walked at once on a CPU: their walkers stay in a core's cache
 BYTES = 256  # of a device's memory for an episode of two walkers: what is carried, and the temporaries of a step
 KEPT = 25  # likewise of any episode of a round, in a block or not: its number and place, and what it ends with
-AHEAD = 4  # steps whose words are drawn at once on a CPU: see `randomness.crossing`
+AHEAD = 4  # steps whose words a CPU draws at once, see `randomness.crossing`; others draw them where they are read
 CERTAIN = 1e4  # nats: the evidence of one action that only one of both could have taken
+
+
+def _device() -> Any:
+    """The default device."""
+    with jax.ensure_compile_time_eval():
+        (device,) = jnp.zeros(()).devices()
+    return device
 
 
 def block_size() -> int:
@@ -49,12 +56,6 @@ def block_size() -> int:
 def room(episodes: float) -> float:
     """Bytes of the device's memory that a round's episodes take at most: those of one block, and those of all."""
     return min(episodes, block_size()) * BYTES + episodes * KEPT
-
-
-def _device() -> Any:
-    with jax.ensure_compile_time_eval():
-        (device,) = jnp.zeros(()).devices()
-    return device
 
 
 class Walker(NamedTuple):
@@ -132,7 +133,7 @@ def discrete(world: World, expert: Agent) -> bool:
 
 
 class Drawn(NamedTuple):
-    """The words of one step of one episode; None: nobody reads them."""
+    """The words of a step; None: nobody reads them."""
 
     move: Any
     meet: Any
@@ -207,13 +208,12 @@ class Parties(NamedTuple):
         over = ended(at.state)
         return at._replace(state=choose(over, at.state, state)), jnp.where(over, 0.0, cost), ~over
 
-    def draw(self, key: Words, step: Array, row: Schedule, tosses: Array | None, episodes: Array) -> Drawn:
-        """The words of a step of episodes [B]. tosses: [] whether the row is more than certain; None: no guide."""
-        bits = lambda use: randomness.bits(key, episodes, step, use)
-        nothing = lambda: Words(jnp.zeros_like(episodes), jnp.zeros_like(episodes))
+    def draw(self, bits: Callable[[Use], Any], row: Schedule, tosses: Array | None) -> Drawn:
+        """The words of a step, of each use's bits. tosses: [] is a chance of the row not certain? None: no guide."""
+        move, nothing = bits(Use.MOVE), lambda: jax.tree.map(jnp.zeros_like, move)
+        turns = any(each is not None for each in (self.takeover, row.beta, row.copied))
         meet = None if tosses is None else jax.lax.cond(tosses, lambda: bits(Use.MEET), nothing)
-        turns = self.takeover is not None or row.beta is not None or row.copied is not None
-        return Drawn(bits(Use.MOVE), meet, bits(Use.GATE) if turns else None)
+        return Drawn(move, meet, bits(Use.GATE) if turns else None)
 
     def advance(self, words: Drawn, step: Array, now: Schedule, at: Walkers) -> tuple[Walkers, Step]:
         """One step of one episode: the walkers after it, and what they did."""
@@ -350,6 +350,7 @@ def walk(
     parties = Parties(world, expert, learner, takeover, follows, watched, discrete(world, expert))
     coins = jax.tree.leaves((row.join, row.back, row.noise, row.copied))
     tosses = None if alone else jnp.stack([jnp.any((coin > 0) & (coin < 1)) for coin in coins]).any()
+    ahead = AHEAD if _device().platform == "cpu" else 1
     count = episodes.shape[0]
     size = min(block or block_size(), count)
     order = jnp.arange(-(-count // size) * size, dtype=jnp.int32).reshape(-1, size)
@@ -358,21 +359,23 @@ def walk(
     def one_block(xs: tuple[Array, Array]) -> tuple[Any, Walkers]:
         ids, counted = xs
 
-        def draw(step: Array) -> Any:
-            return randomness.crossing(parties.draw(key, step, row, tosses, ids))
+        def draw(step: Array) -> Drawn:
+            bits = lambda use: randomness.bits(key, ids, step, use)
+            return parties.draw(bits if ahead == 1 else lambda use: randomness.crossing(bits(use)), row, tosses)
+
+        drawn = loops.Ahead(draw, ahead)
 
         def advance(carry: tuple[Walkers, Any], xs: tuple[Array, Schedule]) -> tuple[tuple[Walkers, Any], Any]:
             (walkers, kept), (step, now) = carry, xs
-            kept, drawn = loops.ahead(draw, step, kept)
+            kept, words = drawn.take(kept, step)
             axes = jax.tree.map(lambda column: 0 if jnp.ndim(column) else None, now)
             one = lambda words, now, at: parties.advance(words, step, now, at)
-            walkers, shown = jax.vmap(one, in_axes=(0, axes, 0))(randomness.crossed(drawn), now, walkers)
+            walkers, shown = jax.vmap(one, in_axes=(0, axes, 0))(randomness.crossed(words), now, walkers)
             return (walkers, kept), reduce.step(shown, counted)
 
-        begin = jax.vmap(lambda episode: parties.begin(key, episode, alone))(ids)
+        begin = jax.vmap(lambda episode: parties.begin(key, episode, alone))(ids), drawn.begin()
         steps = jnp.arange(world.horizon, dtype=jnp.int32), row._replace(mixing_rate=None, retain=None)
-        nothing = loops.before(draw, AHEAD if _device().platform == "cpu" else 0)
-        (walkers, _), seen = loops.scan(advance, (begin, nothing), steps, getattr(world, "length", None))
+        (walkers, _), seen = loops.scan(advance, begin, steps, getattr(world, "length", None))
         return seen, walkers
 
     return reduce.blocks(one_block, xs, count)

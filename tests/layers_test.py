@@ -17,11 +17,12 @@ EXPERIMENTS = ROOT / "experiments"
 
 # A module may import modules of earlier lines only. A new module needs a place here.
 ORDER = [
-    ["types"],
-    ["checks", "intervals", "loops", "memory", "names", "precision", "randomness", "ties"],
+    ["checks", "types"],
+    ["intervals", "loops", "memory", "names", "precision", "randomness", "ties"],
     ["tabular.npz", "tabular.transitions", "sampling"],
     ["agents", "laws", "protocols"],
-    ["schedules.betas", "schedules.columns", "schedules.partitions"],
+    ["schedules.columns", "schedules.partitions"],
+    ["schedules.betas"],
     ["schedules"],
     ["control.network", "walk"],
     ["tabular.csr"],
@@ -41,7 +42,7 @@ ORDER = [
     ],
     ["tabular.gallery"],
     ["tabular"],
-    ["tabular.rollout", "tabular.exact"],
+    ["tabular.joint", "tabular.rollout", "tabular.exact"],
     ["tabular.labels", "tabular.oracle", "controllers.limits", "tabular.gates"],
     ["controllers.noise"],
     ["controllers"],

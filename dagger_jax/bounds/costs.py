@@ -48,16 +48,16 @@ def cost_to_go(problem: Problem, acting: Array, beta: Array) -> CostToGo:
     def one(policy: Array, beta: Array) -> tuple[Array, ...]:
         law = exact.deploy(problem, beta * problem.expert + (1 - beta) * policy).novice
         paid, alone = (policy * to_go).sum(-1), exact.deploy(problem, policy)
-        means = ((law * each).sum(-1).mean() for each in (paid - best, paid - value))
+        means = ((law * each).sum() / world.steps for each in (paid - best, paid - value))
         return alone.novice_cost - alone.guide_cost, *means, law[..., None] * (to_go - best[..., None])
 
     gap, losses, advantage, costs = jax.vmap(one)(acting, beta)
     span, loses, gains = (jnp.where(reached, each, 0.0).max() for each in (worst - best, worst - value, value - best))
-    hindsight = _best_table(problem, costs.sum(0), acting.shape[1]) / (acting.shape[0] * world.horizon)
+    hindsight = _best_table(problem, costs.sum(0), acting.shape[1]) / (acting.shape[0] * world.steps)
     return CostToGo(gap, losses, advantage, hindsight, span, loses + gains)
 
 
-def aggrevate(seen: CostToGo, beta: Array, horizon: int) -> Array:
+def aggrevate(seen: CostToGo, beta: Array, horizon: Array | int) -> Array:
     """T [eps_class + eps_regret] + (2 Q_max T / N) [n_beta + T sum_{i > n_beta} beta_i], for J(mixture) - J(pi*).
 
     Ross and Bagnell 2014, Theorem 2.1, with its shift term in full in place of O(Q_max T log T / (alpha N)): that of
@@ -68,7 +68,7 @@ def aggrevate(seen: CostToGo, beta: Array, horizon: int) -> Array:
     return horizon * theorem_4_1(terms)
 
 
-def aggrevate_sharp(seen: CostToGo, beta: Array, horizon: int) -> Array:
+def aggrevate_sharp(seen: CostToGo, beta: Array, horizon: Array | int) -> Array:
     """T [eps_class + eps_regret] + (Q_max / N) sum_i sum_t [1 - (1 - beta_i)^(t-1)]. Likewise.
 
     docs/theory.md#aggrevate, by docs/theory.md#dagger-the-shift-of-the-law.
@@ -77,7 +77,7 @@ def aggrevate_sharp(seen: CostToGo, beta: Array, horizon: int) -> Array:
     return horizon * theorem_4_1_sharp(terms)
 
 
-def aggrevate_signed(seen: CostToGo, beta: Array, horizon: int) -> Array:
+def aggrevate_signed(seen: CostToGo, beta: Array, horizon: Array | int) -> Array:
     """T mean_i E[Q*(s, pihat_i) - V*(s)] + ((u + v) / N) sum_i sum_t [1 - (1 - beta_i)^(t-1)].
 
     Derived here. The loss is signed, so the bound may be negative, where the policies improve on the expert, but the
@@ -99,6 +99,7 @@ class Improvement(NamedTuple):
     hindsight: Array  # [] the least that one deterministic table has on average over the rounds
     span: Array  # [] max_a Q - min_a Q, the largest
     distance: Array  # [T] ||nu_t - d_t^{pi'}||_1, in [0, 2]
+    steps: Array | int  # [] T, where a world is padded the steps that it takes
 
 
 @float64
@@ -116,15 +117,15 @@ def improvement(problem: Problem, acting: Array, comparator: Array, exploration:
 
     def one(policy: Array) -> tuple[Array, ...]:
         to_go, _ = backward(world, policy)
-        means = ((exploration * (acts * to_go).sum(-1)).sum(-1).mean() for acts in (policy, comparator))
+        means = ((exploration * (acts * to_go).sum(-1)).sum() / world.steps for acts in (policy, comparator))
         span = jnp.where(reached, to_go.max(-1) - to_go.min(-1), 0.0).max()
         gap = exact.deploy(problem, policy).novice_cost - other.novice_cost
         return gap, *means, span, exploration[..., None] * to_go
 
     gap, losses, compared, span, costs = jax.vmap(one)(acting)
-    hindsight = _best_table(problem, costs.sum(0), acting.shape[1]) / (acting.shape[0] * world.horizon)
+    hindsight = _best_table(problem, costs.sum(0), acting.shape[1]) / (acting.shape[0] * world.steps)
     distance = jnp.abs(exploration - other.novice).sum(-1)
-    return Improvement(gap, losses, compared, hindsight, span.max(), distance)
+    return Improvement(gap, losses, compared, hindsight, span.max(), distance, world.steps)
 
 
 def nrpi(seen: Improvement) -> Array:
@@ -133,8 +134,7 @@ def nrpi(seen: Improvement) -> Array:
     Ross and Bagnell 2014, section 3; D is the average over the steps of ||nu_t - d_t^{pi'}||_1, and Q_max may be the
     largest span of a Q at a state. docs/theory.md#nrpi.
     """
-    horizon = seen.distance.shape[-1]
-    return horizon * (seen.losses.mean() - seen.hindsight) + seen.span * seen.distance.sum()
+    return seen.steps * (seen.losses.mean() - seen.hindsight) + seen.span * seen.distance.sum()
 
 
 def nrpi_against(seen: Improvement) -> Array:
@@ -142,7 +142,7 @@ def nrpi_against(seen: Improvement) -> Array:
 
     Derived here: docs/theory.md#nrpi.
     """
-    return seen.distance.shape[-1] * (seen.losses - seen.compared).mean() + seen.span * seen.distance.sum()
+    return seen.steps * (seen.losses - seen.compared).mean() + seen.span * seen.distance.sum()
 
 
 # ---- DART: the perturbed expert's runs against the learner's ---------------------------------------------------
@@ -172,15 +172,16 @@ def departure(problem: Problem, policy: Array, noise: Array | float) -> Departur
     followed = Problem(world, policy)
     laws = exact.deploy(followed, perturbed)
     along = recursion(followed, perturbed, schedules.row(schedules.behavioural_cloning(1, world.horizon), 0))
-    return Departure(jnp.abs(laws.guide_cost - laws.novice_cost), along.kl[-1], along.total_variation[-1])
+    last = world.steps - 1
+    return Departure(jnp.abs(laws.guide_cost - laws.novice_cost), along.kl[last], along.total_variation[last])
 
 
-def dart(seen: Departure, horizon: int) -> Array:
+def dart(seen: Departure, horizon: Array | int) -> Array:
     """T sqrt(KL / 2), by Pinsker, as costs lie in [0, T]. Laskey et al. 2017; docs/theory.md#dart."""
     return horizon * jnp.sqrt(seen.kl / 2)
 
 
-def dart_coupled(seen: Departure, horizon: int) -> Array:
+def dart_coupled(seen: Departure, horizon: Array | int) -> Array:
     """T x total variation: the step before Pinsker's inequality: docs/theory.md#dart."""
     return horizon * seen.total_variation
 

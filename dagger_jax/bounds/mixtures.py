@@ -31,6 +31,7 @@ class Mixture(NamedTuple):
     loses: Array  # [N] u of the current policy: max Q(s, a) - V(s)
     gains: Array  # [N] v of the current policy: max V(s) - Q(s, a)
     span: Array  # [N] max_a Q(s, a) - min_a Q(s, a), the largest
+    steps: Array | int  # [] T, where a world is padded the steps that it takes
 
 
 @float64
@@ -63,10 +64,11 @@ def mixture(problem: Problem, acting: Array, newest: Array, left: Array, output:
         )
 
     ended = exact.deploy(problem, output)
-    return Mixture(ended.novice_cost - ended.guide_cost, *jax.vmap(one)(acting, newest, left))
+    steps = jnp.asarray(world.steps, jnp.result_type(float))  # of int32 JAX makes float32 where a number is no array
+    return Mixture(ended.novice_cost - ended.guide_cost, *jax.vmap(one)(acting, newest, left), steps)
 
 
-def without_expert(horizon: int, share: Array | float) -> Array | float:
+def without_expert(horizon: Array | int, share: Array | float) -> Array | float:
     """T (T + 1) / 2 x share: what it costs at most to leave the expert out that acts with `share` a step.
 
     Derived here: it is called first at step t with probability `share` at most, and T - t + 1 is left to lose then.
@@ -82,7 +84,7 @@ def smile(seen: Mixture, alpha: Array | float) -> Array:
     Its proof may use U alone, although Q(s, a) - Q(s, pi*) has either sign: the bracket is at most U times the error
     before the law is shifted, and errors lie in [0, 1]. Where the expert draws its action U must be the span.
     """
-    rounds, horizon = seen.eps.shape
+    rounds, horizon = len(seen.eps), seen.steps
     first = (_share(rounds, alpha)[:, None] * seen.eps).sum()
     second = horizon * (horizon - 1) / 2 * alpha / (2 - alpha)
     return seen.worst.max() * (first + second) + horizon**2 * (1 - alpha) ** rounds
@@ -94,8 +96,8 @@ def smile_sharp(seen: Mixture, alpha: Array | float) -> Array:
     Derived here: pi^n parts from pi^(n-1) at step i with probability delta_n eps_ni at most, so the second order
     vanishes with the errors, while in `smile` it stays: docs/theory.md#smile.
     """
-    rounds, horizon = seen.eps.shape
-    delta, left = _share(rounds, alpha)[:, None], jnp.arange(horizon - 1, -1, -1)
+    rounds, horizon = len(seen.eps), seen.steps
+    delta, left = _share(rounds, alpha)[:, None], horizon - 1 - jnp.arange(seen.eps.shape[-1])
     each = delta * seen.worst[:, None] * seen.eps * (1 + delta * left)
     return each.sum() + without_expert(horizon, (1 - alpha) ** rounds)
 
@@ -107,7 +109,7 @@ def searn(seen: Mixture, share: Array | float) -> Array:
     in [-v, u]: the span of Q at a state is too small (a counterexample: tests/bounds/bounds_mixtures_test.py), as
     states may differ in which of their actions h_(n-1) takes. `searn_regret` may use it. docs/theory.md#searn.
     """
-    rounds, horizon = seen.advantage.shape
+    rounds, horizon = len(seen.advantage), seen.steps
     shift = (seen.loses + seen.gains).sum() * share**2 * horizon * (horizon - 1) / 2
     return share * seen.advantage.sum() + shift + without_expert(horizon, (1 - share) ** rounds)
 
@@ -117,8 +119,8 @@ def searn_sharp(seen: Mixture, share: Array | float) -> Array:
 
     As `searn`, m_nt being how often hhat_n differs from h_(n-1) at step t: what moves the law: docs/theory.md#searn.
     """
-    rounds, horizon = seen.advantage.shape
-    later = (seen.moved * jnp.arange(horizon - 1, -1, -1)).sum(-1)
+    rounds, horizon = len(seen.advantage), seen.steps
+    later = (seen.moved * (horizon - 1 - jnp.arange(seen.moved.shape[-1]))).sum(-1)
     shift = ((seen.loses + seen.gains) * later).sum() * share**2
     return share * seen.advantage.sum() + shift + without_expert(horizon, (1 - share) ** rounds)
 
@@ -129,7 +131,7 @@ def searn_regret(seen: Mixture, share: Array | float) -> Array:
     Derived here, with l_n = sum_t E[Q(s, hhat_n) - min_a Q(s, a)] in [0, span] at every state, SEARN's cost-sensitive
     loss: as it is never negative, the span is enough. docs/theory.md#searn.
     """
-    rounds, horizon = seen.regret.shape
+    rounds, horizon = len(seen.regret), seen.steps
     shift = seen.span.sum() * share**2 * horizon * (horizon - 1) / 2
     return share * seen.regret.sum() + shift + without_expert(horizon, (1 - share) ** rounds)
 
@@ -140,7 +142,7 @@ def searn_published(seen: Mixture, share: Array | float, most: Array | float) ->
     Daume, Langford and Marcu 2009, a form of the lemma before their theorem. It is implied by
     `searn_regret` with T c_max (1 - beta)^N for leaving the expert out: docs/theory.md#searn.
     """
-    rounds, horizon = seen.regret.shape
+    rounds, horizon = len(seen.regret), seen.steps
     spent = share * rounds
     return spent * seen.regret.sum() / rounds + most * (spent * horizon**2 * share / 2 + horizon * jnp.exp(-spent))
 

@@ -7,11 +7,10 @@ are natural, D_H^2 = sum (sqrt p - sqrt q)^2 without a factor 1/2.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.scipy import special
 
-from dagger_jax import schedules
+from dagger_jax import loops, schedules
 from dagger_jax.detect.ratio import recursion
 from dagger_jax.evidence import Constants, Evidence
 from dagger_jax.precision import float64
@@ -88,14 +87,14 @@ def trajectories(problem: Problem, policy: Array) -> Trajectories:
     For a deterministic expert the total variation is 1 - E_{pi*}[prod_h pi(pi*_h(s_h) | s_h)]:
     docs/theory.md#detectability-total-variation.
     """
-    row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
+    row, last = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0), problem.world.steps - 1
     along, ended = recursion(problem, policy, row), exact.deploy(problem, policy)
     return Trajectories(
         ended.novice_cost - ended.guide_cost,
         cost_range(problem.world),
-        along.total_variation[-1],
-        along.hellinger[-1],
-        along.kl[-1],
+        along.total_variation[last],
+        along.hellinger[last],
+        along.kl[last],
     )
 
 
@@ -111,7 +110,7 @@ def cost_range(world: World) -> Array:
         return (dearest, cheapest), None
 
     none = jnp.zeros_like(world.initial)
-    (dearest, cheapest), _ = jax.lax.scan(earlier, (none, none), jnp.arange(world.horizon), reverse=True)
+    (dearest, cheapest), _ = loops.scan(earlier, (none, none), jnp.arange(world.horizon), world.length, reverse=True)
     begins = jnp.asarray(world.initial) > 0
     return jnp.where(begins, dearest, -jnp.inf).max() - jnp.where(begins, cheapest, jnp.inf).min()
 

@@ -93,12 +93,14 @@ class DetectabilityBudget(Node):
         measured = distances(seen, self.deviations)
         if self.proven:
             within = certain_means(seen, self.deviations) <= self.budget
-            k = jnp.where(within, jnp.arange(1, within.shape[0] + 1), 1).max()
-            played = schedules.offsets(seen.starts).max() + 1
-            mean = jnp.where(jnp.arange(within.shape[0]) < played, measured, 0.0).sum() / played
+            step = jnp.arange(within.shape[0])
+            k = jnp.where(within, step + 1, 1).max()
+            played = jnp.where(step < seen.horizon, schedules.offsets(seen.starts), 0).max() + 1
+            mean = jnp.where(step < played, measured, 0.0).sum() / played
             k = jnp.maximum(k, jnp.where(mean <= self.budget, played, 1))
         else:
             k = jnp.minimum(longest_within(measured, self.budget), 2 * state)
+        k = jnp.minimum(k, seen.horizon)
         return k.astype(state.dtype), schedules.starts(seen.starts.shape[0], k)
 
 
@@ -125,11 +127,10 @@ class AdditiveIncrease(Node):
         return jnp.asarray(float(self.first)), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
-        parted, count = schedules.by_offset(1 - seen.agreement, seen.starts)
+        parted, count = schedules.by_offset(1 - seen.agreement, seen.starts, seen.steps)
         auc = 0.5 + 0.5 * parted[jnp.maximum((count > 0).sum(), 1) - 1]
-        horizon = seen.starts.shape[0]
-        k = jnp.clip(jnp.where(auc <= self.target, state + self.step, state * self.factor), 1.0, horizon)
-        return k.astype(state.dtype), schedules.starts(horizon, jnp.floor(k).astype(jnp.int32))
+        k = jnp.clip(jnp.where(auc <= self.target, state + self.step, state * self.factor), 1.0, seen.horizon)
+        return k.astype(state.dtype), schedules.starts(seen.starts.shape[0], jnp.floor(k).astype(jnp.int32))
 
 
 class Budget(Node):
@@ -160,11 +161,12 @@ class Budget(Node):
         price = (self.per_query + k * self.per_step) / (self.total * k)
         return self.scale * jnp.sqrt(price) + (k - 1) * error / 2
 
-    def choose(self, error: Array, horizon: int) -> Array:
-        """k for a mean error a step, in 1..T."""
+    def choose(self, error: Array, horizon: Array | int, longest: int | None = None) -> Array:
+        """k for a mean error a step, in 1..T; `longest`, where T is data: what it is at most."""
         error = jnp.maximum(error, 1e-9)
         if self.exact:
-            objective = self.objective(jnp.arange(1, horizon + 1), error)
+            k = jnp.arange(1, 1 + (longest or horizon))
+            objective = jnp.where(k <= horizon, self.objective(k, error), jnp.inf)
             return jnp.asarray(1 + ties.first_least(objective, ties.rounding(objective)))
         k = (self.scale * jnp.sqrt(self.per_query / self.total) / error) ** (2 / 3)
         return jnp.clip(jnp.round(k), 1, horizon).astype(jnp.int32)
@@ -173,8 +175,9 @@ class Budget(Node):
         return jnp.zeros(()), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
-        horizon = seen.starts.shape[0]
-        return state, schedules.starts(horizon, self.choose(seen.eps.mean(), horizon))
+        longest = seen.starts.shape[0]
+        k = self.choose(seen.eps.sum() / seen.horizon, seen.horizon, longest)
+        return state, schedules.starts(longest, k)
 
 
 class JumpStart(Node):
@@ -198,6 +201,7 @@ class JumpStart(Node):
 
     def update(self, state: tuple[Array, Array, Array], seen: Seen) -> tuple[tuple[Array, Array, Array], Array]:
         k, costs, best = state
+        k = jnp.minimum(k, seen.horizon)
         costs = jnp.roll(costs, 1).at[0].set(seen.cost)
         average = costs.mean()
         holds = jnp.isfinite(average) & (average <= best * (1 + self.tolerance))
@@ -224,9 +228,8 @@ class AdaptiveWindow(Node):
         return jnp.asarray(self.first), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
-        errors, count = schedules.by_offset(seen.eps, seen.starts)
-        horizon = seen.starts.shape[0]
-        offset = jnp.arange(horizon)
+        errors, count = schedules.by_offset(seen.eps, seen.starts, seen.steps)
+        offset = jnp.arange(seen.starts.shape[0])
         early = (offset < (state + 1) // 2) & (count > 0)
         late = (offset >= (state + 1) // 2) & (count > 0)
 
@@ -234,8 +237,8 @@ class AdaptiveWindow(Node):
             return (errors * where).sum() / jnp.maximum(where.sum(), 1)
 
         stale = mean(late) > (1 + self.staleness) * mean(early) + 1e-9
-        k = jnp.clip(jnp.where(stale, state // 2, state * 2), 1, horizon)
-        return k.astype(state.dtype), schedules.starts(horizon, k)
+        k = jnp.clip(jnp.where(stale, state // 2, state * 2), 1, seen.horizon)
+        return k.astype(state.dtype), schedules.starts(seen.starts.shape[0], k)
 
 
 class ChangePoint(Node):
@@ -255,8 +258,9 @@ class ChangePoint(Node):
         return jnp.asarray(self.first), schedules.starts(horizon, self.first)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
-        errors, count = schedules.by_offset(seen.eps, seen.starts)
-        horizon = seen.starts.shape[0]
+        errors, count = schedules.by_offset(seen.eps, seen.starts, seen.steps)
+        horizon = seen.horizon
         k = jnp.clip(jnp.where(state < 3, 2 * state, change_point(errors, (count > 0).sum())), 1, horizon)
         k = jnp.where(k >= state, 2 * state, k)
-        return jnp.clip(k, 1, horizon).astype(state.dtype), schedules.starts(horizon, jnp.clip(k, 1, horizon))
+        k = jnp.clip(k, 1, horizon)
+        return k.astype(state.dtype), schedules.starts(seen.starts.shape[0], k)

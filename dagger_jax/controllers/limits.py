@@ -18,6 +18,12 @@ class Seen(NamedTuple):
     cost: Array  # [] the novice's expected total cost, given the states it visited
     episodes: Array  # [] how many were played; inf for the exact interpreter
     actions: int = 2  # A
+    steps: Array | None = None  # [] taken of the T; None: all
+
+    @property
+    def horizon(self) -> Array | int:
+        """Steps of an episode: the longest that a chunk can be."""
+        return self.starts.shape[0] if self.steps is None else self.steps
 
 
 def upper(share: Array, trials: Array, deviations: float) -> Array:
@@ -33,7 +39,7 @@ def distances(seen: Seen, deviations: float) -> Array:
     Walkers part at least as often as a detector can tell; as often, where the expert is deterministic and without
     noise. T_0 = 0. Beyond the longest chunk played they are continued as 1 - (1 - e)^j, e from the last one measured.
     """
-    parted, count = schedules.by_offset(1 - seen.agreement, seen.starts)  # parted[i]: after i + 1 steps
+    parted, count = schedules.by_offset(1 - seen.agreement, seen.starts, seen.steps)  # [i]: after i + 1 steps
     limits = upper(parted, count * seen.episodes, deviations)
     longest = jnp.maximum((count > 0).sum(), 1)
     last = jnp.minimum(limits[longest - 1], 1 - 1e-7)
@@ -72,7 +78,7 @@ def certain_means(seen: Seen, deviations: float) -> Array:
 
     def mean(k: Array) -> Array:
         starts = schedules.starts(horizon, k)
-        after = schedules.by_offset(within(starts, own), starts)[0]  # after[i]: after i + 1 steps
+        after = schedules.by_offset(within(starts, own), starts, seen.steps)[0]  # after[i]: after i + 1 steps
         return (after * (jnp.arange(horizon) < k - 1)).sum() / k
 
     return jax.vmap(mean)(jnp.arange(1, horizon + 1))

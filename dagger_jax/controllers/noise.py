@@ -29,6 +29,6 @@ class FittedNoise(Node):
         return jnp.zeros((), bool), jnp.zeros(horizon)
 
     def update(self, state: Array, seen: Seen) -> tuple[Array, Array]:
-        fitted = jnp.clip(self.scale * seen.eps.mean() * seen.actions / (seen.actions - 1), 0.0, 1.0)
+        fitted = jnp.clip(self.scale * seen.eps.sum() / seen.horizon * seen.actions / (seen.actions - 1), 0.0, 1.0)
         # The round before was the untrained learner's: its error says nothing.
         return jnp.ones_like(state), jnp.broadcast_to(jnp.where(state, fitted, 0.0), seen.starts.shape)

@@ -18,7 +18,7 @@ import numpy as np
 from jax.scipy import special
 from scipy.special import rel_entr
 
-from dagger_jax import schedules
+from dagger_jax import loops, schedules
 from dagger_jax.precision import float64
 from dagger_jax.tabular import exact
 from dagger_jax.tabular.transitions import at, listed, push
@@ -135,7 +135,10 @@ def distances(law: RatioLaw) -> Detectability:
 
 
 class Recursion(NamedTuple):
-    """After every step, for the chunk that contains it, from its start. Exact for any partition."""
+    """After every step, for the chunk that contains it, from its start. Exact for any partition.
+
+    Says nothing of the steps beyond those that a padded world takes.
+    """
 
     kl: Array  # [T] nats: the chain rule
     hellinger: Array  # [T] D_H^2: the affinity is a product
@@ -186,7 +189,8 @@ def _recursion(problem: Problem, policy: Array, row: Schedule) -> Recursion:
 
     start = jnp.asarray(world.initial)
     xs = (jnp.arange(world.horizon), row.join, laws.novice, expert, learner, now)
-    affinity, agreement, kl = jax.lax.scan(later, (start, start, jnp.zeros((), start.dtype)), xs)[1]
+    begin = start, start, jnp.zeros((), start.dtype)
+    affinity, agreement, kl = loops.scan(later, begin, xs, world.length)[1]
     return Recursion(kl, 2 * (1 - affinity), 1 - agreement)
 
 

@@ -38,6 +38,11 @@ class Programs:
         """How many programs came from the cache."""
         return sum(each.cached for each in self.all)
 
+    def add(self, other: "Programs") -> None:
+        """Counts what another process has compiled, which takes no time from this one's threads."""
+        self.all += other.all
+        self._spans += [(begin, end, 0) for begin, end, _ in other._spans]
+
     def facts(self) -> dict[str, int | float | str]:
         """What run.json says: how many programs, in words and numbers, and the seconds that they took."""
         spent = self.seconds()

@@ -67,7 +67,7 @@ def risk(problem: Problem, policy: Array) -> Array:
     A difference that rounding may have made is 0.
     """
     own, expert = (backward(problem.world, acting)[1][:-1] for acting in (policy, problem.expert))
-    return jnp.where(jnp.abs(own - expert) <= ties.rounding(expert, 16 + problem.world.horizon), 0.0, own - expert)
+    return jnp.where(jnp.abs(own - expert) <= ties.rounding(expert, 16 + problem.world.steps), 0.0, own - expert)
 
 
 # ---- gates ----------------------------------------------------------------------------------------------------
@@ -242,7 +242,9 @@ def interventions(problem: Problem, policy: Array, play: Occupancy, takeover: In
         raise ValueError("interventions are a gate's: this round was played without one")
     alone = (play.novice - play.intervened).sum(-1)  # the learner is in control, and stays so
     arrives = push_each(problem.world.transition, alone[..., None] * policy)
-    return jnp.concatenate([jnp.asarray(problem.world.initial)[None], arrives[:-1]]) * takeover.enter
+    here = jnp.concatenate([jnp.asarray(problem.world.initial)[None], arrives[:-1]])
+    taken = jnp.arange(problem.world.horizon) < problem.world.steps
+    return taken[:, None] * here * takeover.enter
 
 
 def doubt_threshold(doubts: Array, entered: Array, last: float = 0.25) -> Array:

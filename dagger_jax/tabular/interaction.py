@@ -224,7 +224,7 @@ def _run(
     whole = parts(problem, learner, interpreter, **options)
     if (steps := schedule.join.shape[-1]) != problem.world.horizon:
         raise ValueError(f"the schedule has {steps} steps, the world's horizon is {problem.world.horizon}")
-    if not isinstance(schedule.join, jax.core.Tracer):
+    if not any(isinstance(column, jax.core.Tracer) for column in schedule):
         validate(schedule)
     begins, draws = (None, None) if key is None else jax.random.split(key)
 
@@ -248,7 +248,7 @@ def _seen(problem: Problem, row: Schedule, play: Occupancy, policy: Array, episo
     law = novice_share[:, None] * play.novice.sum(-1) + guide_share[:, None] * play.guide.sum(-1)
     error = 0.5 * jnp.abs(policy - problem.expert).sum(-1)
     told = (row.join, (law * error).sum(-1), play.agreement, cost(problem, row, play, policy))
-    return Seen(*told, jnp.asarray(episodes), problem.world.actions)
+    return Seen(*told, jnp.asarray(episodes), problem.world.actions, problem.world.length)
 
 
 def cost(problem: Problem, row: Schedule, play: Occupancy, policy: Array) -> Array:

@@ -27,10 +27,10 @@ def imitate(problem: Problem, play: Occupancy, row: Schedule, policy: Array) -> 
     Returns:
       A batch with leading axes [T, S]; weights are per episode.
     """
-    row = filled(row)
-    asked = row.label_novice[:, None, None] * play.novice
-    if play.guide is not None:
-        asked = asked + row.label_guide[:, None, None] * play.guide
+    # Where a column is None nobody reads that walker's counts, and the compiler leaves the counting out.
+    seen = (row.label_novice, play.novice), (row.label_guide, play.guide)
+    each = [jnp.asarray(column)[:, None, None] * law for column, law in seen if column is not None and law is not None]
+    asked = sum(each[1:], each[0]) if each else jnp.zeros_like(play.novice)
     weight = asked.sum(-1)
     return _batch(problem, weight[..., None] - asked, weight)
 
@@ -100,9 +100,11 @@ class RollOut(Node):
     def __call__(self, problem: Problem, play: Occupancy, row: Schedule, policy: Array) -> Batch:
         """A batch as `imitate`'s."""
         to_go, value = backward(problem.world, problem.expert)
+        world = problem.world
+        taken = (jnp.arange(world.horizon) < world.steps)[:, None, None]
         for _ in range(self.steps):
             value = jnp.concatenate([(policy * to_go).sum(-1), value[-1:]])
-            to_go = problem.world.cost + expect_each(problem.world.transition, value[1:])
+            to_go = taken * (world.cost + expect_each(world.transition, value[1:]))
         return _regrets(problem, imitate(problem, play, row, policy).weight, to_go)
 
 

@@ -132,7 +132,7 @@ def test_memory_is_told_of_this_machine():
         ("--batches=4294967296", "--batches: 4294967296 needs about"),
         ("--token_batches=1,x", "--token_batches: 'x'"),
         ("--repeats=0", "--repeats: '0'"),
-        ("--nosuch", "--nosuch: there is no such flag; allowed: --out, --repeats"),
+        ("--nosuch", "--nosuch: there is no such flag; allowed: --out, --preset"),
         ("--out=~nosuchuser/x.json", "--out: '~nosuchuser/x.json' is not allowed"),
         ("--out=/proc/none/x.json", "--out: /proc/none/x.json cannot be written"),
         ("stray", "--stray: not a flag"),
