@@ -79,10 +79,14 @@ def test_a_sparse_world_of_as_many_states_fits(tmp_path):
     made, states, actions = catalog.load("horizon_growth"), 20_000, 4
     rows = states * actions
     arrays: dict[str, Any] = {"cost": np.zeros((states, actions)), "initial": np.eye(1, states)[0]}
-    even = {"indptr": 3 * np.arange(rows + 1), "indices": np.zeros(3 * rows, int), "data": np.full(3 * rows, 1 / 3)}
-    uneven = even | {"indptr": np.append(np.zeros(rows, int), 3 * rows)}
-    for name, lists in (("even", even), ("uneven", uneven)):
-        np.savez_compressed(tmp_path / f"{name}.npz", **arrays, **lists)
+    even: dict[str, Any] = {
+        "indptr": 3 * np.arange(rows + 1),
+        "indices": np.zeros(3 * rows, int),
+        "data": np.full(3 * rows, 1 / 3),
+    }
+    uneven: dict[str, Any] = even | {"indptr": np.append(np.zeros(rows, int), 3 * rows)}
+    np.savez_compressed(tmp_path / "even.npz", **arrays, **even)
+    np.savez_compressed(tmp_path / "uneven.npz", **arrays, **uneven)
     words = ["horizon_growth", "--out=out", "--runs=4", "--horizons=8,16", "--preset=quick"]
     sizes.check(made, options.parse(made, [*words, f"--worlds={tmp_path}/even.npz"]).settings)
     with pytest.raises(BadFlag, match=r"--worlds: uneven\.npz needs about .* TiB of memory for 4 worlds"):
