@@ -54,6 +54,7 @@ setup(
             "beartype>=0.22,<0.24",
             "ruff>=0.14,<0.16",
             "pyright[nodejs]>=1.1.400,<1.2",
+            "submitit>=1.5,<2",  # as in [slurm], for its tests
         ],
         # Engines that divide the work of a run.
         "ray": ["ray>=2.40,<3"],
