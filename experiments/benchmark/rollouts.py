@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax import randomness, schedules
-from dagger_jax.tabular import rollout
+from dagger_jax.tabular import joint, rollout
 from dagger_jax.types import Array, Schedule
 
 from ..claim import devices
@@ -47,7 +47,7 @@ def policies() -> np.ndarray:
 def sampler(batch: int, count: int) -> Calls:
     """The ways in which the sampler is used, in calls of `batch` episodes."""
     tables, several = rollout.tables(problem()), [jnp.asarray(policy) for policy in policies()]
-    turn, first = itertools.cycle(several), policies()[0]
+    turn = itertools.cycle(several)
     key = randomness.for_round(randomness.words(jax.random.key(0)), 0)
     ids = jnp.arange(batch, dtype=jnp.uint32)
     chunks = schedules.row(schedules.chunked(1, schedules.starts(HORIZON, CHUNK)), 0)
@@ -61,11 +61,11 @@ def sampler(batch: int, count: int) -> Calls:
         program = spread(call, count)
         return lambda: program(tables, next(turn), ids)
 
-    fixed = spread(lambda tables, ids: rollout.play(tables, first, chunks, key, ids, alone=True)[1].novice_cost, count)
+    table, fixed = joint.joint(problem(), policies()[0]), spread(lambda table, ids: joint.play(table, key, ids), count)
     steps = float(batch * HORIZON)
     return {
         "one_walker": (steps, play(chunks, True, False)),
-        "one_walker_fixed_policy": (steps, lambda: fixed(tables, ids)),
+        "one_walker_fixed_policy": (steps, lambda: fixed(table, ids)),
         "one_walker_labels": (steps, play(chunks, True, True)),
         "two_walkers_labels": (2 * steps, play(chunks, False, True)),
         "two_walkers_every_column": (2 * steps, play(full, False, True)),

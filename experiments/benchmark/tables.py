@@ -12,7 +12,7 @@ from .rollouts import CHUNK, LIMIT, SAME, SHARES
 
 WORDS: Mapping[str, str] = {
     "one_walker": "the sampler: costs only, a policy that changes every round",
-    "one_walker_fixed_policy": "the sampler: costs only, a fixed policy",
+    "one_walker_fixed_policy": "the sampler: costs only, a fixed policy by a joint table",
     "one_walker_labels": "the sampler: costs and labels",
     "two_walkers_labels": f"the sampler: costs and labels, chunks of {CHUNK} steps",
     "two_walkers_every_column": f"the sampler: costs and labels; {', '.join(SHARES)} are drawn at every step",
