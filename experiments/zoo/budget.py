@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.controllers import FittedNoise
 from dagger_jax.tabular import learners
