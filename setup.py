@@ -24,6 +24,7 @@ setup(
         "dagger_jax": ["py.typed"],
         "dagger_jax.experiments.worlds": ["*.npz"],
         "dagger_jax.experiments.bench_gpu": ["*.json"],
+        "dagger_jax.experiments.benchmark": ["*.c"],
     },
     entry_points={"console_scripts": ["dagger-jax = dagger_jax.experiments.command:main"]},
     # Run on: jax 0.10.2, flax 0.12.8, optax 0.2.8, chex 0.1.92, jaxtyping 0.3.11, numpy 2.4.6, absl-py 2.5.1,
@@ -53,8 +54,14 @@ setup(
             "beartype>=0.22,<0.24",
             "ruff>=0.14,<0.16",
             "pyright[nodejs]>=1.1.400,<1.2",
+            "submitit>=1.5,<2",  # as in [slurm], for its tests
         ],
+        # Engines that divide the work of a run.
+        "ray": ["ray>=2.40,<3"],
+        "slurm": ["submitit>=1.5,<2"],
         # Only to make experiments/worlds/*.npz again.
         "worlds": ["gymnasium>=1.2,<2"],
+        # Only for one row of experiments/benchmark. gymnax imports six, and does not ask for it.
+        "bench": ["gymnax>=1.0.1,<2", "six>=1.16,<2"],
     },
 )

@@ -1,16 +1,21 @@
-"""Numbers that make no sense are refused where something is built from them, by the name of their field."""
+"""What is known when something is built: numbers that make no sense are refused there, by the name of their field."""
 
 import warnings
+from typing import Any
 
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax.types import Array
 
-
-def known(value: Array | float) -> np.ndarray | None:
+def known(value: Any) -> np.ndarray | None:
     """The value, if it can be looked at: None for a traced one."""
     return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+
+
+def namespace(*values: Any) -> Any:
+    """NumPy where all values are known, `jax.numpy` where one is traced: what is known is built without compiling."""
+    return jnp if any(isinstance(value, jax.core.Tracer) for value in values) else np
 
 
 def require(name: str, value: object, low: float, high: float = np.inf, ends: str = "[]") -> None:

@@ -5,7 +5,7 @@
 # pyright: reportUnknownLambdaType=false
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -47,3 +47,26 @@ def scan(
         return carry, jax.tree.map(put, ys, y)
 
     return jax.lax.fori_loop(0, length, turn, (init, empty))
+
+
+class Ahead(NamedTuple):
+    """What each turn of a loop draws, for several turns at once, and carried to them: see `randomness.crossing`."""
+
+    draw: Callable[[Array], Any]  # of the turn [], a tree of arrays
+    at_once: int  # turns; they need not divide the loop's
+
+    def begin(self) -> Any:
+        """What is carried before turn 0."""
+        if self.at_once == 1:
+            return ()
+        shapes = jax.eval_shape(self.draw, jax.ShapeDtypeStruct((), jnp.int32))
+        return jax.tree.map(lambda one: jnp.zeros((self.at_once, *one.shape), one.dtype), shapes)
+
+    def take(self, carried: Any, turn: Array) -> tuple[Any, Any]:
+        """What is carried on, and draw(turn)."""
+        if self.at_once == 1:
+            return carried, self.draw(turn)
+        many = lambda: jax.vmap(self.draw)(turn + jnp.arange(self.at_once, dtype=turn.dtype))
+        carried = jax.lax.cond(turn % self.at_once == 0, many, lambda: carried)
+        one = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, turn % self.at_once, keepdims=False)
+        return carried, jax.tree.map(one, carried)

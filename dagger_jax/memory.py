@@ -15,8 +15,20 @@ def host() -> int:
 
 def device() -> int | None:
     """Free bytes of the device that JAX computes on; None where it has no memory of its own, or does not tell."""
-    known = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    known = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     return known["bytes_limit"] - known.get("bytes_in_use", 0) if known and "bytes_limit" in known else None
+
+
+def require(what: str, need: float, *, on_device: bool = False, instead: str = "") -> None:
+    """Refuses what does not fit into the free memory, of the machine or of the device.
+
+    Raises:
+      ValueError: what it is, the bytes that it would take, what is free, and what to do `instead`.
+    """
+    own = device() if on_device else None
+    free = host() if own is None else own
+    if need > free:
+        raise ValueError(f"{what} would take {words(need)} ({need:,.0f} bytes), and {words(free)} are free{instead}")
 
 
 def words(count: float) -> str:

@@ -11,7 +11,7 @@ from dagger_jax import checks, names
 from dagger_jax.agents import Function
 from dagger_jax.control.training import Task, world_of
 from dagger_jax.tabular import experts
-from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.files import load
 from dagger_jax.tabular.gallery import WORLDS
 from dagger_jax.types import Array, Problem, World
 
@@ -69,7 +69,7 @@ def _world(world: Any, horizon: int | None, sizes: dict[str, Any]) -> Any:
     if sizes:
         raise ValueError(f"only a named world takes {', '.join(sizes)}")
     if isinstance(world, str | Path):
-        return tabular.load(Path(world).expanduser(), horizon)
+        return load(Path(world).expanduser(), horizon)
     if not isinstance(world, Problem | World):
         raise ValueError(f"world must be a Problem, a World, a name or a path, got {type(world).__name__}")
     own = (world.world if isinstance(world, Problem) else world).horizon

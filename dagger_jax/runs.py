@@ -12,7 +12,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Key
 
-from dagger_jax import algorithms, evidence, loop, schedules
+from dagger_jax import algorithms, evidence, loop, memory, schedules
 from dagger_jax.agents import Policy, Table
 from dagger_jax.algorithms import Algorithm
 from dagger_jax.control import training as control
@@ -27,6 +27,7 @@ from dagger_jax.text import training as text
 from dagger_jax.text.pairs import Pair, Writing, recipe_for
 from dagger_jax.text.writers import Frozen
 from dagger_jax.types import Array, Held, Problem, Schedule
+from dagger_jax.walk import room
 
 
 class Progress(NamedTuple):
@@ -126,8 +127,7 @@ def _planned(
     if isinstance(algorithm, Schedule):
         if (steps := algorithm.join.shape[-1]) != horizon:
             raise ValueError(f"the schedule has {steps} steps, the world's horizon is {horizon}")
-        if not isinstance(algorithm.join, jax.core.Tracer):
-            schedules.validate(algorithm)
+        schedules.validate(algorithm)
         left = max(algorithm.join.shape[0] - done, 1) if rounds is None else rounds
         return algorithms.ALGORITHMS["dagger"]._replace(source="a schedule"), algorithm, left
     row = algorithms.find(algorithm) if isinstance(algorithm, str) else algorithm
@@ -229,8 +229,9 @@ def _play_tables(
 
 
 def _ids(episodes: int) -> Array:
-    if episodes < 1:
-        raise ValueError(f"episodes must be at least 1 per round, got {episodes}")
+    if not 1 <= episodes <= 2**32:
+        raise ValueError(f"episodes must be at least 1 per round, and at most 2^32, got {episodes}")
+    memory.require(f"episodes={episodes}", room(episodes), on_device=True)
     return jnp.arange(episodes, dtype=jnp.uint32)
 
 

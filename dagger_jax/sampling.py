@@ -7,6 +7,8 @@ A threshold c counts words, from 0 to 2^32: one value more than a uint32 has. So
 and the threshold 2^32 - 1 is above every word: it stands for 2^32, and 2^32 - 2 for 2^32 - 1 as well.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,9 +133,19 @@ def any_of(count: int, word: UInt32[Array, "*L"]) -> Int32[Array, "*L"]:
 
 
 def look(table: Shaped[Array, "..."], *index: Integer[Array, "*#B"] | int) -> Shaped[Array, "..."]:
-    """table[index], where every index is known to be in range. Leading axes of length 1 are constant."""
-    inside = tuple(i if size > 1 else 0 for i, size in zip(index, table.shape, strict=False))
-    return jnp.asarray(table).at[inside].get(mode="promise_in_bounds")
+    """table[index], where every index is known to be in range. Leading axes of length 1 are constant.
+
+    One index into the flattened table, where 32 bits hold it: XLA on a CPU would first put several side by side.
+    """
+    table = jnp.asarray(table)
+    sizes, rest = table.shape[: len(index)], table.shape[len(index) :]
+    if math.prod(sizes) >= 2**31:
+        inside = tuple(i if size > 1 else 0 for i, size in zip(index, sizes, strict=True))
+        return table.at[inside].get(mode="promise_in_bounds")
+    place = jnp.int32(0)
+    for i, size in zip(index, sizes, strict=True):
+        place = place * size + (jnp.asarray(i, jnp.int32) if size > 1 else 0)
+    return table.reshape(-1, *rest).at[place].get(mode="promise_in_bounds")
 
 
 def draw(

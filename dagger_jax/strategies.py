@@ -6,15 +6,21 @@ docs/theory.md#published-roll-out-strategies.
 """
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from dagger_jax import schedules
+from dagger_jax.checks import known, namespace
 from dagger_jax.types import Array, Schedule
 
 # ---- lengths over rounds --------------------------------------------------------------------------------------
+
+
+def by_round(schedule: optax.Schedule, rounds: int) -> Array:
+    """An optax schedule's values in rounds 0..N-1. [N]"""
+    values = jnp.asarray(jax.vmap(schedule)(jnp.arange(rounds)))
+    return namespace(values).asarray(values)
 
 
 def over_rounds(schedule: optax.Schedule | Array | float, rounds: int, horizon: int) -> Array:
@@ -23,11 +29,12 @@ def over_rounds(schedule: optax.Schedule | Array | float, rounds: int, horizon: 
     Raises:
       ValueError: a length that is not a number (outside jit only).
     """
-    n = jnp.arange(rounds)
-    values = jax.vmap(schedule)(n) if callable(schedule) else jnp.broadcast_to(jnp.asarray(schedule), n.shape)
-    if not isinstance(values, jax.core.Tracer) and (bad := np.flatnonzero(np.isnan(values))).size:
+    values = by_round(schedule, rounds) if callable(schedule) else schedule
+    xp, found = namespace(values), known(values)
+    values = xp.broadcast_to(xp.asarray(values), rounds)
+    if found is not None and (bad := np.flatnonzero(np.isnan(values))).size:
         raise ValueError(f"the schedule's length in round {bad[0]} is not a number")
-    return jnp.clip(jnp.round(values), 1, horizon).astype(jnp.int32)
+    return xp.clip(xp.round(values), 1, horizon).astype(np.int32)
 
 
 def inverse_sigmoid(slowness: float) -> optax.Schedule:
@@ -48,26 +55,24 @@ def mbpo_length(first: float, last: float, begin: int, end: int) -> optax.Schedu
 # ---- strategies over rounds -----------------------------------------------------------------------------------
 
 
-def _positive(lengths: Array) -> None:
-    if not isinstance(lengths, jax.core.Tracer) and (np.asarray(lengths) < 1).any():
-        raise ValueError(f"chunk lengths must be at least 1 step, got {np.asarray(lengths).tolist()}")
+def _by_step(steps: Array) -> Array:
+    """[N] -> [N, 1], to be compared with steps."""
+    return namespace(steps).asarray(steps)[:, None]
 
 
 def chunks(lengths: Array, horizon: int) -> Schedule:
     """Chunks of k_n steps in round n. `lengths` [N], traced. The expert continues from the learner's states."""
-    _positive(lengths)
-    return schedules.chunked(lengths.shape[0], jax.vmap(lambda k: schedules.starts(horizon, k))(lengths))
+    return schedules.chunked(lengths.shape[0], schedules.starts(horizon, lengths))
 
 
 def excursions(lengths: Array, horizon: int) -> Schedule:
     """The learner's excursions of k_n steps from the expert's states; with `mbpo_length`, MBPO's branched roll-outs."""
-    _positive(lengths)
-    return schedules.reset(lengths.shape[0], jax.vmap(lambda k: schedules.starts(horizon, k))(lengths))
+    return schedules.reset(lengths.shape[0], schedules.starts(horizon, lengths))
 
 
 def jump_start(guide_steps: Array, horizon: int) -> Schedule:
     """JSRL (arXiv 2204.02372): the guide acts for the first h_n steps, then the learner, labelled where it acts."""
-    late = jnp.arange(horizon) >= guide_steps[:, None]
+    late = np.arange(horizon) >= _by_step(guide_steps)
     return schedules.table(guide_steps.shape[0], horizon, beta=1.0 - late, join=1.0, label_novice=late)
 
 
@@ -76,13 +81,13 @@ def prefix(lengths: Array, horizon: int) -> Schedule:
 
     Growing h_n: POPD (arXiv 2605.31490). Constant T/10: TOPD (ibid.). Constant K: ESR (arXiv 2605.27028).
     """
-    early = jnp.arange(horizon) < lengths[:, None]
+    early = np.arange(horizon) < _by_step(lengths)
     return schedules.table(lengths.shape[0], horizon, join=1.0, label_novice=early)
 
 
 def mixer(teacher_steps: Array, horizon: int) -> Schedule:
     """MIXER (arXiv 1511.06732): labels on the expert's first s_n steps, then on the learner's continuation of them."""
-    step, s = jnp.arange(horizon), teacher_steps[:, None]
+    step, s = np.arange(horizon), _by_step(teacher_steps)
     return schedules.table(
         teacher_steps.shape[0],
         horizon,
@@ -99,7 +104,7 @@ def corrections(fork: Array, horizon: int, length: Array | int | None = None) ->
     To the end: on-policy expert corrections (arXiv 2512.14895). For k steps after a random prefix: the
     founding algorithm of this project.
     """
-    step, f = jnp.arange(horizon), fork[:, None]
+    step, f = np.arange(horizon), _by_step(fork)
     last = horizon if length is None else f + length
     join = (step == 0) | (step == f)
     return schedules.table(fork.shape[0], horizon, join=join, label_guide=(step >= f) & (step < last))

@@ -12,6 +12,7 @@ from flax import struct
 
 Array = jax.Array | np.ndarray
 Column = Any  # an Array, or None: never, and known to the compiler
+Transitions = Any  # an Array, or Successors; `tabular.transitions` reads both
 
 
 class Node(struct.PyTreeNode):
@@ -55,6 +56,23 @@ class Held(Node):
         return jax.tree.unflatten(self.form, leaves)
 
 
+class Successors(Node):
+    """Sparse transitions: the states that may follow, as lists, padded to the longest by chance 0 of any state."""
+
+    states: Array  # [L, S, A, K] int, in 0..S-1; one may be listed twice
+    chance: Array  # [L, S, A, K] probability of each
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.chance.shape
+
+    def __len__(self) -> int:
+        return len(self.chance)
+
+    def __getitem__(self, steps: slice) -> "Successors":
+        return Successors(self.states[steps], self.chance[steps])
+
+
 class World(Node):
     """A tabular Markov decision process with costs and a finite horizon.
 
@@ -62,7 +80,7 @@ class World(Node):
     observation, the expert need not be in the learner's class.
     """
 
-    transition: Array  # [L, S, A, S] probability of the next state
+    transition: Transitions  # [L, S, A, S] probability of the next state, or lists [L, S, A, K]
     cost: Array  # [L, S, A] expected immediate cost, in [0, 1] per step
     initial: Array  # [S] law of the first state
     observation: Array  # [S] int, in 0..O-1

@@ -28,7 +28,16 @@ from dagger_jax.types import Array, Schedule
 
 CPU_BLOCK = 4096  # episodes walked at once on a CPU: their walkers stay in a core's cache
 BYTES = 256  # of a device's memory for an episode of two walkers: what is carried, and the temporaries of a step
+KEPT = 25  # likewise of any episode of a round, in a block or not: its number and place, and what it ends with
+AHEAD = 4  # steps whose words a CPU draws at once, see `randomness.crossing`; others draw them where they are read
 CERTAIN = 1e4  # nats: the evidence of one action that only one of both could have taken
+
+
+def _device() -> Any:
+    """The default device."""
+    with jax.ensure_compile_time_eval():
+        (device,) = jnp.zeros(()).devices()
+    return device
 
 
 def block_size() -> int:
@@ -37,12 +46,16 @@ def block_size() -> int:
     On a CPU as many as fit its cache. Elsewhere a step is a few kernels, which only a large batch fills: as many as
     fit into a quarter of the device's memory, a power of two, up to 2^24.
     """
-    with jax.ensure_compile_time_eval():
-        (device,) = jnp.zeros(()).devices()
+    device = _device()
     if device.platform == "cpu":
         return CPU_BLOCK
     memory = int((device.memory_stats() or {}).get("bytes_limit", 1 << 30))
     return min(1 << 24, 1 << ((memory // 4 // BYTES).bit_length() - 1))
+
+
+def room(episodes: float) -> float:
+    """Bytes of the device's memory that a round's episodes take at most: those of one block, and those of all."""
+    return min(episodes, block_size()) * BYTES + episodes * KEPT
 
 
 class Walker(NamedTuple):
@@ -119,6 +132,14 @@ def discrete(world: World, expert: Agent) -> bool:
     return all(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in leaves)
 
 
+class Drawn(NamedTuple):
+    """The words of a step; None: nobody reads them."""
+
+    move: Any
+    meet: Any
+    turn: Any
+
+
 class Answer(NamedTuple):
     """A walker with the memories of this step, and what both would do there."""
 
@@ -187,9 +208,16 @@ class Parties(NamedTuple):
         over = ended(at.state)
         return at._replace(state=choose(over, at.state, state)), jnp.where(over, 0.0, cost), ~over
 
-    def advance(self, key: Words, step: Array, now: Schedule, episode: Array, at: Walkers) -> tuple[Walkers, Step]:
+    def draw(self, bits: Callable[[Use], Any], row: Schedule, tosses: Array | None) -> Drawn:
+        """The words of a step, of each use's bits. tosses: [] is a chance of the row not certain? None: no guide."""
+        move, nothing = bits(Use.MOVE), lambda: jax.tree.map(jnp.zeros_like, move)
+        turns = any(each is not None for each in (self.takeover, row.beta, row.copied))
+        meet = None if tosses is None else jax.lax.cond(tosses, lambda: bits(Use.MEET), nothing)
+        return Drawn(move, meet, bits(Use.GATE) if turns else None)
+
+    def advance(self, words: Drawn, step: Array, now: Schedule, at: Walkers) -> tuple[Walkers, Step]:
         """One step of one episode: the walkers after it, and what they did."""
-        move, meet, turn = (randomness.bits(key, episode, step, use) for use in (Use.MOVE, Use.MEET, Use.GATE))
+        move, meet, turn = words
         intervened, together, spent = at.intervened, at.together, at.spent
         there: Any = None
         joined: Any = None
@@ -320,6 +348,9 @@ def walk(
     watched = watched and not alone
     follows = watched or row.patience is not None or (row.back is not None and remembers(learner))
     parties = Parties(world, expert, learner, takeover, follows, watched, discrete(world, expert))
+    coins = jax.tree.leaves((row.join, row.back, row.noise, row.copied))
+    tosses = None if alone else jnp.stack([jnp.any((coin > 0) & (coin < 1)) for coin in coins]).any()
+    ahead = AHEAD if _device().platform == "cpu" else 1
     count = episodes.shape[0]
     size = min(block or block_size(), count)
     order = jnp.arange(-(-count // size) * size, dtype=jnp.int32).reshape(-1, size)
@@ -328,16 +359,23 @@ def walk(
     def one_block(xs: tuple[Array, Array]) -> tuple[Any, Walkers]:
         ids, counted = xs
 
-        def advance(walkers: Walkers, xs: tuple[Array, Schedule]) -> tuple[Walkers, Any]:
-            step, now = xs
-            axes = jax.tree.map(lambda column: 0 if jnp.ndim(column) else None, now)
-            one = lambda now, episode, at: parties.advance(key, step, now, episode, at)
-            walkers, shown = jax.vmap(one, in_axes=(axes, 0, 0))(now, ids, walkers)
-            return walkers, reduce.step(shown, counted)
+        def draw(step: Array) -> Drawn:
+            bits = lambda use: randomness.bits(key, ids, step, use)
+            return parties.draw(bits if ahead == 1 else lambda use: randomness.crossing(bits(use)), row, tosses)
 
-        begin = jax.vmap(lambda episode: parties.begin(key, episode, alone))(ids)
+        drawn = loops.Ahead(draw, ahead)
+
+        def advance(carry: tuple[Walkers, Any], xs: tuple[Array, Schedule]) -> tuple[tuple[Walkers, Any], Any]:
+            (walkers, kept), (step, now) = carry, xs
+            kept, words = drawn.take(kept, step)
+            axes = jax.tree.map(lambda column: 0 if jnp.ndim(column) else None, now)
+            one = lambda words, now, at: parties.advance(words, step, now, at)
+            walkers, shown = jax.vmap(one, in_axes=(0, axes, 0))(randomness.crossed(words), now, walkers)
+            return (walkers, kept), reduce.step(shown, counted)
+
+        begin = jax.vmap(lambda episode: parties.begin(key, episode, alone))(ids), drawn.begin()
         steps = jnp.arange(world.horizon, dtype=jnp.int32), row._replace(mixing_rate=None, retain=None)
-        walkers, seen = loops.scan(advance, begin, steps, getattr(world, "length", None))
+        (walkers, _), seen = loops.scan(advance, begin, steps, getattr(world, "length", None))
         return seen, walkers
 
     return reduce.blocks(one_block, xs, count)

@@ -29,6 +29,16 @@ CHECKED = [
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once():
+    """What one run of the tests has compiled the next one loads; binaries that tests start do so themselves."""
+    from dagger_jax.runtime import cache  # after the hook
+
+    # Where there can be no cache, those binaries need not say so: some tests want nothing on standard error.
+    with cache.use(True, lambda _: os.environ.update(JAX_ENABLE_COMPILATION_CACHE="0")):
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
     """Compiled programs go when their file is done: thousands of them exhaust the memory maps, and XLA crashes."""

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -20,8 +18,7 @@ Rule = Callable[[int, int], Schedule]  # (rounds, horizon) -> [N, T]
 
 def _chunked(lengths: Array, horizon: int) -> Schedule:
     """Chunks of k_n steps in round n, k [N]; the expert alone acts in the first round's roll-in."""
-    starts = jax.vmap(lambda k: schedules.starts(horizon, k))(lengths)
-    return schedules.chunked(len(lengths), starts, schedules.beta_indicator(len(lengths)))
+    return schedules.chunked(len(lengths), schedules.starts(horizon, lengths), schedules.beta_indicator(len(lengths)))
 
 
 # From a length in the first round to one in the last, in steps: (begin, end, rounds) -> the length in round n.
@@ -78,7 +75,7 @@ def _patience(given: str) -> Rule:
 
     def rule(rounds: int, horizon: int) -> Schedule:
         whole = _chunked(over_rounds(horizon, rounds, horizon), horizon)
-        return whole._replace(patience=jnp.full(whole.join.shape, most))
+        return whole._replace(patience=np.full(whole.join.shape, most, whole.join.dtype))
 
     return rule
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from functools import partial
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dagger_jax import schedules
 from dagger_jax.algorithms.row import Algorithm, cloning, dagger
 from dagger_jax.controllers import AdaptiveWindow, ChangePoint, JumpStart
 from dagger_jax.strategies import (
+    by_round,
     corrections,
     excursions,
     inverse_sigmoid,
@@ -27,6 +27,11 @@ from dagger_jax.tabular.labels import RollOut
 _strategy = partial(Algorithm, strategy=True)
 
 
+def _forks(rounds: int, horizon: int) -> np.ndarray:
+    """Spread over the episode. [N]"""
+    return np.round(np.linspace(0, horizon - 1, rounds)).astype(np.int32)
+
+
 def _tenth(horizon: int) -> float:
     return max(1.0, horizon / 10)
 
@@ -34,7 +39,7 @@ def _tenth(horizon: int) -> float:
 STRATEGIES: Mapping[str, Algorithm] = {
     "scheduled_sampling_linear": _strategy(
         lambda rounds, horizon, chunk: schedules.dagger(
-            rounds, horizon, jnp.asarray(jax.vmap(linear_decay(0.0, 1.0, 1.0 / rounds))(jnp.arange(rounds)))
+            rounds, horizon, by_round(linear_decay(0.0, 1.0, 1.0 / rounds), rounds)
         ),
         "Bengio et al. 2015, arXiv 1506.03099, with the expert's labels at the visited states",
     ),
@@ -44,14 +49,12 @@ STRATEGIES: Mapping[str, Algorithm] = {
     ),
     "scheduled_sampling_inverse_sigmoid": _strategy(
         lambda rounds, horizon, chunk: schedules.dagger(
-            rounds, horizon, jnp.asarray(jax.vmap(inverse_sigmoid(max(1.0, rounds / 4)))(jnp.arange(rounds)))
+            rounds, horizon, by_round(inverse_sigmoid(max(1.0, rounds / 4)), rounds)
         ),
         "Bengio et al. 2015, arXiv 1506.03099, with the expert's labels at the visited states",
     ),
     "jsrl": _strategy(
-        lambda rounds, horizon, chunk: jump_start(
-            jnp.round(jnp.linspace(horizon, 0, rounds)).astype(jnp.int32), horizon
-        ),
+        lambda rounds, horizon, chunk: jump_start(np.round(np.linspace(horizon, 0, rounds)).astype(np.int32), horizon),
         "Uchendu et al. 2023, arXiv 2204.02372, curriculum; gated: controllers.JumpStart",
     ),
     "popd": _strategy(
@@ -79,15 +82,11 @@ STRATEGIES: Mapping[str, Algorithm] = {
         "Janner et al. 2019, arXiv 1906.08253: excursions of 1 to 15 steps",
     ),
     "corrections": _strategy(
-        lambda rounds, horizon, chunk: corrections(
-            jnp.round(jnp.linspace(0, horizon - 1, rounds)).astype(jnp.int32), horizon
-        ),
+        lambda rounds, horizon, chunk: corrections(_forks(rounds, horizon), horizon),
         "arXiv 2512.14895: the expert finishes what the learner began, forks spread over the episode",
     ),
     "founding": _strategy(
-        lambda rounds, horizon, chunk: corrections(
-            jnp.round(jnp.linspace(0, horizon - 1, rounds)).astype(jnp.int32), horizon, max(1, horizon // 8)
-        ),
+        lambda rounds, horizon, chunk: corrections(_forks(rounds, horizon), horizon, max(1, horizon // 8)),
         "this project: k steps by the expert after forks of the learner; docs/theory.md#published-roll-out-strategies",
     ),
     "jsrl_gated": _strategy(

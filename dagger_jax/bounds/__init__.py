@@ -24,7 +24,15 @@ from dagger_jax.bounds.chunks import (
     to_the_end,
 )
 from dagger_jax.bounds.registry import BOUNDS, CHUNKS, Bound, kinds, of_rows, slack, slacks
-from dagger_jax.bounds.rounds import NoRegret, no_regret, theorem_4_1, theorem_4_1_sharp, theorem_4_2, theorem_4_2_sharp
+from dagger_jax.bounds.rounds import (
+    NoRegret,
+    no_regret,
+    no_regret_by_round,
+    theorem_4_1,
+    theorem_4_1_sharp,
+    theorem_4_2,
+    theorem_4_2_sharp,
+)
 
 __all__ = [
     "BOUNDS",
@@ -42,6 +50,7 @@ __all__ = [
     "law_shift",
     "mixtures",
     "no_regret",
+    "no_regret_by_round",
     "of_rows",
     "own_error",
     "own_law",

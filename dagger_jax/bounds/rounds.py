@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.scipy import special
 
@@ -31,19 +32,35 @@ def no_regret(
       horizon: T.
       most: l_max, the loss's upper bound.
     """
-    rounds = losses.shape[-1]
-    # n_beta: for every round the cheaper of 2 l_max and 2 l_max T beta_i, as beta does not increase.
-    shift = 2 * most * jnp.minimum(1.0, horizon * beta).sum() / rounds
-    # The mean of (1 - beta)^(t-1) over the steps is a geometric sum.
-    alone = -jnp.expm1(special.xlog1py(horizon, -beta)) / (horizon * jnp.where(beta > 0, beta, 1.0))
-    played = jnp.where(beta > 0, 1 - alone, 0.0)
+    every = no_regret_by_round(losses, own, jnp.broadcast_to(hindsight, losses.shape), beta, horizon, most)
+    return NoRegret(*(values[-1] for values in every))
+
+
+def no_regret_by_round(
+    losses: Array, own: Array, hindsight: Array, beta: Array, horizon: Array | int, most: Array | float = 1.0
+) -> NoRegret:
+    """`no_regret` after every number of rounds, [N] each: `hindsight` [N] is that of l_1..l_n."""
+    average = lambda values: jnp.cumsum(values) / jnp.arange(1, losses.shape[-1] + 1)
+    played = _moved(beta, horizon)
     return NoRegret(
-        best_own=own.min(),
+        best_own=jax.lax.cummin(jnp.asarray(own)),
         hindsight=hindsight,
-        regret=losses.mean() - hindsight,
-        shift=shift,
-        sharp_shift=most * played.sum() / rounds,
+        regret=average(losses) - hindsight,
+        # n_beta: for every round the cheaper of 2 l_max and 2 l_max T beta_i, as beta does not increase.
+        shift=2 * most * average(jnp.minimum(1.0, horizon * beta)),
+        sharp_shift=most * average(played),
     )
+
+
+def _moved(beta: Array, horizon: Array | int) -> Array:
+    """The mean of 1 - (1 - beta)^(t-1) over the steps t = 1..T: a geometric sum, by its series where that cancels."""
+    few = horizon * beta < 1e-3
+    series = jnp.ones_like(beta)
+    for k in (4, 3, 2):
+        series = 1 - (horizon - k) * beta / (k + 1) * series
+    apart = jnp.where(few, 1.0, beta)
+    whole = 1 + jnp.expm1(special.xlog1py(horizon, -apart)) / (horizon * apart)
+    return jnp.where(few, (horizon - 1) * beta / 2 * series, whole)
 
 
 def theorem_4_1(terms: NoRegret) -> Array:

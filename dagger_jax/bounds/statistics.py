@@ -15,7 +15,7 @@ from dagger_jax.detect.ratio import recursion
 from dagger_jax.evidence import Constants, Evidence
 from dagger_jax.precision import float64
 from dagger_jax.tabular import exact
-from dagger_jax.tabular.worlds import at
+from dagger_jax.tabular.transitions import at, outcomes
 from dagger_jax.types import Array, Problem, World
 
 # ---- tabular behavioural cloning and its rivals -------------------------------------------------------------------
@@ -103,9 +103,10 @@ def cost_range(world: World) -> Array:
     """R: the cost of the dearest possible run minus that of the cheapest one, at most T. []"""
 
     def earlier(later: tuple[Array, Array], step: Array) -> tuple[tuple[Array, Array], None]:
-        possible, cost = at(world.transition, step) > 0, at(world.cost, step)
-        dearest = (cost + jnp.where(possible, later[0], -jnp.inf).max(-1)).max(-1)
-        cheapest = (cost + jnp.where(possible, later[1], jnp.inf).min(-1)).min(-1)
+        leave, cost = at(world.transition, step), at(world.cost, step)
+        (dear, chance), (cheap, _) = (outcomes(leave, values) for values in later)
+        dearest = (cost + jnp.where(chance > 0, dear, -jnp.inf).max(-1)).max(-1)
+        cheapest = (cost + jnp.where(chance > 0, cheap, jnp.inf).min(-1)).min(-1)
         return (dearest, cheapest), None
 
     none = jnp.zeros_like(world.initial)

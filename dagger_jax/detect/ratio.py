@@ -21,7 +21,7 @@ from scipy.special import rel_entr
 from dagger_jax import loops, schedules
 from dagger_jax.precision import float64
 from dagger_jax.tabular import exact
-from dagger_jax.tabular.worlds import at
+from dagger_jax.tabular.transitions import at, listed, push
 from dagger_jax.types import Array, Problem, Schedule
 
 LARGEST_LAW = 200_000  # values of the ratio (with states) beyond which the exact law is refused
@@ -94,9 +94,7 @@ def ratio_laws(
         only_guide += p[learner == 0].sum()
         only_novice += q[expert == 0].sum()
         line, action = np.nonzero((expert > 0) & (learner > 0))
-        leads = now(world.transition, step)[state[line], action]  # [M', S]
-        row, target = np.nonzero(leads)
-        chance = leads[row, target]
+        row, target, chance = listed(world.transition, step, state[line], action)
         moved = (llr[line] + now(ratio, step)[state[line], action])[row]
         key = np.round(moved / GRID).astype(np.int64) * world.states + target
         _, chosen, where = np.unique(key, return_index=True, return_inverse=True)
@@ -184,9 +182,9 @@ def _recursion(problem: Problem, policy: Array, row: Schedule) -> Recursion:
         alike, agreed, kl = (
             jnp.where(join > 0, fresh, value) for fresh, value in zip((novice, novice, 0.0), carry, strict=True)
         )
-        leave = at(world.transition, step).reshape(-1, world.states)
+        leave = at(world.transition, step)
         alike, agreed = alike[:, None] * jnp.sqrt(h * pi), agreed[:, None] * jnp.minimum(h, pi)
-        after = (alike.reshape(-1) @ leave, agreed.reshape(-1) @ leave, kl + gained)
+        after = (push(leave, alike), push(leave, agreed), kl + gained)
         return after, (alike.sum(), agreed.sum(), kl + gained)
 
     start = jnp.asarray(world.initial)

@@ -1,48 +1,18 @@
-"""What a run ran on, and how long the compiler took."""
+"""What a run ran on."""
 
 import functools
 import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import jax
-import jax.monitoring
 import jax.numpy as jnp
 
 _DECIDING = ("dagger_jax", "jax", "jaxlib", "numpy", "scipy", "flax", "optax", "scikit-learn", "pyarrow")
 _PACKAGES = (*_DECIDING, "matplotlib")
-_COMPILING = (
-    "/jax/core/compile/jaxpr_trace_duration",
-    "/jax/core/compile/jaxpr_to_mlir_module_duration",
-    "/jax/core/compile/backend_compile_duration",
-)
-
-
-@contextmanager
-def compile_clock() -> Iterator[Callable[[], float]]:
-    """Measures tracing, lowering and compiling while the context is open.
-
-    Yields:
-        A function without arguments: the seconds so far. A compilation inside a trace counts once.
-    """
-    spans: list[tuple[float, float]] = []
-
-    def listen(event: str, start_time: float, end_time: float, **_: str | int) -> None:
-        if event in _COMPILING:
-            while spans and spans[-1][0] >= start_time:
-                spans.pop()
-            spans.append((start_time, end_time))
-
-    jax.monitoring.register_event_time_span_listener(listen)
-    try:
-        yield lambda: sum(end - start for start, end in spans)
-    finally:
-        jax.monitoring.unregister_event_time_span_listener(listen)
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
     DIR/settings.json          who may write here: the claim, its settings and the software that measures
     DIR/cells/<sha256>.parquet the points of one block; the name is the digest of the block and the settings
     DIR/points.parquet         the blocks' points, in the blocks' order
-    DIR/.lock                  who measures here now
+    DIR/.lock, DIR/.shards/    who measures here now
 
 A file is complete or absent, whatever moment a process is killed at: it is written under a name that starts
 with a dot (readers of a folder pass over it), flushed to the disk, then renamed. So existence means done. Files
@@ -78,7 +78,7 @@ def open_store(directory: Path, identity: Mapping[str, Any], schema: pa.Schema, 
             raise Refused(f"{directory} is a file; allowed: a new or empty directory")
         directory.mkdir(parents=True, exist_ok=True)
         foreign = [entry for entry in sorted(os.listdir(directory)) if not entry.startswith(".")]
-        if "settings.json" not in foreign:
+        if not (directory / "settings.json").exists():
             if foreign:
                 raise Refused(f"{directory} holds other files ({foreign[0]}); allowed: a new or empty directory")
             replace(directory / "settings.json", _settings_bytes(store.identity))
@@ -115,20 +115,24 @@ def confirm(store: Store, *, anew: bool = False) -> None:
     try:
         found = {key: value for key, value in json.loads(data or b"").items() if key != "sha256"}
         whole = _settings_bytes(found) == data
-        there, here = _flat(found), _flat(store.identity)
+        unlike, same = differing(found, store.identity), found.get("claim") == store.identity["claim"]
     except (ValueError, TypeError, AttributeError, RecursionError):
-        whole, there, here = False, {}, {}
+        whole, unlike, same = False, [], False
     if not whole:
         raise Corrupt(f"{path} is truncated or altered: the run it belonged to cannot be known; use another directory")
-    same = there["claim"] == here["claim"]
-    differing = [
+    if unlike and not (anew and same):
+        or_else = ", or --noresume to start over" if same else ""
+        raise Refused(f"{store.directory} holds another run: {'; '.join(unlike)}; use another directory{or_else}")
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What differs between two runs' identities, in words: "there" is the one, "here" the other."""
+    there, here = (_flat(json.loads(json_bytes(identity))) for identity in (one, other))
+    return [
         f"{name} is {_words(there.get(name))} there and {_words(here.get(name))} here"
         for name in dict.fromkeys((*here, *there))
         if there.get(name) != here.get(name)
     ]
-    if differing and not (anew and same):
-        or_else = ", or --noresume to start over" if same else ""
-        raise Refused(f"{store.directory} holds another run: {'; '.join(differing)}; use another directory{or_else}")
 
 
 def cell_path(store: Store, cell: Mapping[str, Any]) -> Path:
@@ -142,6 +146,13 @@ def cell_path(store: Store, cell: Mapping[str, Any]) -> Path:
         The path; the file exists when and only when the block is done.
     """
     return store.directory / "cells" / f"{hashlib.sha256(_metadata(store, cell)).hexdigest()}.parquet"
+
+
+def lacking(store: Store, cells: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which blocks no process has stored yet, by their place in the list; the folder is read once."""
+    folder = store.directory / "cells"
+    stored = set(os.listdir(folder)) if folder.exists() else set()
+    return [place for place, cell in enumerate(cells) if cell_path(store, cell).name not in stored]
 
 
 def write(store: Store, cell: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> pa.Table:

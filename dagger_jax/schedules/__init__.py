@@ -19,17 +19,20 @@ recompiles a program.
     DART                     -         t = 0             never             guide; noise
     Stagger                  -         every step        never             novice, one step an episode
 
-Constructors are pure functions of numbers, some static (N, T), some traced, and may be called under jit.
+Constructors are pure functions of numbers, some static (N, T), and may be called under jit. What is made of traced
+numbers is traced; everything else is NumPy's, and takes no compiling.
 """
 
+import functools
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Integer, Key, Real, Shaped
+import numpy as np
+from jaxtyping import Bool, Float, Integer, Key, Real, Shaped
 
-from dagger_jax.checks import known, require
+from dagger_jax.checks import known, namespace, require
 from dagger_jax.schedules.betas import beta_constant, beta_geometric, beta_indicator, beta_linear
 from dagger_jax.schedules.columns import filled, padded, row, stack, table, training_weights, validate
 from dagger_jax.schedules.partitions import (
@@ -103,8 +106,8 @@ def chunked(rounds: int, chunk_starts: Shaped[Array, "*N T"], beta: Real[Array, 
       chunk_starts: [T] or [N, T], from `starts`, `partition` or `geometric`.
       beta: [N], probability a step that the expert acts while rolling in; 0 if None.
     """
-    beta = jnp.zeros(rounds) if beta is None else jnp.asarray(beta)
-    return table(rounds, chunk_starts.shape[-1], beta=beta[:, None], join=chunk_starts, label_guide=1.0)
+    acts = 0.0 if beta is None else _by_round(beta)
+    return table(rounds, chunk_starts.shape[-1], beta=acts, join=chunk_starts, label_guide=1.0)
 
 
 def dagger(rounds: int, horizon: int, beta: Real[Array, " N"] | None = None) -> Schedule:
@@ -115,8 +118,8 @@ def dagger(rounds: int, horizon: int, beta: Real[Array, " N"] | None = None) -> 
       horizon: T.
       beta: [N], probability a step that the expert acts; 1[n = 1] if None.
     """
-    beta = beta_indicator(rounds) if beta is None else jnp.asarray(beta)
-    return table(rounds, horizon, beta=beta[:, None], join=1.0, label_novice=1.0)
+    acts = _by_round(beta_indicator(rounds) if beta is None else beta)
+    return table(rounds, horizon, beta=acts, join=1.0, label_novice=1.0)
 
 
 def scheduled_sampling(rounds: int, horizon: int, copied: Real[Array, " N"]) -> Schedule:
@@ -129,12 +132,12 @@ def scheduled_sampling(rounds: int, horizon: int, copied: Real[Array, " N"]) -> 
       horizon: T.
       copied: [N], probability per step that the novice copies the guide's action.
     """
-    return table(rounds, horizon, join=starts(horizon, horizon), label_guide=1.0, copied=jnp.asarray(copied)[:, None])
+    return table(rounds, horizon, join=starts(horizon, horizon), label_guide=1.0, copied=_by_round(copied))
 
 
 def forward_training(horizon: int) -> Schedule:
     """Round n labels step n alone, on the states of the policies before it (Ross and Bagnell 2010)."""
-    return table(horizon, horizon, join=1.0, label_novice=jnp.eye(horizon))
+    return table(horizon, horizon, join=1.0, label_novice=np.eye(horizon))
 
 
 def smile(rounds: int, horizon: int, alpha: Real[Array, ""] | float) -> Schedule:
@@ -152,8 +155,8 @@ def smile(rounds: int, horizon: int, alpha: Real[Array, ""] | float) -> Schedule
       ValueError: an alpha outside (0, 1) (a concrete one only).
     """
     require("alpha", known(alpha), 0, 1, "()")
-    left = _left(rounds, alpha)
-    rate = jnp.minimum(alpha * left / _spent(rounds, alpha), 1.0)  # the newest's share of what is not the expert's
+    left, spent = _left_and_spent(rounds, alpha)
+    rate = namespace(left).minimum(alpha * left / spent, 1.0)  # the newest's share of what is not the expert's
     return table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, mixing_rate=rate, retain=0.0)
 
 
@@ -175,7 +178,8 @@ def searn(rounds: int, horizon: int, beta: Real[Array, ""] | float) -> Schedule:
       ValueError: a beta outside (0, 1] (a concrete one only).
     """
     require("beta", known(beta), 0, 1, "(]")
-    left, rate = _left(rounds, beta), jnp.minimum(beta / _spent(rounds, beta), 1.0)
+    left, spent = _left_and_spent(rounds, beta)
+    rate = namespace(spent).minimum(beta / spent, 1.0)
     # The label does not read `after`: it says for `evidence.prices` how often the expert acts after a deviation.
     mixed = table(rounds, horizon, beta=left[:, None], join=1.0, label_novice=1.0, mixing_rate=rate, retain=0.0)
     return mixed._replace(after=mixed.beta)
@@ -197,7 +201,8 @@ def aggrevate(rounds: int, horizon: int, beta: Real[Array, " N"] | None = None, 
     """
     played = dagger(rounds, horizon, beta)
     asked = 1.0 if steps is None else _one_step(rounds, horizon, steps)
-    return played._replace(after=jnp.ones_like(played.join), label_novice=asked * played.label_novice)
+    after = np.ones(np.shape(played.join), played.join.dtype)
+    return played._replace(after=after, label_novice=asked * played.label_novice)
 
 
 def lols(
@@ -214,7 +219,8 @@ def lols(
       roll_out: the share of roll-outs that the expert completes: 1 reference, 0 learned, LOLS' beta between.
     """
     played = dagger(rounds, horizon, roll_in)
-    return played._replace(after=jnp.broadcast_to(jnp.asarray(roll_out, played.join.dtype), played.join.shape))
+    xp = namespace(roll_out)
+    return played._replace(after=xp.broadcast_to(xp.asarray(roll_out, played.join.dtype), played.join.shape))
 
 
 def dart(rounds: int, horizon: int, noise: Real[Array, "..."] | float = 0.0) -> Schedule:
@@ -222,9 +228,7 @@ def dart(rounds: int, horizon: int, noise: Real[Array, "..."] | float = 0.0) -> 
 
     `noise` broadcasts against [N, T]; `controllers.FittedNoise` fits it to the learner. 0: behavioural cloning.
     """
-    return behavioural_cloning(rounds, horizon)._replace(
-        noise=jnp.broadcast_to(jnp.asarray(noise, float), (rounds, horizon))
-    )
+    return table(rounds, horizon, join=starts(horizon, horizon), label_guide=1.0, noise=noise)
 
 
 def stagger(rounds: int, horizon: int, steps: Array, warm: Any = 0) -> Schedule:
@@ -240,20 +244,20 @@ def stagger(rounds: int, horizon: int, steps: Array, warm: Any = 0) -> Schedule:
       ValueError: not one step a round, a step outside 0..T-1, or `warm` outside 0..N (concrete ones only).
     """
     require("warm", known(warm), 0, rounds)
-    first = jnp.arange(rounds)[:, None] < warm
-    one = _one_step(rounds, horizon, steps)
-    join = jnp.where(first, starts(horizon, horizon), 1.0)
-    return table(rounds, horizon, join=join, label_guide=1.0 * first, label_novice=jnp.where(first, 0.0, one))
+    first = np.arange(rounds)[:, None] < warm
+    join = starts(horizon, horizon) | ~first
+    return table(rounds, horizon, join=join, label_guide=first, label_novice=_one_step(rounds, horizon, steps) & ~first)
 
 
-def _one_step(rounds: int, horizon: int, steps: Array) -> Float[Array, "{rounds} {horizon}"]:
-    """1 at the step that each round labels. [N, T]"""
+def _one_step(rounds: int, horizon: int, steps: Array) -> Bool[Array, "{rounds} {horizon}"]:
+    """Whether it is the step that a round labels. [N, T]"""
     if jnp.shape(steps) != (rounds,):
         raise ValueError(f"steps must be one a round, of shape [{rounds}], got {list(jnp.shape(steps))}")
     require("steps", known(steps), 0, horizon - 1)
-    return jax.nn.one_hot(steps, horizon)
+    return namespace(steps).asarray(steps)[:, None] == np.arange(horizon)
 
 
+@functools.partial(jax.jit, static_argnames=("rounds", "horizon"))
 def spread_steps(rounds: int, horizon: int, key: Key[Array, ""]) -> Integer[Array, " {rounds}"]:
     """Steps drawn uniformly, every T rounds each once: a permutation after another. [N]"""
     count = -(-rounds // horizon)
@@ -271,7 +275,7 @@ def round_trip(rounds: int, chunk_starts: Shaped[Array, "*N T"], returns: Shaped
       returns: [T] or [N, T]; where a chunk starts none can be.
     """
     horizon = chunk_starts.shape[-1]
-    back = jnp.asarray(returns, float).at[..., 0].set(0.0)
+    back = _but_first(returns)
     return table(rounds, horizon, join=chunk_starts, back=back, label_guide=0.5, label_novice=0.5)
 
 
@@ -285,16 +289,29 @@ def reset(rounds: int, chunk_starts: Shaped[Array, "*N T"]) -> Schedule:
       chunk_starts: [T] or [N, T]; an excursion begins at each.
     """
     horizon = chunk_starts.shape[-1]
-    back = jnp.asarray(chunk_starts, float).at[..., 0].set(0.0)
+    back = _but_first(chunk_starts)
     return table(rounds, horizon, join=starts(horizon, horizon), back=back, label_novice=1.0)
 
 
-def _left(rounds: int, share: Array | float) -> Float[Array, " {rounds}"]:
-    """(1 - share)^(n-1), n = 1..N; a power of a rounded 1 - share would be off after thousands of rounds."""
-    later = jnp.exp(jnp.arange(1, rounds) * jnp.log1p(-jnp.asarray(share)))
-    return jnp.concatenate([jnp.ones(1), later])
+def _but_first(boundary: Array) -> Array:
+    """A boundary [..., T] with 0 at the first step, where nobody can come from elsewhere."""
+    return namespace(boundary).where(np.arange(boundary.shape[-1]) == 0, 0.0, boundary)
 
 
-def _spent(rounds: int, share: Array | float) -> Float[Array, " {rounds}"]:
-    """1 - (1 - share)^n, n = 1..N, without cancellation for small shares."""
-    return -jnp.expm1(jnp.arange(1, rounds + 1) * jnp.log1p(-jnp.asarray(share)))
+def _by_round(share: Any) -> Array:
+    """A number a round, [N], as a column of a table: [N, 1]."""
+    return namespace(share).asarray(share)[:, None]
+
+
+def _left_and_spent(rounds: int, share: Array | float) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+    """(1 - share)^(n-1) and 1 - (1 - share)^n, n = 1..N.
+
+    A power of a rounded 1 - share would be off after thousands of rounds, and a difference for small shares.
+    Exponentials are JAX's also where the share is known: NumPy's differ in the last bit.
+    """
+    n = np.arange(rounds + 1, dtype=jnp.result_type(float))
+    rate = jnp.log1p(-namespace(share).asarray(share, n.dtype))
+    xp = namespace(rate)
+    rate = xp.asarray(rate)
+    later, spent = xp.asarray(jnp.exp(n[1:-1] * rate)), xp.asarray(jnp.expm1(n[1:] * rate))
+    return xp.concatenate([n[:1] + 1, later]), -spent

@@ -1,4 +1,7 @@
-"""Tables of columns: made, read row by row, stacked for `vmap`, checked."""
+"""Tables of columns: made, read row by row, stacked for `vmap`, checked.
+
+What is made of known numbers is NumPy's, and takes no compiling; columns of traced ones are traced.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Integer
 
+from dagger_jax.checks import known, namespace
 from dagger_jax.types import Array, Schedule
 
 NEVER = ("back", "after", "noise", "patience", "copied")  # None where a table does not name them
@@ -30,11 +34,12 @@ def table(rounds: int, horizon: int, **columns: Any) -> Schedule:
     off = {name: None if name in NEVER else float(name in BY_ROUND) for name in Schedule._fields}
     if unknown := set(columns) - set(off):
         raise TypeError(f"unknown columns {sorted(unknown)}; a schedule has {list(off)}")
-    given = {name: value for name, value in (off | columns).items() if value is not None}
-    shapes = {name: (rounds,) if name in BY_ROUND else (rounds, horizon) for name in given}
-    return Schedule(
-        **{name: jnp.broadcast_to(jnp.asarray(given[name], jnp.result_type(float)), shapes[name]) for name in given}
-    )
+    made = {}
+    for name, value in (off | columns).items():
+        if value is not None:
+            xp, shape = namespace(value), (rounds,) if name in BY_ROUND else (rounds, horizon)
+            made[name] = xp.broadcast_to(xp.asarray(value, jnp.result_type(float)), shape)
+    return Schedule(**made)
 
 
 def filled(schedule: Schedule, *others: Schedule) -> Schedule:
@@ -46,7 +51,7 @@ def filled(schedule: Schedule, *others: Schedule) -> Schedule:
     Raises:
       ValueError: others that copy, where this one does not: its learner draws by other words.
     """
-    off = {}
+    off, xp = {}, namespace(schedule.join)
     for name in Schedule._fields:
         has = [getattr(one, name) is not None for one in others]
         if getattr(schedule, name) is not None or (others and not any(has)):
@@ -54,11 +59,11 @@ def filled(schedule: Schedule, *others: Schedule) -> Schedule:
         if name == "copied" and others:
             raise ValueError("schedule.copied is None in some schedules and not in others: they cannot be one batch")
         if name in BY_ROUND:
-            off[name] = jnp.ones_like(schedule.join[..., 0])
+            off[name] = xp.ones_like(schedule.join[..., 0])
         elif name not in ("patience", "copied"):
-            off[name] = jnp.zeros_like(schedule.join)
+            off[name] = xp.zeros_like(schedule.join)
         elif others:
-            off[name] = jnp.full_like(schedule.join, jnp.inf)
+            off[name] = xp.full_like(schedule.join, np.inf)
     return schedule._replace(**off)
 
 
@@ -80,12 +85,15 @@ def padded(schedule: Schedule, rounds: int, horizon: int) -> Schedule:
 
 def row(schedule: Schedule, n: Integer[Array, ""] | int) -> Schedule:
     """Round n of a schedule: columns [T] (`mixing_rate`, `retain` scalars)."""
-    return jax.tree.map(lambda column: column[n], schedule)
+    xp = namespace(n, *jax.tree.leaves(schedule))
+    return jax.tree.map(lambda column: xp.asarray(xp.asarray(column)[n]), schedule)
 
 
 def stack(schedules: Sequence[Schedule]) -> Schedule:
     """Schedules of equal shape as one batch, for `vmap`: a new leading axis. A column that one has, all have."""
-    return jax.tree.map(lambda *columns: jnp.stack(columns), *(filled(one, *schedules) for one in schedules))
+    return jax.tree.map(
+        lambda *columns: namespace(*columns).stack(columns), *(filled(one, *schedules) for one in schedules)
+    )
 
 
 def training_weights(row: Schedule) -> tuple[Float[Array, "*N T"], Float[Array, "*N T"]]:
@@ -95,17 +103,20 @@ def training_weights(row: Schedule) -> tuple[Float[Array, "*N T"], Float[Array, 
     """
     row = filled(row)
     total = row.label_novice + row.label_guide
-    safe = jnp.where(total > 0, total, 1.0)
+    safe = namespace(total).where(total > 0, total, 1.0)
     return row.label_novice / safe, row.label_guide / safe
 
 
 def validate(schedule: Schedule) -> Schedule:
-    """The schedule itself, if it makes sense. Call it on concrete tables, outside jit.
+    """The schedule itself, if what is known of it makes sense: columns that are traced are not looked at.
 
     Raises:
       ValueError: in the table's words: which column, which round and step, and what is allowed.
     """
-    columns = {name: np.asarray(column) for name, column in schedule._asdict().items() if column is not None}
+    given = schedule._asdict().items()
+    columns = {name: found for name, column in given if column is not None and (found := known(column)) is not None}
+    if "join" not in columns:
+        return schedule
     shape = columns["join"].shape
     if len(shape) != 2:
         raise ValueError(f"schedule.join must have shape [N, T], got {list(shape)}")

@@ -1,37 +1,37 @@
 """Chunk partitions: [T], 1 where a chunk starts, and what is summed along a chunk. Every number may be traced."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Key, Real, Shaped
 
+from dagger_jax.checks import known, namespace
 from dagger_jax.sampling import choose, thresholds
 from dagger_jax.types import Array
 
 
-def _known(value: Any) -> np.ndarray | None:
-    """The value, if it can be looked at: not inside jit, vmap or scan."""
-    tracing = isinstance(jnp.zeros(()), jax.core.Tracer) or isinstance(value, jax.core.Tracer)
-    return None if tracing else np.asarray(value)
-
-
-def starts(horizon: int, length: Any, offset: Integer[Array, ""] | int = 0) -> Bool[Array, " {horizon}"]:
-    """Equal chunks: starts at step 0 and at every t with (t - offset) divisible by `length`. [T]
+def starts(horizon: int, length: Any, offset: Integer[Array, "..."] | int = 0) -> Bool[Array, "... {horizon}"]:
+    """Equal chunks: starts at step 0 and at every t with (t - offset) divisible by `length`. [..., T]
 
     A random offset, uniform in 0..length-1, is a random phase: docs/theory.md#chunks-random-phase.
+
+    Args:
+      horizon: T.
+      length: [...] steps; a number, or one a round.
+      offset: [...].
 
     Raises:
       ValueError: a length below 1 (a concrete one only).
     """
-    known = _known(length)
-    if known is not None and (known < 1).any():
-        raise ValueError(f"chunk lengths must be at least 1 step, got {known.tolist()}")
-    step = jnp.arange(horizon)
-    return ((step - offset) % length == 0) | (step == 0)
+    found = known(length)
+    if found is not None and (found < 1).any():
+        raise ValueError(f"chunk lengths must be at least 1 step, got {found.tolist()}")
+    step, xp = np.arange(horizon), namespace(length, offset)
+    return ((step - xp.asarray(offset)[..., None]) % xp.asarray(length)[..., None] == 0) | (step == 0)
 
 
 def partition(horizon: int, lengths: Sequence[int] | Integer[Array, " k"]) -> Bool[Array, " {horizon}"]:
@@ -44,23 +44,41 @@ def partition(horizon: int, lengths: Sequence[int] | Integer[Array, " k"]) -> Bo
     Raises:
       ValueError: a length below 1, or lengths that do not sum to the horizon.
     """
-    known = _known(lengths)
-    if known is not None:
-        if known.size == 0 or (known < 1).any():
-            raise ValueError(f"chunk lengths must be at least 1 step, got {known.tolist()}")
-        if known.sum() != horizon:
-            raise ValueError(f"chunk lengths must sum to the horizon {horizon}, got a sum of {known.sum()}")
-    return _in_order(horizon, jnp.asarray(lengths))
+    found = known(lengths)
+    if found is not None:
+        if found.size == 0 or (found < 1).any():
+            raise ValueError(f"chunk lengths must be at least 1 step, got {found.tolist()}")
+        if found.sum() != horizon:
+            raise ValueError(f"chunk lengths must sum to the horizon {horizon}, got a sum of {found.sum()}")
+    return _in_order(horizon, lengths)
 
 
-def _in_order(horizon: int, lengths: Integer[Array, " k"]) -> Bool[Array, " {horizon}"]:
+def _in_order(horizon: int, lengths: Any) -> Bool[Array, " {horizon}"]:
     """Starts of chunks of these lengths; what lies beyond the horizon is cut."""
-    return jnp.zeros(horizon, bool).at[jnp.cumsum(lengths) - lengths].set(True, mode="drop")
+    xp = namespace(lengths)
+    lengths = xp.asarray(lengths)
+    return _at(horizon, xp.cumsum(lengths) - lengths)
+
+
+def _at(horizon: int, steps: Any) -> Bool[Array, " {horizon}"]:
+    """True at these steps, from 0; what lies beyond the horizon is cut."""
+    if namespace(steps) is np:
+        return np.isin(np.arange(horizon), steps)
+    return jnp.zeros(horizon, bool).at[steps].set(True, mode="drop")
+
+
+def powers(base: Real[Array, ""] | float, count: int) -> Float[Array, " {count}"]:
+    """base^n, n = 0, 1, ...; a known base, rounded to a float, is raised in float64 and rounded once. [count]"""
+    found, kind = known(base), jnp.result_type(float)
+    if found is None:
+        return base ** jnp.arange(count)
+    with np.errstate(over="ignore", under="ignore"):  # infinity and 0 are what is wanted
+        return (found.astype(kind).astype(np.float64) ** np.arange(count)).astype(kind)
 
 
 def geometric(horizon: int, mean: Real[Array, ""] | float) -> Float[Array, " {horizon}"]:
     """Chunks of geometric length: before each later step a new one starts with probability 1/mean. [T]"""
-    return jnp.full(horizon, 1.0 / mean).at[0].set(1.0)
+    return namespace(mean).where(np.arange(horizon) == 0, 1.0, 1.0 / mean).astype(jnp.result_type(float))
 
 
 def drawn(key: Key[Array, ""], horizon: int, chances: Real[Array, " k"]) -> Bool[Array, " {horizon}"]:
@@ -74,9 +92,14 @@ def drawn(key: Key[Array, ""], horizon: int, chances: Real[Array, " k"]) -> Bool
     Raises:
       ValueError: chances that are negative, not finite, or all 0 (concrete ones only).
     """
-    known = _known(chances)
-    if known is not None and not ((known >= 0).all() and 0 < known.sum() < np.inf):
-        raise ValueError(f"chances of chunk lengths must be at least 0 and not all 0, got {known.tolist()}")
+    found = known(chances)
+    if found is not None and not ((found >= 0).all() and 0 < found.sum() < np.inf):
+        raise ValueError(f"chances of chunk lengths must be at least 0 and not all 0, got {found.tolist()}")
+    return _drawn(key, horizon, chances)
+
+
+@functools.partial(jax.jit, static_argnames=("horizon",))
+def _drawn(key: Array, horizon: int, chances: Array) -> Array:
     # Inverse of the cumulative law: one word a chunk, in place of a Gumbel number a chunk and length.
     words = jax.random.bits(key, (horizon,), jnp.uint32)
     return _in_order(horizon, 1 + jax.vmap(choose, (None, 0))(thresholds(chances), words))
@@ -89,11 +112,13 @@ def growing(horizon: int, first: Real[Array, ""] | float, factor: Real[Array, ""
       ValueError: a first length or a factor below 0 or not finite (concrete ones only).
     """
     for name, value in (("first", first), ("factor", factor)):
-        known = _known(value)
-        if known is not None and not ((known >= 0) & (known < np.inf)).all():
-            raise ValueError(f"{name} of growing chunks must be a number from 0, got {known.tolist()}")
-    lengths = jnp.maximum(jnp.round(first * jnp.asarray(factor, float) ** jnp.arange(horizon)), 1.0)
-    return _in_order(horizon, jnp.minimum(lengths, horizon).astype(jnp.int32))
+        found = known(value)
+        if found is not None and not ((found >= 0) & (found < np.inf)).all():
+            raise ValueError(f"{name} of growing chunks must be a number from 0, got {found.tolist()}")
+    xp, grown = namespace(first, factor), powers(factor, horizon)
+    with np.errstate(over="ignore"):
+        lengths = xp.round(xp.asarray(first, grown.dtype) * grown)
+    return _in_order(horizon, xp.clip(lengths, 1.0, horizon).astype(jnp.int32))
 
 
 def forks(horizon: int, steps: Integer[Array, " k"] | Sequence[int]) -> Bool[Array, " {horizon}"]:
@@ -102,10 +127,10 @@ def forks(horizon: int, steps: Integer[Array, " k"] | Sequence[int]) -> Bool[Arr
     Raises:
       ValueError: a step below 0 (concrete ones only).
     """
-    known = _known(steps)
-    if known is not None and (known < 0).any():
-        raise ValueError(f"forks must be steps from 0, got {known.tolist()}")
-    return jnp.zeros(horizon, bool).at[0].set(True).at[jnp.asarray(steps)].set(True, mode="drop")
+    found = known(steps)
+    if found is not None and (found < 0).any():
+        raise ValueError(f"forks must be steps from 0, got {found.tolist()}")
+    return _at(horizon, namespace(steps).asarray(steps, int)) | (np.arange(horizon) == 0)
 
 
 def restart(boundary: Array, value: Array, fresh: Array) -> Array:

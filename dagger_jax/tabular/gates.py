@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from dagger_jax import ties
 from dagger_jax.checks import known, require
-from dagger_jax.precision import product
+from dagger_jax.tabular.transitions import push_each
 from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Intervention, Node, Occupancy, Problem
 
@@ -241,7 +241,7 @@ def interventions(problem: Problem, policy: Array, play: Occupancy, takeover: In
     if play.intervened is None:
         raise ValueError("interventions are a gate's: this round was played without one")
     alone = (play.novice - play.intervened).sum(-1)  # the learner is in control, and stays so
-    arrives = product("...sa,...sap->...p", alone[..., None] * policy, problem.world.transition)
+    arrives = push_each(problem.world.transition, alone[..., None] * policy)
     here = jnp.concatenate([jnp.asarray(problem.world.initial)[None], arrives[:-1]])
     taken = jnp.arange(problem.world.horizon) < problem.world.steps
     return taken[:, None] * here * takeover.enter

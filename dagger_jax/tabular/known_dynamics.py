@@ -19,6 +19,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from dagger_jax import checks
+from dagger_jax.tabular.transitions import dense
 from dagger_jax.types import Array, Trace, World
 
 
@@ -218,7 +219,7 @@ def match(world: World, target: Array, allowed: Array | None = None) -> Matched:
 
 
 def _over_time(world: World) -> np.ndarray:
-    transition = np.asarray(world.transition, float)
+    transition = dense(world.transition)
     return np.broadcast_to(transition, (world.horizon, *transition.shape[1:]))
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from dagger_jax.checks import require
-from dagger_jax.precision import product
 from dagger_jax.schedules import filled
+from dagger_jax.tabular.transitions import expect_each
 from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Batch, Node, Occupancy, Problem, Schedule
 
@@ -27,10 +27,10 @@ def imitate(problem: Problem, play: Occupancy, row: Schedule, policy: Array) -> 
     Returns:
       A batch with leading axes [T, S]; weights are per episode.
     """
-    row = filled(row)
-    asked = row.label_novice[:, None, None] * play.novice
-    if play.guide is not None:
-        asked = asked + row.label_guide[:, None, None] * play.guide
+    # Where a column is None nobody reads that walker's counts, and the compiler leaves the counting out.
+    seen = (row.label_novice, play.novice), (row.label_guide, play.guide)
+    each = [jnp.asarray(column)[:, None, None] * law for column, law in seen if column is not None and law is not None]
+    asked = sum(each[1:], each[0]) if each else jnp.zeros_like(play.novice)
     weight = asked.sum(-1)
     return _batch(problem, weight[..., None] - asked, weight)
 
@@ -104,7 +104,7 @@ class RollOut(Node):
         taken = (jnp.arange(world.horizon) < world.steps)[:, None, None]
         for _ in range(self.steps):
             value = jnp.concatenate([(policy * to_go).sum(-1), value[-1:]])
-            to_go = taken * (world.cost + product("...sap,...p->...sa", world.transition, value[1:]))
+            to_go = taken * (world.cost + expect_each(world.transition, value[1:]))
         return _regrets(problem, imitate(problem, play, row, policy).weight, to_go)
 
 

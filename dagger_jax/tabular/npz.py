@@ -3,7 +3,7 @@
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -40,12 +40,15 @@ def headers(stream: BinaryIO) -> dict[str, Header]:
         raise ValueError(f"is not an .npz file of plain arrays: {str(error)[:200]}") from error
 
 
-def read(stream: BinaryIO, check: Callable[[Mapping[str, Header]], None]) -> dict[str, np.ndarray]:
-    """All arrays of a file.
+def read(
+    stream: BinaryIO, check: Callable[[Mapping[str, Header]], None], only: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays of a file.
 
     Args:
       stream: of the file, seekable.
       check: raises ValueError for headers whose arrays shall not be read.
+      only: names of those to be read; None: all.
 
     Raises:
       ValueError: as `headers` and `check`, or an array is damaged.
@@ -53,7 +56,8 @@ def read(stream: BinaryIO, check: Callable[[Mapping[str, Header]], None]) -> dic
     check(headers(stream))
     try:
         with zipfile.ZipFile(stream) as archive:
-            return {name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()}
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            return {name: _array(archive, member) for name, member in members.items() if only is None or name in only}
     except _FAULTS as error:
         raise ValueError(f"is not an .npz file of plain arrays: {str(error)[:200]}") from error
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dagger_jax import ties
+from dagger_jax.checks import namespace
 from dagger_jax.precision import float64
 from dagger_jax.schedules import filled, training_weights
 from dagger_jax.tabular import exact
@@ -78,7 +79,8 @@ def policy(problem: Problem, row: Schedule, errors: Array, focus: Focus = "even"
     """
     row = filled(row)
     asked = row.label_guide + row.label_novice
-    if not isinstance(asked, jax.core.Tracer) and not np.all(np.asarray(asked)[: problem.world.steps] > 0):
+    steps = problem.world.steps
+    if namespace(asked, steps) is np and not np.all(np.asarray(asked)[:steps] > 0):
         raise ValueError("an oracle's error is stated under the training law: every step must ask a label")
     made, achieved = _policy(problem, row, errors, focus=focus)
     if not isinstance(achieved, jax.core.Tracer) and (off := np.argwhere(np.abs(achieved - errors) > 1e-9)).size:

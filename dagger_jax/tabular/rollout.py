@@ -18,7 +18,7 @@ from dagger_jax.laws import Thresholds
 from dagger_jax.precision import single
 from dagger_jax.randomness import Words
 from dagger_jax.sampling import alias, any_of, blend, draw, exact_thresholds, look, thresholds
-from dagger_jax.types import Array, Intervention, Node, Occupancy, Problem, Schedule, Trace
+from dagger_jax.types import Array, Intervention, Node, Occupancy, Problem, Schedule, Successors, Trace
 from dagger_jax.walk import Step, Walkers, Whole, walk
 
 
@@ -26,12 +26,13 @@ class Tables(Node):
     """A problem made ready for sampling, by `tables`: a world. E entries are a power of two, at least S."""
 
     initial: Array  # [E] uint32 alias table of the first state
-    transition: Array  # [L, S, A, E] uint32 alias tables of the next state
+    transition: Array  # [L, S, A, E] uint32 alias tables of the next state, or of its place in `following`
     cost: Array  # [L, S, A] float32
     expert: Array  # [L, S, A - 1] uint32 thresholds of the expert's actions
     law: Array  # [L, S, A] float32, their probabilities
     horizon: int = struct.field(pytree_node=False)
     length: Array | None = None  # [] int, as a `World`'s
+    following: Array | None = None  # [L, S, A, K] int32 next states of sparse transitions; None: a table's
 
     def reset(self, word: Words) -> Array:
         """The first state. int32"""
@@ -43,7 +44,9 @@ class Tables(Node):
 
     def advance(self, state: Array, action: Array, step: Array, word: Words) -> tuple[Array, Array]:
         """The next state and the cost."""
-        return draw(self.transition, word.first, step, state, action), look(self.cost, step, state, action)
+        drawn = draw(self.transition, word.first, step, state, action)
+        after = drawn if self.following is None else look(self.following, step, state, action, drawn)
+        return after, look(self.cost, step, state, action)
 
     def shaken(self, word: Words) -> Array:
         """Any action, each alike."""
@@ -103,15 +106,17 @@ def tables(problem: Problem) -> Tables:
 
     Problems that are stacked, their arrays with a leading axis more, give their samplers stacked.
     """
-    world = problem.world
+    world, moves = problem.world, problem.world.transition
+    sparse = isinstance(moves, Successors)
     return Tables(
         initial=alias(np.asarray(world.initial)),
-        transition=alias(np.asarray(world.transition)),
+        transition=alias(np.asarray(moves.chance if sparse else moves)),
         cost=np.asarray(world.cost, np.float32),
         expert=exact_thresholds(np.asarray(problem.expert)),
         law=np.asarray(problem.expert, np.float32),
         horizon=world.horizon,
         length=world.length,
+        following=np.asarray(moves.states, np.int32) if sparse else None,
     )
 
 

@@ -18,7 +18,7 @@ from dagger_jax.detect import samples
 from dagger_jax.detect.samples import Estimate
 from dagger_jax.precision import float64, single
 from dagger_jax.randomness import Words
-from dagger_jax.tabular.worlds import at
+from dagger_jax.tabular.transitions import at
 from dagger_jax.text import losses, walk, worlds
 from dagger_jax.text.writers import Machine, Writer
 from dagger_jax.types import Array, Schedule

@@ -4,11 +4,12 @@ import functools
 from typing import Any
 
 import jax
-import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
+from dagger_jax.checks import namespace
 from dagger_jax.randomness import words
 from dagger_jax.text import training, transformer, walk, writers
 from dagger_jax.text.writers import Writer
@@ -77,7 +78,7 @@ def pair(
 
 def recipe_for(pair: Pair, schedule: Schedule) -> training.Recipe:
     """How a learner is trained under a schedule: it reads the walkers that are labelled."""
-    reads = "both" if isinstance(schedule.join, jax.core.Tracer) else training.reads(schedule)
+    reads = training.reads(schedule) if namespace(*jax.tree.leaves(schedule)) is np else "both"
     return pair.recipe.replace(reads=reads, copied=schedule.copied is not None)
 
 

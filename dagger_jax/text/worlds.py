@@ -12,6 +12,7 @@ import numpy as np
 
 from dagger_jax.precision import float64
 from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular.transitions import dense
 from dagger_jax.text import walk
 from dagger_jax.text.writers import Machine, Writer
 from dagger_jax.types import Array, Problem
@@ -162,7 +163,7 @@ def as_machine(problem: Problem, policy: Array) -> Machine:
     Raises:
       ValueError: a world whose transitions or first state are not certain, or not the same at every step.
     """
-    transition, initial = np.asarray(problem.world.transition), np.asarray(problem.world.initial)
+    transition, initial = dense(problem.world.transition), np.asarray(problem.world.initial)
     if len(transition) > 1 or (transition.max(-1) < 1).any() or initial.max() < 1:
         raise ValueError("only a world whose transitions and first state are certain is one of tokens")
     policy = np.asarray(policy)

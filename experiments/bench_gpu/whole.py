@@ -49,7 +49,7 @@ def main_job(small: bool) -> Iterator[dict[str, Any]]:
     job = catalog.load("horizon_growth")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        flags = ["horizon_growth", f"--out={out}", "--preset=quick"]
+        flags = ["horizon_growth", f"--out={out}", "--preset=quick", "--nocompile_cache"]
         with contextlib.redirect_stdout(io.StringIO()):
             status = claim.execute(job, [*flags, *(["--worlds=cliff,chunk_reset"] if small else [])])
         run = json.loads((out / "run.json").read_text())

@@ -58,23 +58,27 @@ def problems(world: str, expert: str, settings: Settings) -> tuple[list[Problem]
     Of the random worlds the first has the expert in the learner's class. In the second it is not, as it depends on the
     step; in the third, also because states look alike.
     """
-    horizon = settings.horizon
+    made = _drawn(world, settings.horizon, settings.runs, settings.seed)
+    share = settings.share if expert == "corrupted" else 0.0
+    experts_of = (experts.corrupted(each, share, (settings.seed, run, 1)) for run, each in enumerate(made))
+    found = [Problem(each.world, acts, world) for each, acts in zip(made, experts_of, strict=True)]
+    return found, world != REALIZABLE
 
+
+@functools.lru_cache(maxsize=1)  # both experts act in them
+def _drawn(world: str, horizon: int, runs: int, seed: int) -> list[Problem]:
     def one(run: int) -> Problem:
-        random = functools.partial(gallery.random_mdp, horizon, seed=(settings.seed, run), concentration=0.1)
+        random = functools.partial(gallery.random_mdp, horizon, seed=(seed, run), concentration=0.1)
         match world:
             case "random_realizable":
-                made = random(states=5)
+                return random(states=5)
             case "random_stationary":
-                made = random(states=5, stationary=True)
+                return random(states=5, stationary=True)
             case "random_aliased":
-                made = random(states=8, observations=5, stationary=True)
-            case _:
-                made = gallery.cheap_and_dear(horizon)
-        share = settings.share if expert == "corrupted" else 0.0
-        return Problem(made.world, experts.corrupted(made, share, (settings.seed, run, 1)), world)
+                return random(states=8, observations=5, stationary=True)
+        return gallery.cheap_and_dear(horizon)
 
-    return [one(run) for run in range(settings.runs)], world != REALIZABLE
+    return list(map(one, range(runs)))
 
 
 class Way(NamedTuple):

@@ -233,12 +233,8 @@ def _dagger(problem: Problem, beta: Array, *, learner: str) -> dict[str, tuple[A
     losses, own, hindsight = interaction.run(
         problem, schedule, fits, interaction.exactly(problem), measure=record
     ).measured
-    terms = [bounds.no_regret(losses[:n], own[:n], hindsight[n - 1], beta[:n], horizon) for n in range(1, ROUNDS + 1)]
-    best = jnp.stack([each.best_own for each in terms])
-    return {
-        name: (jnp.stack([bounds.BOUNDS[name].value(each) for each in terms]), best)
-        for name in ("DAgger 4.1", "DAgger 4.1, sharper")
-    }
+    terms = bounds.no_regret_by_round(losses, own, hindsight, beta, horizon)
+    return {name: (bounds.BOUNDS[name].value(terms), terms.best_own) for name in ("DAgger 4.1", "DAgger 4.1, sharper")}
 
 
 @functools.cache

@@ -12,13 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dagger_jax.tabular import rollout
-
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Measurement, Settings
-from ..shared import needs, study
+from ..shared import needs
 from ..shared.chunk_methods import ETA, Either, Method, methods
-from ..shared.chunk_worlds import PLACES, problems
+from ..shared.chunk_worlds import PLACES, batch
+from ..shared.training import Chosen
 from . import figures as drawn
 from . import findings, training
 from .findings import headline
@@ -60,8 +59,7 @@ def methods_of(settings: Settings) -> dict[str, Method]:
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     """Every run's gap, what it asked and detectability after every round; or the best partition for measured errors."""
-    each, shared = problems(cell["world"], settings)
-    batch, samplers = study.stacked(each), study.stacked(list(map(rollout.tables, each)))
+    problems, samplers, shared = batch(cell["world"], settings)
     common = {"world": cell["world"], "algorithm": "chunked", "learner": "follow_the_leader"}
     common |= {"method": cell["method"], "horizon": settings.horizon}
     planned = cell["method"] == "optimal partition"
@@ -72,21 +70,27 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         options = {name: each.controller for name, each in every.items() if each.kind == "controller"}
         options = {name: each for name, each in options.items() if each is not None}
         control = Either(np.asarray(list(options).index(cell["method"])), tuple(options.values()))
+    gate = method.gate
+    if gate is not None:  # likewise
+        options = {name: each.gate for name, each in every.items() if each.gate is not None}
+        gate = Chosen(np.asarray(list(options).index(cell["method"])), tuple(options.values()))
     keys = jax.random.split(jax.random.key(settings.seed), settings.runs)
-    policies, rows, handovers, asked, parted = training.train(
-        batch,
-        samplers,
-        method.schedule,
-        control,
-        method.gate,
-        keys,
-        label=method.label,
-        episodes=settings.episodes,
-        shared=shared,
+    policies, rows, handovers, asked, parted = jax.device_get(
+        training.train(
+            problems,
+            samplers,
+            method.schedule,
+            control,
+            gate,
+            keys,
+            label=method.label,
+            episodes=settings.episodes,
+            shared=shared,
+        )
     )
     steps = 2 * settings.runs * settings.rounds * settings.episodes * settings.horizon
     if planned:
-        values, best = training.plan(batch, policies[:, -1], np.array(PARTITION_COSTS))
+        values, best = training.plan(problems, policies[:, -1], np.array(PARTITION_COSTS))
         points = [
             common
             | {"kind": "plan", "round": settings.rounds, "run": run, "interpreter": "exact"}
@@ -95,12 +99,14 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
             for place, price in enumerate(PARTITION_COSTS)
         ]
         return Measurement(points, steps)
-    gap, seen = training.judge(batch, policies, rows)
+    gap, seen = training.judge(problems, policies, rows)
     handovers, asked = np.asarray(handovers, float), np.asarray(asked, float)
     # Where the cut falls is decided by the learner's error at every step: the expert must have watched all of them.
     watched = 0 if method.schedule.patience is None else settings.horizon
     partition = method.kind != "published" and method.schedule.patience is None
-    cost = training.over_best(batch, policies[:, -1], rows.join[:, -1], np.float64(COMPARED_AT)) if partition else None
+    cost = (
+        training.over_best(problems, policies[:, -1], rows.join[:, -1], np.float64(COMPARED_AT)) if partition else None
+    )
     if method.schedule.patience is not None:  # the exact recursion cannot know where its chunks end
         seen = np.asarray(parted, float)
     points = [

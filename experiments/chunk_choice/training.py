@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dagger_jax import bounds, evidence, randomness, schedules
 from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, interaction, labels, learners, planning, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
+from ..claim import devices
 
-@functools.partial(jax.jit, static_argnames=("label", "episodes", "shared"))
+
+@functools.partial(devices.jit, static_argnames=("label", "episodes", "shared"))
 def train(
     problems: Problem,
     samplers: rollout.Tables,
@@ -65,16 +68,19 @@ def train(
             episodes=float(episodes),
         ).measured
 
-    return jax.vmap(one)(problems, samplers, keys)
+    return devices.over_devices(jax.vmap(one))(problems, samplers, keys)
+
+
+def judge(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Array]:
+    """Exact gap, and `evidence.detectability` under the round's row, of every policy. [R, N] each; nan with `back`."""
+    rows = schedules.filled(jax.device_get(rows._replace(beta=None, patience=None)))  # one program for all methods
+    return _judged(problems, policies, rows)
 
 
 @float64
-def judge(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Array]:
-    """Exact gap, and `evidence.detectability` under the round's row, of every policy. [R, N] each; nan with `back`."""
-
+def _judged(problems: Problem, policies: Array, rows: Schedule) -> tuple[Array, Array]:
     def one(problem: Problem, policy: Array, row: Schedule) -> tuple[Array, Array]:
         deployed = exact.deploy(problem, policy)
-        row = schedules.filled(row._replace(beta=0 * row.beta, patience=None))
         seen = evidence.detectability(row, exact.play(problem, policy, row).overlap)
         return deployed.novice_cost - deployed.guide_cost, jnp.where((row.back > 0).any(), jnp.nan, seen)
 
@@ -117,7 +123,7 @@ def plan(problems: Problem, policies: Array, costs: Array) -> tuple[Array, Array
 
     def one(problem: Problem, policy: Array) -> tuple[Array, Array]:
         partitions, horizon = priced(problem, policy), problem.world.horizon
-        equal = jax.vmap(lambda k: schedules.starts(horizon, k))(jnp.arange(1, horizon + 1))
+        equal = schedules.starts(horizon, np.arange(1, horizon + 1))
 
         def at(cost: Array) -> tuple[Array, Array]:
             best = partitions.price(partitions.best(cost).starts, cost)

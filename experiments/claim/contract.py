@@ -168,6 +168,7 @@ class Claim:
         tables: summaries by file name, shown whole in the report and written as NAME.csv.
         memory: what the largest parts of a run take, from the settings alone, which are not checked yet: `cells`
             is called only if all fit.
+        timed: seconds are measured, so that no two blocks may be measured at one time on one machine.
     """
 
     name: str
@@ -182,6 +183,7 @@ class Claim:
     columns: Mapping[str, pa.DataType] = field(default_factory=dict)
     tables: Callable[[Settings, pa.Table], dict[str, pa.Table]] | None = None
     memory: Callable[[Settings], Sequence[Need]] = lambda settings: ()
+    timed: bool = False
 
     def __post_init__(self):
         if tuple(self.sweep) != PRESETS:

@@ -161,6 +161,13 @@ def _range(words: str, low: float | None, high: float | None) -> str:
 
 SEED = integers("seed", "The seed that all randomness comes from.", low=0, high=2**32 - 1, many=False)
 RUNS = integers("runs", "How many independent repetitions there are of everything random.", low=1, many=False)
+DEVICES = integers(
+    "devices",
+    "How many devices share the work: cores of the CPU, or GPUs. What is measured does not depend on it.",
+    low=1,
+    high=256,
+    many=False,
+)
 PRESET = names("preset", "How much is measured: the defaults of all other flags.", PRESETS, many=False)
 OUT = Flag(
     "out",
@@ -173,4 +180,9 @@ RESUME = switch(
     "resume",
     "Continue from the finished blocks in the directory; --noresume starts over, also where another run of the same "
     "experiment is in it.",
+)
+COMPILE_CACHE = switch(
+    "compile_cache",
+    "Keep compiled programs for the next run in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says; "
+    "--nocompile_cache, or JAX_ENABLE_COMPILATION_CACHE=0 in the environment, uses none.",
 )

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from absl import flags as absl_flags
 
 from ..shared import program
-from . import inputs
+from . import cluster, devices, inputs, sharing
 from .contract import BadFlag, Claim, Flag, Settings
-from .flags import OUT, PRESET, RESUME, RUNS, SEED
+from .flags import COMPILE_CACHE, DEVICES, OUT, PRESET, RESUME, RUNS, SEED
 
 HELP = frozenset(("--help", "-help", "-h", "-?", "--helpshort", "--helpfull"))
 
@@ -26,7 +26,10 @@ class Request(NamedTuple):
     settings: Settings
     out: Path
     resume: bool
+    compile_cache: bool
     files: dict[str, str]  # the sha256 of all that was read, by the key that stands for it in the settings
+    sharing: sharing.Sharing
+    arguments: tuple[str, ...]  # the command line, the program's name first
 
 
 def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) -> Settings:
@@ -50,7 +53,7 @@ def resolve(claim: Claim, preset: str = "default", seed: int = 0, **given: Any) 
 
 
 def parse(claim: Claim, arguments: Sequence[str]) -> Request:
-    """Reads and checks the command line; touches no file but those that flags name.
+    """Reads and checks the command line, and has JAX's devices made by it; touches no file but those that flags name.
 
     Args:
         claim: the experiment.
@@ -62,12 +65,17 @@ def parse(claim: Claim, arguments: Sequence[str]) -> Request:
     Raises:
         BadFlag: a flag is unknown, missing or not allowed; the message is one line.
     """
-    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME), arguments)
+    values = read((*claim.flags, RUNS, SEED, PRESET, OUT, RESUME, COMPILE_CACHE, DEVICES, *sharing.FLAGS), arguments)
     if "out" not in values:
         raise BadFlag("out", f"it must be given; allowed: {OUT.allowed}")
-    out, resume = values.pop("out"), values.pop("resume", True)
+    out, resume, cached = values.pop("out"), values.pop("resume", True), values.pop("compile_cache", True)
+    shared = sharing.take(values, resume=resume)
+    # Both before a user's own module computes anything.
+    devices.start(values.pop("devices", None))
+    shared = cluster.join(shared) if cluster.inside() else shared
     settings = resolve(claim, **values)
-    return Request(settings, out, resume, {key: each.digest for key, each in inputs.used(settings.values).items()})
+    digests = {key: each.digest for key, each in inputs.used(settings.values).items()}
+    return Request(settings, out, resume, cached, digests, shared, tuple(arguments))
 
 
 def read(flags: Sequence[Flag], arguments: Sequence[str]) -> dict[str, Any]:
@@ -102,14 +110,16 @@ def explain(claim: Claim) -> str:
         _entry(claim, PRESET, "default"),
         _entry(claim, RUNS),
         _entry(claim, SEED, "0"),
-        f"  --resume, --noresume\n{_wrap(RESUME.meaning, 6)}\n{_wrap('Default: --resume.', 6)}",
+        _entry(claim, DEVICES, "all"),
+        *(_entry(claim, flag, f"--{flag.name}") for flag in (RESUME, COMPILE_CACHE)),
+        *(_entry(claim, flag, default) for flag, default in sharing.FLAGS.items()),
         f"  --help\n{_wrap('Show this text.', 6)}",
     ]
     results = "report.html, findings.json, points.parquet, figures (PNG, SVG), run.json."
     status = (
         "0: every tested finding holds. 1: one is refuted. 2: bad input. 3: the environment or the program failed, "
-        "what was measured is kept. 5: none is refuted, one is not shown. 130, 143: interrupted, terminated; run again "
-        "to resume."
+        "what was measured is kept. 4: blocks to judge are missing. 5: none is refuted, one is not shown. 130, 143: "
+        "interrupted, terminated; run again to resume."
     )
     sections = (
         f"{claim.name}: {claim.title}",
@@ -124,10 +134,22 @@ def explain(claim: Claim) -> str:
     return "\n\n".join(sections)
 
 
-def explain_tool(name: str, about: str, flags: Sequence[Flag], defaults: Mapping[str, Any]) -> str:
+def explain_tool(
+    name: str,
+    about: str,
+    flags: Sequence[Flag],
+    defaults: Mapping[str, Any],
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
     """The text of `--help` of a program that is no claim; arguments are those of `tool.run`."""
-    words = {flag.name: shown(value) if (value := defaults.get(flag.name)) is not None else "none" for flag in flags}
-    entries = [_lines(flag, "A,B,..." if flag.many else "VALUE", f"Default: {words[flag.name]}.") for flag in flags]
+
+    def usual(flag: Flag) -> str:
+        value = defaults.get(flag.name)
+        others = {preset: values[flag.name] for preset, values in (presets or {}).items() if flag.name in values}
+        words = "none" if value is None else shown(value)
+        return "; ".join((words, *(f"{shown(value)} ({preset})" for preset, value in others.items())))
+
+    entries = [_lines(flag, "A,B,..." if flag.many else "VALUE", f"Default: {usual(flag)}.") for flag in flags]
     status = "0: done. 2: bad input. 3: the environment failed. 130: interrupted."
     sections = (
         _wrap(f"{name}: {about}"),
@@ -240,6 +262,8 @@ def _entry(claim: Claim, flag: Flag, default: str = "") -> str:
 
 
 def _lines(flag: Flag, shape: str, default: str) -> str:
+    if flag.switch:
+        return "\n".join((f"  --{flag.name}, --no{flag.name}", *(_wrap(line, 6) for line in (flag.meaning, default))))
     lines = flag.meaning, f"Allowed: {flag.allowed}.", default
     return "\n".join((f"  --{flag.name}={shape}", *(_wrap(line, 6) for line in lines)))
 

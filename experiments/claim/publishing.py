@@ -92,12 +92,13 @@ def _named(table: pa.Table) -> pa.Table:
     return table
 
 
-def summarise(claim: Claim, findings: list[Finding], page: Path) -> None:
+def summarise(claim: Claim, findings: list[Finding], compiled: str, page: Path) -> None:
     """Prints the findings.
 
     Args:
         claim: the experiment.
         findings: what was found.
+        compiled: how many programs, in words.
         page: the report's file.
     """
     console = _Console(soft_wrap=True, highlight=False)
@@ -109,4 +110,5 @@ def summarise(claim: Claim, findings: list[Finding], page: Path) -> None:
         seen = f"{report.number(finding.observed)}{interval}"
         console.print(Text(f"       expected {report.number(finding.expected)}, observed {seen}"))
     told = report.summary([finding._asdict() for finding in findings])
-    console.print(f"\n{told} Report: {files.printable(str(page))}", markup=False)
+    console.print(f"\nPrograms: {compiled}.", markup=False)
+    console.print(f"{told} Report: {files.printable(str(page))}", markup=False)

@@ -1,27 +1,25 @@
 """Runs a claim: measures what is not stored yet, judges, and has the results written."""
 
-import json
+import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pyarrow as pa
 
 from dagger_jax import report
-from dagger_jax.runtime import files, lock, progress, record, store
+from dagger_jax.runtime import lock, programs, progress, record, store
 
 from ..shared import program
-from . import inputs, options, publishing, sizes
-from .contract import BadFlag, Claim, Settings
+from . import cluster, devices, engines, inputs, options, publishing, work, workers
+from .contract import BadFlag, Claim
 
+_NOT_FINISHED = 4
 _STATUS = {"holds": 0, "refuted": 1, "not shown": 5}
-
-
-class BlockFailed(Exception):
-    """A block of work raised; the message names the block and what it raised."""
 
 
 def run(claim: Claim) -> None:
@@ -32,11 +30,19 @@ def run(claim: Claim) -> None:
 
     Raises:
         SystemExit: always. 0 every tested finding holds, 1 one is refuted, 2 bad input, 3 the environment or the
-            program failed, 5 none is refuted but one is not shown, 130 interrupted, 143 terminated.
+            program failed, 4 blocks to judge are missing, 5 none is refuted but one is not shown, 130 interrupted,
+            143 terminated.
     """
     program.begin(claim.name)
+    cluster.begin(claim.name)
+    if workers.called():
+        workers.serve(work.answerer(claim, sys.argv))
+    program.again = [sys.executable, *sys.orig_argv[1:]]
     program.then = f"; {program.RESUMES}"
-    raise SystemExit(execute(claim, sys.argv))
+    status = execute(claim, sys.argv)
+    if cluster.inside() and status in (2, program.FAILED):
+        os._exit(status)  # others do not wait for it
+    raise SystemExit(status)
 
 
 def execute(claim: Claim, arguments: Sequence[str]) -> int:
@@ -55,9 +61,14 @@ def execute(claim: Claim, arguments: Sequence[str]) -> int:
             print(options.explain(claim), flush=True)
             return 0
         request = options.parse(claim, arguments)
-        record.start()
-        cells = _blocks(claim, request)
-        return _conduct(claim, request, cells)
+        if request.sharing.coordinator and not cluster.inside():
+            return cluster.supervise(claim.name, request.sharing)
+        if not request.sharing.alone:  # who only asks leaves a GPU's memory to those who measure
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        with work.ready(claim, request) as count:
+            job = work.job(claim, request)
+            engines.check(job)
+            return _conduct(job, count)
     except (BadFlag, store.StoreError) as error:
         message = inputs.named(str(error) if isinstance(error, BadFlag) else f"--out: {error}")
         program.say(f"{claim.name}: {message}")
@@ -79,7 +90,7 @@ def _failed(claim: Claim, request: options.Request | None, error: Exception) -> 
     elif isinstance(error, OSError) and (error.filename or _stuck()):
         words = f"{error.filename or 'standard output'}: {error.strerror}"
     else:
-        words = str(error) if isinstance(error, BlockFailed) else f"failed: {program.brief(error)}"
+        words = str(error) if isinstance(error, work.BlockFailed) else f"failed: {program.brief(error)}"
         stored += f"; {program.log(claim.name, [error], request.out if request is not None and own else None)}"
     program.say(f"{claim.name}: {words}{stored}")
     return program.FAILED
@@ -95,32 +106,39 @@ def _stuck() -> bool:
     return False
 
 
-def _blocks(claim: Claim, request: options.Request) -> list[dict[str, Any]]:
-    sizes.check(claim, request.settings)
-    cells = claim.cells(request.settings)
-    distinct = Counter(json.dumps(files.plain(cell), sort_keys=True) for cell in cells)
-    if len(distinct) < len(cells) or not cells:
-        raise ValueError(f"cells must list at least one block, none twice: {distinct.most_common(1)}")
-    return cells
-
-
-def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]) -> int:
-    settings, started = request.settings, time.gmtime()
-    read = inputs.used(settings.values)
-    identity = {
-        "claim": claim.name,
-        "settings": dict(settings.values),
-        "files": request.files,
-        "made_with": record.software(),
-    }
-    kept = store.open_store(request.out, identity, claim.schema, anew=not request.resume)
-    with lock.hold(kept):
-        if not request.resume:
-            store.forget(kept)
-        if kept.writable:
-            (request.out / "error.log").unlink(missing_ok=True)
-        tables, counted = _measure(claim, settings, kept, cells)
-        table = store.merge(kept, tables)
+def _conduct(job: work.Job, count: programs.Programs) -> int:
+    claim, request, settings, started = job.claim, job.request, job.request.settings, time.gmtime()
+    if request.sharing.judge and not (request.out / "settings.json").exists():
+        return _unfinished(job, len(job.cells))  # and no directory is made
+    kept = store.open_store(request.out, job.identity, claim.schema, anew=not request.resume)
+    with ExitStack() as locks:
+        if request.sharing.shard:
+            locks.enter_context(lock.share(kept, request.sharing.shard))
+        elif not request.sharing.judge:
+            locks.enter_context(lock.hold(kept))
+            if not request.resume:
+                store.forget(kept)
+            if kept.writable:
+                (request.out / "error.log").unlink(missing_ok=True)
+        tables, counted = _measure(job, kept, count)
+        store.confirm(kept)
+        if request.sharing.coordinator:
+            cluster.wait()
+        if left := len(tables) < len(job.cells) and len(store.lacking(kept, job.cells)):
+            return _unfinished(job, left)
+        if request.sharing.process_id:
+            print(f"{claim.name}: all blocks are measured, and the first process judges them", flush=True)
+            return 0
+        try:
+            if request.sharing.shard or request.sharing.judge:
+                locks.enter_context(lock.judge(kept))
+        except store.Refused:
+            if request.sharing.judge:
+                raise
+            print(f"{claim.name}: all blocks are measured, and another process judges them", flush=True)
+            return 0
+        read = inputs.used(settings.values)
+        table = store.merge(kept, [tables.get(index) or store.read(kept, cell) for index, cell in enumerate(job.cells)])
         findings = claim.verdict(settings, table)
         if not findings:
             raise ValueError("verdict must return at least one finding")
@@ -128,19 +146,23 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
         facts = {
             "claim": claim.name,
             "findings": dict(Counter(str(finding.state) for finding in findings)),
-            "flags": {**settings.values, "out": str(request.out), "resume": request.resume},
+            "flags": dict(settings.values)
+            | {"out": str(request.out), "resume": request.resume, "compile_cache": request.compile_cache}
+            | request.sharing.told(),
             "inputs": {key: f"{inputs.shown(each.path)}, sha256 {each.digest}" for key, each in read.items()},
             "seed": settings.seed,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", started),
             **counted,
-            "device": record.device(),
+            **count.facts(),
+            "cpu_seconds": sum(os.times()[:4]),
+            "device": record.device() | {"used": devices.used()},
             "versions": record.versions(),
             "git_revision": record.revision(),
             "source": record.source(),
         }
         # A directory that cannot be written holds its results: they are shown.
         failures = publishing.publish(claim, request, table, findings, facts) if kept.writable else {}
-    publishing.summarise(claim, findings, request.out / "report.html")
+    publishing.summarise(claim, findings, facts["programs"], request.out / "report.html")
     if failures:
         what = "; ".join(f"{name}: {program.brief(error)}" for name, error in failures.items())
         told = program.log(claim.name, list(failures.values()), request.out)
@@ -149,45 +171,49 @@ def _conduct(claim: Claim, request: options.Request, cells: list[dict[str, Any]]
     return _STATUS[report.overall([finding._asdict() for finding in findings])]
 
 
-def _measure(claim: Claim, settings: Settings, kept: store.Store, cells) -> tuple[list[pa.Table], dict[str, Any]]:
+def _unfinished(job: work.Job, left: int) -> int:
+    """What is said where blocks of other processes are missing, and the exit status."""
+    name, missing = job.claim.name, f"{left} of {len(job.cells)} blocks are not measured yet"
+    if job.request.sharing.judge:
+        program.say(f"{name}: --judge: {missing}; nothing was judged")
+        return _NOT_FINISHED
+    part = "{}/{}".format(*job.request.sharing.shard or (1, 1))
+    done = "is done" if job.request.sharing.own(len(job.cells)) else f"has none of the {len(job.cells)} blocks"
+    print(f"{name}: shard {part} {done}; {missing}; the shard that finishes last judges, or --judge", flush=True)
+    return 0
+
+
+def _measure(job: work.Job, kept: store.Store, count: programs.Programs) -> tuple[dict[int, pa.Table], dict[str, Any]]:
+    """The points of the blocks that this process answers for, by index, and what was counted."""
+    cells, sharing = job.cells, job.request.sharing
     # Everything stored is read first: a damaged file shows before hours are spent, not after.
-    tables = {index: table for index, cell in enumerate(cells) if (table := store.read(kept, cell)) is not None}
-    missing = [index for index in range(len(cells)) if index not in tables]
+    own = sharing.own(len(cells))
+    tables = {index: table for index in own if (table := store.read(kept, cells[index])) is not None}
+    missing = [index for index in own if index not in tables]
     if missing and not kept.writable:
         raise store.Refused(
             f"cannot write in {kept.directory}, and {len(missing)} of {len(cells)} blocks are not measured yet; "
             "allowed: a directory that can be written"
         )
-    found, steps, begun = len(tables), 0, time.perf_counter()
-    work = progress.track(missing, lambda index: _label(cells[index]), title=claim.name, done=found)
-    with closing(work), record.compile_clock() as compiling:
-        for index in work:
-            measured = _block(claim, settings, cells[index])
-            points = [{"claim": claim.name, **point} for point in measured.points]
-            tables[index] = store.write(kept, cells[index], points)
-            steps += int(measured.environment_steps)
-        elapsed, compile_seconds = time.perf_counter() - begun, compiling()
-    run_seconds = max(elapsed - compile_seconds, 0.0)
+    steps, begun, thread = 0, time.perf_counter(), threading.get_ident()
+    compiled_before = count.seconds(thread)
+    title = " ".join((job.claim.name, *filter(None, (str(sharing.told().get("shard", "")),))))
+    shown = progress.track(missing, lambda index: work.label(cells[index]), title=title, done=len(tables))
+    with closing(engines.measured(job, kept, missing)) as results, closing(shown):
+        for _, done in zip(shown, results, strict=True):  # as many, in whatever order they are finished
+            tables[done.index] = work.keep(kept, job, done)
+            steps += done.environment_steps
+            if done.compiled is not None:
+                count.add(done.compiled)
+    # What other threads compile meanwhile takes no time from the blocks.
+    run_seconds = max(time.perf_counter() - begun - (count.seconds(thread) - compiled_before), 0.0)
     counted = {
-        "blocks": {"measured_now": len(missing), "found_stored": found},
-        "counted": "steps and seconds are those of the blocks measured now, not of the blocks found stored",
+        "blocks": {"measured_now": len(missing), "found_stored": len(cells) - len(missing)},
+        "counted": "steps and run_seconds are of the blocks measured now, not of those found stored; programs and "
+        "compile_seconds (tracing and loading included) are of the process that wrote this and of those that measured "
+        "for it, up to here; so are cpu_seconds, with imports, but without other machines",
         "environment_steps": steps,
         "steps_per_second": steps / run_seconds if steps and run_seconds else None,
-        "compile_seconds": compile_seconds,
         "run_seconds": run_seconds,
     }
-    return [tables[index] for index in range(len(cells))], counted
-
-
-def _block(claim: Claim, settings: Settings, cell: dict[str, Any]):
-    try:
-        return claim.measure(settings, cell)
-    except BadFlag:
-        raise
-    except Exception as error:
-        raise BlockFailed(f"block {_label(cell)} failed: {program.brief(error)}") from error
-
-
-def _label(cell: dict[str, Any]) -> str:
-    words = " ".join(f"{name}={options.shown(value)}" for name, value in cell.items() if value is not None)
-    return inputs.named(words)
+    return tables, counted

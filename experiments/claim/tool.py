@@ -46,13 +46,19 @@ def writable(flag: str, path: Path) -> None:
         raise BadFlag(flag, f"{path} is a directory; allowed: a file")
 
 
-def settings(flags: Sequence[Flag], defaults: Mapping[str, Any], words: Sequence[str]) -> Settings:
+def settings(
+    flags: Sequence[Flag],
+    defaults: Mapping[str, Any],
+    words: Sequence[str],
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
     """Reads a command line.
 
     Args:
         flags: all that there are, but for `--help`.
         defaults: a value for each.
         words: the command line, the program's name first.
+        presets: other defaults, by the value of `--preset`.
 
     Returns:
         The settings.
@@ -60,7 +66,9 @@ def settings(flags: Sequence[Flag], defaults: Mapping[str, Any], words: Sequence
     Raises:
         BadFlag: a flag is unknown or not allowed.
     """
-    return Settings({**defaults, **options.read(flags, words)})
+    given = options.read(flags, words)
+    preset = (presets or {}).get(given.get("preset", "default"), {})
+    return Settings({**defaults, **preset, **given})
 
 
 def run(
@@ -70,6 +78,8 @@ def run(
     defaults: Mapping[str, Any],
     main: Callable[[Settings], int | None],
     words: Sequence[str] | None = None,
+    *,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Runs a program from the command line and ends the process: call it under `__main__`.
 
@@ -81,6 +91,7 @@ def run(
         main: the work; it may return an exit status. What it raises is one line: BadFlag status 2, OSError and
             ImportError status 3.
         words: the command line; None: the process's.
+        presets: as in `settings`.
 
     Raises:
         SystemExit: always. 0 done, 2 bad input, 3 the environment failed, 130 interrupted, 143 terminated.
@@ -91,9 +102,9 @@ def run(
     status = 0
     try:
         if options.HELP & set(words):
-            print(options.explain_tool(name, about, flags, defaults), flush=True)
+            print(options.explain_tool(name, about, flags, defaults, presets), flush=True)
         else:
-            status = main(settings(flags, defaults, words)) or 0
+            status = main(settings(flags, defaults, words, presets)) or 0
     except (BadFlag, OSError, ImportError) as error:
         program.say(f"{name}: {error}")
         status = 2 if isinstance(error, BadFlag) else program.FAILED

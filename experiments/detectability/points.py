@@ -13,7 +13,7 @@ from dagger_jax.detect.ratio import GRID
 from dagger_jax.tabular import exact, rollout
 from dagger_jax.types import Trace
 
-from ..claim import Measurement, Settings
+from ..claim import Measurement, Settings, devices
 from ..shared.study import Rows
 from .worlds import ROLL_IN, STOCHASTIC, Case, build, closed_form
 
@@ -57,7 +57,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     return Measurement([common | point for point in points], 2 * horizon * settings.episodes)
 
 
-_trace = jax.jit(rollout.trace)
+_trace = devices.jit(rollout.trace)
 
 
 def _known(settings: Settings, cell: dict[str, Any], case: Case) -> tuple[Known, list[detect.RatioLaw]]:

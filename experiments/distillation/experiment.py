@@ -232,6 +232,7 @@ CLAIM = Claim(
     cells=cells,
     measure=measure,
     memory=needs.distillation,
+    timed=True,
     verdict=verdict,
     figures=figures,
     tables=lambda settings, table: {"methods": findings.summary(table)},

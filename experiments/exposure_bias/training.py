@@ -15,6 +15,7 @@ from dagger_jax.text import evidence, training, transformer, walk, worlds
 from dagger_jax.text.writers import Frozen, Machine, Writer
 from dagger_jax.types import Array, Problem, Schedule
 
+from ..claim import devices
 from ..shared import study
 
 
@@ -33,7 +34,7 @@ class Judged(NamedTuple):
 # ---- a table of contexts ----------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnames=("episodes",))
+@functools.partial(devices.jit, static_argnames=("episodes",))
 def train_tables(
     problems: Problem,
     samplers: rollout.Tables,
@@ -56,7 +57,7 @@ def train_tables(
         )
         return played.newest
 
-    return jax.vmap(one)(problems, samplers, keys)
+    return devices.over_devices(jax.vmap(one))(problems, samplers, keys)
 
 
 def judge_tables(problems: Sequence[Problem], policies: Array, cost: str) -> Judged:

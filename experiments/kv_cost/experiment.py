@@ -266,6 +266,7 @@ CLAIM = Claim(
     cells=cells,
     measure=measure,
     memory=needs.kv_cost,
+    timed=True,
     verdict=findings.verdict,
     figures=figures,
     tables=findings.tables,

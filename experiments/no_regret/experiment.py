@@ -16,12 +16,13 @@ from scipy import stats
 
 from dagger_jax import bounds, randomness, schedules
 from dagger_jax.precision import float64
-from dagger_jax.tabular import exact, gallery, interaction, labels, learners, rollout
+from dagger_jax.tabular import gallery, interaction, labels, learners, rollout
+from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Node, Problem, World
 
 from .. import claim
-from ..claim import HOLDS, INFORMATION, NOT_SHOWN, BadFlag, Claim, Finding, Measurement, Settings, compared
-from ..shared import needs, states, study
+from ..claim import HOLDS, INFORMATION, NOT_SHOWN, BadFlag, Claim, Finding, Measurement, Settings, compared, devices
+from ..shared import needs, states, study, training
 from . import figures as drawn
 
 STATES, ACTIONS, OBSERVATIONS = 8, 3, 4  # of random worlds: two states look alike, the expert is out of the class
@@ -34,7 +35,7 @@ BETAS: Mapping[str, Callable[[int], Array]] = {
     "geometric_0.5": lambda rounds: schedules.beta_geometric(rounds, 0.5),
     "geometric_0.9": lambda rounds: schedules.beta_geometric(rounds, 0.9),
     "linear": lambda rounds: schedules.beta_linear(rounds, rounds // 2),
-    "one_over_n": lambda rounds: 1 / jnp.arange(1, rounds + 1),
+    "one_over_n": lambda rounds: 1 / np.arange(1, rounds + 1, dtype=np.float32),
     "constant_0.1": lambda rounds: schedules.beta_constant(rounds, 0.1),
     "zero": lambda rounds: schedules.beta_constant(rounds, 0.0),
 }
@@ -163,13 +164,13 @@ class Round(NamedTuple):
 def _play(problem: Problem, beta: Array, fits: learners.Learner, interpreter: interaction.Interpreter) -> Round:
     """All N rounds of DAgger under beta [N]."""
     world = problem.world
+    erring = world.replace(cost=1 - jnp.asarray(problem.expert))  # a step costs the learner's error there
 
     def record(moment: interaction.Moment) -> Round:
         batch = labels.imitate(problem, moment.play, moment.row, moment.acting)
-        costs = jnp.zeros((world.observations, world.actions)).at[batch.observation].add(batch.costs)
-        alone = exact.deploy(problem, moment.acting).novice
-        wrong = (moment.acting * (1 - jnp.asarray(problem.expert))).sum(-1)
-        return Round((batch.costs * moment.acting).sum() / world.horizon, (alone * wrong).sum(-1).mean(), costs)
+        costs = jnp.zeros((world.observations, world.actions)).at[world.observation].add(batch.costs.sum(0))
+        alone = jnp.asarray(world.initial) @ backward(erring, moment.acting)[1][0]
+        return Round((batch.costs * moment.acting).sum() / world.horizon, alone / world.horizon, costs)
 
     schedule = schedules.dagger(beta.shape[0], world.horizon, beta)
     return interaction.run(problem, schedule, fits, interpreter, measure=record).measured
@@ -182,42 +183,49 @@ def _exactly(problems: Problem, betas: Array, fits: learners.Learner) -> Round:
     return jax.vmap(jax.vmap(one, in_axes=(0, None)), in_axes=(None, 0))(problems, betas)
 
 
-@functools.partial(jax.jit, static_argnames="episodes")
+@functools.partial(devices.jit, static_argnames="episodes")
 def _sampled(
     problems: Problem, tables: rollout.Tables, keys: Array, betas: Array, fits: learners.Learner, *, episodes: int
 ) -> Round:
-    """[B, R, N], a problem and a key a replica."""
+    """[B, R, N], a key a replica, and a problem where they are a batch."""
     ids = jnp.arange(episodes, dtype=jnp.uint32)
 
     def one(problem: Problem, sampler: rollout.Tables, key: Array, beta: Array) -> Round:
         interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=True)
         return _play(problem, beta, fits, interpreter)
 
-    over_replicas = jax.vmap(one, in_axes=(0, 0, 0, None))
-    return jax.vmap(over_replicas, in_axes=(None, None, None, 0))(problems, tables, keys, betas)
+    each = 0 if np.ndim(problems.world.initial) > 1 else None
+    over_replicas = jax.vmap(one, in_axes=(each, each, 0, None))
+    return devices.over_devices(jax.vmap(lambda beta: over_replicas(problems, tables, keys, beta)))(betas)
 
 
 @functools.partial(float64, static=("horizon",))
 def _terms(loss: Array, own: Array, hindsight: Array, betas: Array, *, horizon: int) -> bounds.NoRegret:
     """Of [B, W, N] and [B, N]: the theorems' terms after every number of rounds, [B, W, N]."""
-
-    def one(loss: Array, own: Array, hindsight: Array, beta: Array) -> bounds.NoRegret:
-        numbers = range(1, len(beta) + 1)
-        each = [bounds.no_regret(loss[:n], own[:n], hindsight[n - 1], beta[:n], horizon) for n in numbers]
-        return jax.tree.map(lambda *values: jnp.stack(values), *each)
-
+    one = functools.partial(bounds.no_regret_by_round, horizon=horizon)
     return jax.vmap(jax.vmap(one, in_axes=(0, 0, 0, None)))(loss, own, hindsight, betas)
+
+
+def _fitted(settings: Settings, world: World, name: str) -> learners.Learner:
+    """The learner; a table is a choice among the rules of all tables, which so share their programs."""
+    built = {each: LEARNERS[each].build(world, LEARNERS[each].rate(world)) for each in settings.learners}
+    own = built[name]
+    rules = {each: learner.rule for each, learner in built.items() if isinstance(learner, learners.Tabular)}
+    if not isinstance(own, learners.Tabular):
+        return own
+    return own.replace(rule=training.Chosen(np.asarray(list(rules).index(name)), tuple(rules.values())))
 
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     """Both sides of the theorems after every number of rounds; of sampled replicas after a few and after all."""
     each, online, sampled = problems(settings, cell["world"]), LEARNERS[cell["learner"]], cell["what"] == "sampled"
     world, batch, steps = each[0].world, study.stacked(each), 0
-    fits, n = online.build(world, online.rate(world)), np.arange(1, settings.rounds + 1)
+    fits, n = _fitted(settings, world, cell["learner"]), np.arange(1, settings.rounds + 1)
     betas = np.stack([np.asarray(BETAS[name](settings.rounds), float) for name in settings.betas])
     if sampled:
-        both = batch, study.stacked(list(map(rollout.tables, each)))
-        both = jax.tree.map(lambda leaf: leaf[np.arange(settings.replicas) % len(each)], both)
+        both = batch, rollout.tables(batch)
+        which = np.arange(settings.replicas) % len(each) if len(each) > 1 else 0  # one problem is read by all
+        both = jax.tree.map(lambda leaf: leaf[which], both)
         keys = jax.random.split(jax.random.key(settings.seed), settings.replicas)
         seen = _sampled(*both, keys, betas, fits, episodes=settings.episodes)
         steps = len(betas) * settings.replicas * settings.rounds * settings.episodes * settings.horizon

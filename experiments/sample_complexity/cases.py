@@ -21,9 +21,12 @@ from dagger_jax import algorithms, randomness, schedules
 from dagger_jax.bounds import statistics
 from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
+from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Array, Problem
 
+from ..claim import devices
 from ..shared import study
+from ..shared.training import Chosen
 
 ACTIONS = 4  # of all worlds whose expert is drawn
 BLOCK = 1000  # replicas at once
@@ -49,6 +52,11 @@ def plain(problem: Problem, *, sparse: bool = False) -> Problem:
     costs = np.array(np.broadcast_to(world.cost, (world.horizon, world.states, world.actions)))
     costs[: -1 if sparse else 0] = 0.0
     return dataclasses.replace(problem, world=dataclasses.replace(world, cost=costs), name="")
+
+
+def padded(problem: Problem, longest: int, *, sparse: bool = False) -> Problem:
+    """The plain problem in arrays of the longest horizon: worlds of all horizons share compiled programs."""
+    return tabular.padded(plain(problem, sparse=sparse), longest)
 
 
 def guessed(problem: Problem, draws: int) -> float:
@@ -97,10 +105,10 @@ def gaps_each(problems: Problem, policies: Array) -> Array:
         deployed = exact.deploy(problem, policy)
         return deployed.novice_cost - deployed.guide_cost
 
-    return jax.vmap(one)(problems, policies)
+    return jax.vmap(one, (study.over(problems), 0))(problems, policies)
 
 
-@functools.partial(jax.jit, static_argnames=("episodes", "shared"))
+@functools.partial(devices.jit, static_argnames=("episodes", "shared"))
 def cloned(
     problem: Problem, sampler: rollout.Tables, replicas: Array, rule: learners.Rule, *, episodes: int, shared: bool
 ) -> Array:
@@ -114,11 +122,11 @@ def cloned(
         learner = learners.tabular(problem.world, rule, shared)
         return interaction.run(problem, followed, learner, interpreter).newest
 
-    return jax.vmap(one)(replicas)
+    return devices.over_devices(jax.vmap(one))(replicas)
 
 
 def demonstrated(
-    world: str, horizon: int, states: int, trajectories: int, count: int, seed: int
+    world: str, horizon: int, states: int, trajectories: int, count: int, seed: int, longest: int
 ) -> tuple[list[Point], int]:
     """Behavioural cloning in a reset cliff or an identity bandit, as rare as is worst: points and steps walked.
 
@@ -129,11 +137,11 @@ def demonstrated(
     guided = {"horizon": horizon, "states": states, "trajectories": trajectories, "labels": trajectories * horizon}
     if world == "identity_bandit":
         problem = gallery.identity_bandit(horizon, states, ACTIONS, labels, stationary=True)
-        judges = (plain(problem),)
+        judges = (padded(problem, longest),)
         forms = (gallery.identity_bandit_gap(horizon, states, ACTIONS, labels, labels),)
     else:
         problem = cliff(horizon, states, labels)
-        judges = plain(problem), plain(problem, sparse=True)
+        judges = padded(problem, longest), padded(problem, longest, sparse=True)
         form = gallery.stationary_reset_cliff_gap if shared else gallery.reset_cliff_gap
         forms = tuple(form(horizon, states, ACTIONS, labels, labels, last=last) for last in (False, True))
     sampler = rollout.tables(judges[0])
@@ -181,27 +189,24 @@ RULES: Mapping[str, learners.Rule] = {"follow_the_leader": learners.Majority(), 
 
 
 def interactive(
-    algorithm: str, learner: str, horizon: int, states: int, trajectories: int, count: int, seed: int
+    algorithm: str, learner: str, horizon: int, states: int, trajectories: int, count: int, seed: int, longest: int
 ) -> tuple[list[Point], int]:
     """An algorithm in drawn recoverable reset cliffs; as many labels of each step as N demonstrations have.
 
     Where it has seen no label the majority ("follow_the_leader") takes action 0, which is always wrong in the bad
     state, and "log_loss" guesses uniformly, at every step anew: that leaves the bad state after A tries on average.
     """
-    drawn = [
-        plain(gallery.reset_cliff(horizon, states, ACTIONS, trajectories, (seed, run), recoverable=True))
-        for run in range(count)
-    ]
-    row = algorithms.ALGORITHMS[algorithm]
-    rounds = horizon if row.per_step else ROUNDS
+    problems, samplers, rare = _recoverable(horizon, states, trajectories, count, seed, longest)
+    row, rules = algorithms.ALGORITHMS[algorithm], tuple(RULES)
+    rounds, most = (horizon, longest) if row.per_step else (ROUNDS, ROUNDS)
     episodes = trajectories if row.per_step else max(trajectories // ROUNDS, 1)
-    problems = study.stacked(drawn)
     policies = study.train(
         problems,
-        study.stacked(list(map(rollout.tables, drawn))),
-        row.build(rounds, horizon, horizon),
+        samplers,
+        schedules.padded(row.build(rounds, horizon, horizon), most, longest),
         keys(seed, repr((algorithm, horizon, states, trajectories)), count),
-        RULES[learner],
+        Chosen(np.asarray(rules.index(learner)), tuple(RULES.values())),
+        np.int32(rounds) if row.per_step else None,
         episodes=episodes,
         shared=False,
         alone=row.per_step,
@@ -209,7 +214,7 @@ def interactive(
     point = {"world": "recoverable_reset_cliff", "algorithm": algorithm, "learner": learner}
     point |= {"shared": False, "rarity": 1 / (trajectories + 1), "labels": trajectories * horizon}
     point |= {"horizon": horizon, "states": states, "trajectories": trajectories}
-    point |= {"error": guessed(drawn[0], trajectories)}
+    point |= {"error": rare}
     if algorithm == "behavioural_cloning":
         stays = GUESS if learner == "log_loss" else 1.0
         point["closed_form"] = gallery.reset_cliff_gap(
@@ -220,20 +225,32 @@ def interactive(
     return [point | mean(gaps_each(problems, policies))], walkers * rounds * episodes * horizon * count
 
 
-def two_states(algorithm: str, horizon: int, samples: int, count: int, seed: int) -> tuple[list[Point], int]:
+@functools.lru_cache(maxsize=8)  # algorithms share them
+def _recoverable(
+    horizon: int, states: int, trajectories: int, count: int, seed: int, longest: int
+) -> tuple[Problem, rollout.Tables, float]:
+    """A cliff a run, their samplers, and the error of a guess."""
+    make = functools.partial(gallery.reset_cliff, horizon, states, ACTIONS, trajectories, recoverable=True)
+    drawn = [padded(make((seed, run)), longest) for run in range(count)]
+    problems = study.stacked(drawn)
+    return problems, rollout.tables(problems), guessed(drawn[0], trajectories)
+
+
+def two_states(
+    algorithm: str, horizon: int, samples: int, count: int, seed: int, longest: int
+) -> tuple[list[Point], int]:
     """An algorithm in the two-state bandit, n roll-outs, one table for all steps; half of the experts are of each."""
-    drawn = [plain(gallery.two_state_bandit(horizon, samples, seed=run)) for run in range(16)]
+    drawn = [padded(gallery.two_state_bandit(horizon, samples, seed=run), longest) for run in range(16)]
     kinds = {int(problem.expert[0, 1].argmax()): problem for problem in drawn}
-    kind = np.arange(count) % 2
+    both, kind = study.stacked([kinds[0], kinds[1]]), np.arange(count) % 2
     problems, samplers = (
-        jax.tree.map(lambda leaf: leaf[kind], study.stacked(both))
-        for both in ([kinds[0], kinds[1]], [rollout.tables(kinds[0]), rollout.tables(kinds[1])])
+        jax.tree.map(lambda leaf: leaf[kind] if np.ndim(leaf) else leaf, tree) for tree in (both, rollout.tables(both))
     )
     row = algorithms.ALGORITHMS[algorithm]
     policies = study.train(
         problems,
         samplers,
-        row.build(samples, horizon, horizon),
+        schedules.padded(row.build(samples, horizon, horizon), samples, longest),
         keys(seed, repr(("two states", algorithm, horizon)), count),
         learners.Majority(),
         episodes=1,

@@ -14,7 +14,8 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import gallery, interaction, learners, rollout
 from dagger_jax.types import Array, Problem, Schedule
 
-from .cases import ACTIONS, Point, cliff, cloned, gaps, keys, mean, plain
+from ..claim import devices
+from .cases import ACTIONS, Point, cliff, cloned, gaps, keys, mean, padded, plain
 
 SCATTER = ("reset_cliff", "sparse_reset_cliff", "recoverable_reset_cliff", "identity_bandit", "random_mdp", "dyck")
 STEPS, STATES = 12, 8  # of the scatter's worlds; of dyck with two kinds of brackets, two deep, too
@@ -50,7 +51,7 @@ def scatter_world(world: str, seed: int) -> Problem:
     return dataclasses.replace(found, world=dataclasses.replace(found.world, transition=moves), expert=expert)
 
 
-@functools.partial(jax.jit, static_argnames=("shared",))
+@functools.partial(devices.jit, static_argnames=("shared",))
 def _rounds(
     problem: Problem, sampler: rollout.Tables, schedule: Schedule, replicas: Array, smoothing: Array, *, shared: bool
 ) -> Array:
@@ -61,7 +62,7 @@ def _rounds(
         learner = learners.tabular(problem.world, learners.LogLoss(smoothing), shared)
         return interaction.run(problem, schedule, learner, interpreter, measure=lambda moment: moment.newest).measured
 
-    return jax.vmap(one)(replicas)
+    return devices.over_devices(jax.vmap(one))(replicas)
 
 
 @float64
@@ -113,11 +114,14 @@ def _scatter_points(
 # ---- Stagger --------------------------------------------------------------------------------------------------------
 
 
-def stagger_world(horizon: int, budget: int, rarity: float, actions: int = ACTIONS) -> Problem:
-    """The stationary reset cliff with a way back (mu = 1), whose rare states have probability `rarity` / `budget`."""
+def stagger_world(horizon: int, budget: int, rarity: float, actions: int = ACTIONS, longest: int = 0) -> Problem:
+    """The stationary reset cliff with a way back (mu = 1), whose rare states have probability `rarity` / `budget`.
+
+    In arrays of the longest horizon, if one is given.
+    """
     # reset_cliff takes whole samples, 1 / zeta - 1.
     samples = max(round(budget / rarity) - 1, STAGGER_STATES)
-    return plain(cliff(horizon, STAGGER_STATES, samples, actions, recoverable=True))
+    return padded(cliff(horizon, STAGGER_STATES, samples, actions, recoverable=True), max(horizon, longest))
 
 
 def mistakes(problem: Problem, wrong: np.ndarray, *, certain: bool) -> np.ndarray:
@@ -129,19 +133,19 @@ def mistakes(problem: Problem, wrong: np.ndarray, *, certain: bool) -> np.ndarra
     kinds, which = np.unique(wrong.reshape(len(wrong), -1), axis=0, return_inverse=True)
     expert = np.asarray(problem.expert[0])
     elsewhere = np.roll(expert, 1, axis=-1) if certain else np.full_like(expert, 1 / expert.shape[-1])
-    padded = np.zeros((2**STAGGER_STATES, *expert.shape))  # of one shape, to be compiled once
-    padded[: len(kinds)] = np.where(kinds[..., None], elsewhere, expert)
-    return np.asarray(gaps(problem, padded[:, None]))[which.reshape(-1)]
+    tables = np.zeros((2**STAGGER_STATES, *expert.shape))  # of one shape, to be compiled once
+    tables[: len(kinds)] = np.where(kinds[..., None], elsewhere, expert)
+    return np.asarray(gaps(problem, tables[:, None]))[which.reshape(-1)]
 
 
-@functools.partial(jax.jit, static_argnames=("rounds",))
+@functools.partial(devices.jit, static_argnames=("rounds",))
 def _staggered(problem: Problem, sampler: rollout.Tables, replicas: Array, *, rounds: int) -> tuple[Array, Array]:
     """Which states have no label yet, before each round of one label [R, N, S], and after the last [R, S]. Bool."""
-    horizon = problem.world.horizon
+    world = problem.world
 
     def one(key: Array) -> tuple[Array, Array]:
         own, steps = jax.random.split(key)
-        plan = schedules.stagger(rounds, horizon, jax.random.randint(steps, (rounds,), 0, horizon))
+        plan = schedules.stagger(rounds, world.horizon, jax.random.randint(steps, (rounds,), 0, world.steps))
         interpreter = interaction.by_sampling(
             sampler, randomness.words(own), jnp.zeros(1, jnp.uint32), alone=True, block=1
         )
@@ -152,18 +156,18 @@ def _staggered(problem: Problem, sampler: rollout.Tables, replicas: Array, *, ro
         )
         return seen.measured, seen.newest[0].max(-1) < 0.5
 
-    return jax.vmap(one)(replicas)
+    return devices.over_devices(jax.vmap(one))(replicas)
 
 
 def staggered(
-    horizon: int, budget: int, costs: tuple[int, ...], rarity: float, actions: int, count: int, seed: int
+    horizon: int, budget: int, costs: tuple[int, ...], rarity: float, actions: int, count: int, seed: int, longest: int
 ) -> tuple[list[Point], int]:
     """Stagger's uniform mixture after so many labels as a budget buys at each cost; and cloning for the whole budget.
 
     Stagger is exponential weights with log loss over all stationary tables: uniform where nothing was labelled. The
     mixture is of the policies that played, from the untrained one on.
     """
-    problem = stagger_world(horizon, budget, rarity, actions)
+    problem = stagger_world(horizon, budget, rarity, actions, longest)
     sampler = rollout.tables(problem)
     streams = keys(seed, repr(("stagger", horizon, budget, rarity, actions)), count)
     unseen, last = (np.asarray(part) for part in _staggered(problem, sampler, streams, rounds=budget))

@@ -124,23 +124,25 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     """The points of one block: means over replicas of exact gaps, or one point a learner for distances."""
     part, runs, trained, seed = cell["part"], settings.runs, settings.trained, settings.seed
     world, algorithm, horizon = (cell.get(name, "") for name in ("world", "algorithm", "horizon"))
-    states, trajectories = cell.get("states", 0), cell.get("trajectories", 0)
+    states, trajectories, longest = cell.get("states", 0), cell.get("trajectories", 0), max(settings.horizons)
     match part:
         case "cloning":
-            points, steps = cases.demonstrated(world, horizon, states, trajectories, runs, seed)
+            points, steps = cases.demonstrated(world, horizon, states, trajectories, runs, seed, longest)
         case "random_worlds":
             points, steps = cases.bounded(horizon, states, trajectories, cell["run"], runs, seed)
         case "interactive":
-            points, steps = cases.interactive(algorithm, cell["learner"], horizon, states, trajectories, trained, seed)
+            points, steps = cases.interactive(
+                algorithm, cell["learner"], horizon, states, trajectories, trained, seed, longest
+            )
         case "two_states":
-            points, steps = cases.two_states(algorithm, horizon, settings.rare, runs, seed)
+            points, steps = cases.two_states(algorithm, horizon, settings.rare, runs, seed, longest)
         case "known_transitions":
             points, steps = known.matched(world, horizon, states, trajectories, trained, seed)
         case "distances":
             points, steps = classes.scattered(world, max(trained // 8, 2), seed)
         case _:
             points, steps = classes.staggered(
-                horizon, settings.labels, settings.costs, cell["ratio"], cell["actions"], trained, seed
+                horizon, settings.labels, settings.costs, cell["ratio"], cell["actions"], trained, seed, longest
             )
     return Measurement([{"part": part, "interpreter": "exact"} | point for point in points], steps)
 

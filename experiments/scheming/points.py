@@ -59,6 +59,12 @@ def _adam(rate: float) -> optax.GradientTransformation:
 
 def taught(settings: Settings, run: int) -> tuple[Machine, Any]:
     """A random writer, and the parameters of a transformer trained shortly on its texts."""
+    return _taught(tuple(sorted(settings.values.items())), run)
+
+
+@functools.lru_cache(maxsize=8)  # all choices of a chunk length begin with it
+def _taught(values: tuple[tuple[str, Any], ...], run: int) -> tuple[Machine, Any]:
+    settings = Settings(dict(values))
     writer = writers.random_markov(settings.vocabulary, settings.order, (settings.seed, run, 2), concentration=1.0)
     expert = writers.with_garbage(writer, 1.0)
     supervised = schedules.behavioural_cloning(1, settings.length)

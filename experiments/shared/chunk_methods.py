@@ -1,6 +1,7 @@
 """Ways to choose chunk lengths: fixed, by a schedule over rounds, by a controller, or as published."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ class Method(NamedTuple):
     label: labels.Label = labels.imitate
 
 
+@cache  # optax's schedules are evaluated once
 def methods(horizon: int, rounds: int, episodes: int = 1, per_query: float = PER_QUERY) -> dict[str, Method]:
     """Every fixed length that is a power of two or T, round schedules from optax, controllers, published strategies.
 

@@ -4,21 +4,19 @@ Estimates by shape, to a factor of about two; R is the number of runs. What is s
 programs and libraries (some 500 MB), is left out.
 """
 
-from dagger_jax import cost
+from dagger_jax import cost, walk
 from dagger_jax.tabular import gallery
 from dagger_jax.text.transformer import Config
-from dagger_jax.walk import CPU_BLOCK
 
 from ..claim import Need, Settings, blocks, points
 from . import study
 
 Needs = tuple[Need, ...]
-WALKER = 30  # bytes of an episode that walks in a block
 
 
 def walkers(count: float, episodes: float) -> Need:
-    """So many roll-outs at once, each of a number of episodes."""
-    return Need("roll-outs", count * min(episodes, CPU_BLOCK) * WALKER)
+    """So many roll-outs at once, each of a number of episodes. However many rounds there are, it is the same."""
+    return Need("roll-outs", count * walk.room(episodes))
 
 
 def transformers(config: Config, count: float, batch: float, texts: float) -> Needs:
@@ -134,7 +132,7 @@ def no_regret(s: Settings) -> Needs:
     rounds = s.rounds * (20 * seen + 150)
     rows = len(s.worlds) * len(s.learners) * len(s.betas) * (2 * s.replicas + s.rounds * s.runs)
     return (
-        Need("rounds of all replicas", each * (rounds + min(s.episodes, CPU_BLOCK) * WALKER + 8 * s.horizon * states)),
+        Need("rounds of all replicas", each * (rounds + walk.room(s.episodes) + 8 * s.horizon * states)),
         study.memory(s.worlds, s.horizon, max(s.runs, s.replicas)),
         points(rows, at_once=len(s.betas) * max(2 * s.replicas, s.rounds * s.runs)),
     )
@@ -144,8 +142,8 @@ def _sizes(world: str) -> tuple[int, int]:
     """S x A, and O x A."""
     if world == "random_mdp":
         return 24, 12
-    states, actions = study.sizes(world, 2)[-2:]
-    return states * actions, states * actions
+    found = study.sizes(world, 2)
+    return found.states * found.actions, found.states * found.actions
 
 
 # ---- text -----------------------------------------------------------------------------------------------------------

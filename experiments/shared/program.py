@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +20,9 @@ from typing import TextIO
 RESUMES = "finished blocks are stored, the same command resumes"
 FAILED = 3  # the exit status of what is neither the claim's fault nor the command line's
 called = ""  # how a command line begins, where it is not python -m
+again: list[str] = []  # the command that runs this program again, with the same flags
+leaving: list[Callable[[int], object]] = []  # what is done before a program ends that a signal of this number ends
+later: Callable[[int], bool] = lambda number: False  # whether a program that a signal ends sees to it itself
 then = ""  # what follows "interrupted": a claim says here how to go on
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -44,16 +48,23 @@ def begin(name: str) -> None:
     _open_streams()
     # Figures are written to files. The backend of a notebook, which its processes inherit, may not be importable.
     os.environ["MPLBACKEND"] = "agg"
+    # Its list of fonts goes beside its settings: a cache folder that cannot be used is one line, of the compile cache.
+    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    if os.path.isabs(settings):
+        os.environ.setdefault("MPLCONFIGDIR", os.path.join(settings, "matplotlib"))
     sys.excepthook = lambda _, error, __: _give_up(name, error)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     once = threading.Lock()
 
     def leave(number: int, _: object = None) -> None:
-        if once.acquire(blocking=False):
+        if not later(number) and once.acquire(blocking=False):
             # No stream object: the thread that holds its lock may be the one that was interrupted.
             with suppress(OSError):
                 os.write(2, f"{name}: {_WORDS[signal.Signals(number)]}{then}\n".encode("ascii", "replace"))
+            for last in leaving:
+                with suppress(Exception):
+                    last(number)
             with suppress(OSError):
                 if os.isatty(1):
                     os.write(1, b"\x1b[?25h\n")  # the cursor, which a bar hides

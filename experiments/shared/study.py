@@ -14,19 +14,19 @@ import pyarrow as pa
 
 from dagger_jax import algorithms, bounds, evidence, growth, names, problems, randomness, schedules
 from dagger_jax.precision import float64
-from dagger_jax.tabular import gallery, interaction, known_dynamics, learners, rollout
-from dagger_jax.tabular import worlds as tabular
+from dagger_jax.tabular import files, gallery, interaction, known_dynamics, learners, rollout
 from dagger_jax.tabular.experts import optimal
 from dagger_jax.tabular.known_dynamics import Demonstrations
 from dagger_jax.types import Array, Problem, Schedule, Trace, World
 
-from ..claim import BadFlag, Need, inputs
+from ..claim import BadFlag, Need, devices, inputs
 
 WORLDS_HELP = (
     "Worlds to measure in. A file holds arrays transition [S,A,S] or [T,S,A,S], cost [S,A] or [T,S,A] in "
     "[0,1], initial [S], and perhaps observation [S]; its expert is the optimal policy. Its path may hold commas; a ~ "
-    "begins with a user's folder. A file is known by what it holds, not by its name. module:name is called as "
-    "make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
+    "begins with a user's folder. Where states have few successors, indptr [SA+1], indices and data stand in "
+    "transition's place: a sparse matrix [SA,S] in CSR form. A file is known by what it holds, not by its name. "
+    "module:name is called as make(horizon=...) and returns a problem, or a world whose expert is the optimal policy."
 )
 # Rare states, drawn anew for every run where learners are fitted.
 RESET_CLIFFS = ("recoverable_reset_cliff", "reset_cliff", "stationary_reset_cliff")
@@ -91,7 +91,7 @@ def problem(world: str, horizon: int, **sizes: Any) -> Problem:
 
 def _load(world: str, horizon: int) -> World:
     known = inputs.get(world)
-    return tabular.load(known.name, horizon, data=known.content)
+    return files.load(known.name, horizon, data=known.content)
 
 
 def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
@@ -110,31 +110,31 @@ def check_worlds(worlds: tuple[str, ...], horizons: tuple[int, ...]) -> None:
             print(f"warning: {each.message}", file=sys.stderr, flush=True)
 
 
-def sizes(world: str, horizon: int) -> tuple[int, int, int]:
-    """L, S and A of a world's transitions, without building a file's; zeros for a user's that cannot be had."""
+def sizes(world: str, horizon: int) -> files.Sizes:
+    """Of a world's transitions, without building a file's; zeros for a user's that cannot be had."""
     if names.is_own(world):
         try:
-            steps, states, actions, _ = np.shape(problem(world, horizon).world.transition)
+            return files.sizes_of(problem(world, horizon).world)
         except ValueError:  # `check_worlds` says why
-            return 0, 0, 0
-        return steps, states, actions
+            return files.Sizes(0, 0, 0, 0)
     if is_own(world):
         known = inputs.get(world)
         try:
-            return tabular.sizes(known.name, known.content)
+            return files.sizes(known.name, known.content)
         except ValueError:  # `check_worlds` says why
-            return 0, 0, 0
+            return files.Sizes(0, 0, 0, 0)
     small = min(horizon, 4)
     built = gallery.WORLDS[world].build(small).world
-    steps, states, actions, _ = np.shape(built.transition)
+    steps, states, actions, _ = files.sizes_of(built)
     grown = gallery.WORLDS[world].states
-    return horizon if steps > 1 else 1, grown(horizon) if grown else states, actions
+    states = grown(horizon) if grown else states
+    return files.Sizes(horizon if steps > 1 else 1, states, actions, states)
 
 
 def memory(worlds: tuple[str, ...], horizon: int, copies: int = 1) -> Need:
     """What the largest of the worlds takes, so many `copies` of it: transitions, and a few tables a step."""
     each = (sizes(world, horizon) for world in worlds)
-    size = max((8 * S * A * (COPIES * L * S + 10 * horizon) for L, S, A in each), default=0)
+    size = max((8 * S * A * (COPIES * L * width + 10 * horizon) for L, S, A, width in each), default=0)
     return Need(f"{copies:,} worlds" if copies > 1 else "a world", size * copies)
 
 
@@ -183,7 +183,7 @@ def _is_length(path: tuple[Any, ...]) -> bool:
 # ---- learners -----------------------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnames=("episodes", "shared", "alone"))
+@functools.partial(devices.jit, static_argnames=("episodes", "shared", "alone"))
 def train(
     problems: Problem,
     samplers: rollout.Tables,
@@ -216,7 +216,8 @@ def train(
         interpreter = interaction.by_sampling(sampler, randomness.words(key), ids, alone=alone, labelled=True)
         return interaction.run(problem, schedule, learner, interpreter, rounds=rounds).newest
 
-    return jax.vmap(one, (over(problems), over(samplers), 0))(problems, samplers, keys)
+    each = lambda *batch: jax.vmap(one, (over(problems), over(samplers), 0))(*batch)
+    return devices.over_devices(each)(problems, samplers, keys)
 
 
 def _judge(problem: Problem, policy: Array, row: Schedule, *, names: tuple[str, ...]) -> Judged:
@@ -240,7 +241,7 @@ def judge(problem: Problem, policy: Array, row: Schedule, *, batch: bool = False
     return _judged_batch(problem, policy, row, names=names) if batch else _judged(problem, policy, row, names=names)
 
 
-@functools.partial(jax.jit, static_argnames=("episodes",))
+@functools.partial(devices.jit, static_argnames=("episodes",))
 def _traces(problems: Problem, samplers: rollout.Tables, keys: Array, *, episodes: int) -> Trace:
     def one(problem: Problem, sampler: rollout.Tables, key: Array) -> Trace:
         row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
@@ -265,9 +266,9 @@ class Sampled(NamedTuple):
     parted: int  # episodes in which they acted differently
 
 
-@jax.jit
-def _ends(*walked: Any) -> rollout.Episodes:
-    return rollout.play(*walked)[1]
+@devices.jit
+def _play(sampler: rollout.Tables, policy: Array, row: Schedule, key: randomness.Words, ids: Array) -> rollout.Episodes:
+    return devices.over_devices(lambda ids: rollout.play(sampler, policy, row, key, ids)[1])(ids)
 
 
 def sample_gap(problem: Problem, policy: Array, seed: int, stream: str, episodes: int) -> Sampled:
@@ -276,7 +277,7 @@ def sample_gap(problem: Problem, policy: Array, seed: int, stream: str, episodes
     row = schedules.row(schedules.behavioural_cloning(1, horizon), 0)
     key = randomness.for_round(randomness.words(jax.random.key(seed)), zlib.crc32(stream.encode()))
     ids = jnp.arange(episodes, dtype=jnp.uint32)
-    seen = _ends(rollout.tables(problem), policy, row, key, ids)
+    seen = _play(rollout.tables(problem), policy, row, key, ids)
     difference = np.asarray(seen.novice_cost, float) - np.asarray(seen.guide_cost, float)
     parted = int((np.asarray(seen.parted) < problem.world.steps).sum())
     return Sampled(difference.mean(), difference.std(ddof=1) / np.sqrt(episodes), parted)

@@ -1,16 +1,18 @@
-"""Speed of the sampler and of whole experiments, against what everyone writes first."""
+"""Speed of whole experiments and of the exact recursion."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dagger_jax import randomness, schedules
-from dagger_jax.tabular import gallery, interaction, learners, rollout
-from dagger_jax.types import Array, Problem, Schedule, World
+from dagger_jax import evidence, randomness, schedules
+from dagger_jax.precision import float64
+from dagger_jax.tabular import exact, gallery, interaction, learners, rollout
+from dagger_jax.types import Array, Problem, Schedule
 
+from ..claim import devices
+from . import study
 from .timed_tokens import timed
 
 STATES, ACTIONS, HORIZON = 100, 5, 1000
@@ -19,66 +21,6 @@ STATES, ACTIONS, HORIZON = 100, 5, 1000
 def problem(horizon: int = HORIZON) -> Problem:
     """S = 100, A = 5, dense Dirichlet transitions."""
     return gallery.random_mdp(horizon, STATES, ACTIONS, seed=0, concentration=1.0, stationary=True)
-
-
-def naive(world: World, policy: Array, key: Array, episodes: int) -> Array:
-    """The plain roll-out: vmap over episodes, scan over steps, `jax.random.categorical` twice a step. Costs [B]."""
-    chances, moves = jnp.log(jnp.asarray(policy[0])), jnp.log(jnp.asarray(world.transition[0]))
-    cost = jnp.asarray(world.cost[0], jnp.float32)
-
-    def episode(key: Array) -> Array:
-        def step(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
-            state, total = carry
-            act, move = jax.random.split(key)
-            action = jax.random.categorical(act, chances[state])
-            return (jax.random.categorical(move, moves[state, action]), total + cost[state, action]), None
-
-        first, rest = jax.random.split(key)
-        start = jax.random.categorical(first, jnp.log(jnp.asarray(world.initial)))
-        return jax.lax.scan(step, (start, jnp.float32(0)), jax.random.split(rest, world.horizon))[0][1]
-
-    return jax.vmap(episode)(jax.random.split(key, episodes))
-
-
-def sampler(batches: Sequence[int], limit: int, repeats: int) -> list[dict[str, Any]]:
-    """Environment steps per second of each way to roll out, walkers counted apart."""
-    case = problem()
-    tables = rollout.tables(case)
-    policy = np.random.default_rng(0).dirichlet(np.ones(ACTIONS), (1, STATES))
-    row = schedules.row(schedules.chunked(1, schedules.starts(HORIZON, 10)), 0)
-    key = randomness.for_round(randomness.words(jax.random.key(0)), 0)
-    measured = []
-    for batch in batches:
-        ids = jnp.arange(batch, dtype=jnp.uint32)
-
-        def play(ids: Array, alone: bool, visits: bool) -> Any:
-            seen, episodes = rollout.play(tables, policy, row, key, ids, alone=alone)
-            return (seen, episodes) if visits else episodes.novice_cost
-
-        programs: dict[str, tuple[int, Callable[..., Any], Any]] = {
-            "one walker, costs": (1, jax.jit(lambda ids: play(ids, True, False)), ids),
-            "one walker, costs and labels": (1, jax.jit(lambda ids: play(ids, True, True)), ids),
-            "two walkers, costs and labels": (2, jax.jit(lambda ids: play(ids, False, True)), ids),
-        }
-        if batch <= limit:
-            baseline = jax.jit(lambda key, batch=batch: naive(case.world, policy, key, batch))
-            programs = {"naive": (1, baseline, jax.random.key(0))} | programs
-        base = None
-        for name, (walkers, program, argument) in programs.items():
-            compiling, running = timed(program, argument, repeats=repeats)
-            speed = walkers * batch * HORIZON / running
-            base = speed if name == "naive" else base
-            ratio = None if base is None else speed / base
-            measured.append(
-                {
-                    "what": name,
-                    "batch": batch,
-                    "steps_per_second": speed,
-                    "ratio": ratio,
-                    "compile_seconds": compiling,
-                }
-            )
-    return measured
 
 
 def whole(repeats: int, counts: tuple[int, ...] = (1, 64, 2048, 16384), seeds: int = 2) -> list[dict[str, Any]]:
@@ -96,7 +38,8 @@ def whole(repeats: int, counts: tuple[int, ...] = (1, 64, 2048, 16384), seeds: i
         interpreter = interaction.by_sampling(tables, randomness.words(key), ids)
         return interaction.run(case, schedule, learner, interpreter).newest
 
-    program = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(0, None)))
+    by_seed = jax.vmap(one, in_axes=(None, 0))
+    program = devices.jit(lambda rows, keys: devices.over_devices(jax.vmap(lambda row: by_seed(row, keys)))(rows))
     measured = []
     for count in counts:
         rng = np.random.default_rng(count)
@@ -112,4 +55,34 @@ def whole(repeats: int, counts: tuple[int, ...] = (1, 64, 2048, 16384), seeds: i
                 "compile_seconds": compiling,
             }
         )
+    return measured
+
+
+def sweep(repeats: int, worlds: int = 16, partitions: int = 256) -> list[dict[str, Any]]:
+    """The exact recursion: (world, schedule, step) cells per second, each world under each distinct chunk partition.
+
+    Of the laws alone, and of all evidence that bounds are made of, the worlds' constants included.
+    """
+    horizon, states, actions = 32, 4, 3
+    batch = study.stacked([gallery.random_mdp(horizon, states, actions, seed=seed) for seed in range(worlds)])
+    rng = np.random.default_rng(0)
+    policies = rng.dirichlet(np.ones(actions), (worlds, horizon, states))
+    starts = np.c_[np.ones((partitions, 1)), rng.random((partitions, horizon - 1)) < rng.random((partitions, 1))]
+    rows = schedules.stack([schedules.row(schedules.chunked(1, each), 0) for each in starts])
+
+    def laws(problem: Problem, policy: Array, rows: Schedule) -> Array:
+        return jax.vmap(lambda row: exact.play(problem, policy, row).novice_cost)(rows)
+
+    def judged(problem: Problem, policy: Array, rows: Schedule) -> evidence.Evidence:
+        known = evidence.constants(problem)
+        return jax.vmap(lambda row: evidence.measure(problem, policy, row, known))(rows)
+
+    measured = []
+    for name, one in {"laws": laws, "evidence": judged}.items():
+        program = float64(jax.vmap(one, in_axes=(0, 0, None)))
+        compiling, running = timed(program, batch, policies, rows, repeats=repeats)
+        cells = worlds * partitions * horizon
+        facts = {"what": name, "worlds": worlds, "schedules": partitions, "steps": horizon}
+        facts |= {"states": states, "actions": actions}
+        measured.append(facts | {"cells_per_second": cells / running, "compile_seconds": compiling})
     return measured

@@ -17,6 +17,7 @@ from dagger_jax.tabular import exact, interaction, rollout
 from dagger_jax.tabular.learners import Tabular
 from dagger_jax.types import Array, Batch, Intervention, Node, Problem, Schedule, World
 
+from ..claim import devices
 from .study import Tree, chosen, over
 
 
@@ -181,7 +182,7 @@ def repeat(tree: Tree, times: int) -> Tree:
     return jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (times, *np.shape(leaf))), tree)
 
 
-@functools.partial(jax.jit, static_argnames=("episodes",))
+@functools.partial(devices.jit, static_argnames=("episodes",))
 def train_batch(
     each: Parts,
     problems: Problem,
@@ -225,7 +226,8 @@ def train_batch(
         begun = own.learner.params(own.learner.init(jax.random.split(key)[0]))  # as `run` begins
         return Trained(own.learner.policy(begun, problem.world), *outcome.measured)
 
-    return jax.vmap(one, (0, over(problems), over(samplers), 0, 0))(each, problems, samplers, schedules, keys)
+    each_run = jax.vmap(one, (0, over(problems), over(samplers), 0, 0))
+    return devices.over_devices(each_run)(each, problems, samplers, schedules, keys)
 
 
 @float64

@@ -12,7 +12,7 @@ def zoo(s: Settings) -> Needs:
     for world in s.worlds:
         place = worlds.PLACES[world]
         horizon = min(max(s.horizons), place.longest)
-        steps, states, actions = study.sizes(world, horizon)
+        steps, states, actions, _ = study.sizes(world, horizon)
         states = max(24 if steps == 1 else 8, states)
         most += 8 * states * actions * (study.COPIES * steps * states + 10 * horizon)
         kept += horizon * s.demonstrations * 30

@@ -1,5 +1,6 @@
 """Controllers over whole runs: gates against plain Python, budgets kept in exact evidence, one program for all."""
 
+import functools
 import re
 
 import jax
@@ -12,18 +13,19 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, interaction, learners, rollout
 
 T = 16
+UPDATE = jax.jit(lambda controller, state, seen: controller.update(state, seen))
 
 
 def steered(controller, evidence):
     """k of every round: `evidence` makes (eps by offset, cost) of (round, k)."""
-    state, starts = controller.init(T)
+    state, starts = jax.tree.map(jnp.asarray, controller.init(T))
     played, rounds = [], 10
     for n in range(rounds):
         played.append(int(schedules.offsets(starts).max()) + 1)
         by_offset, cost = evidence(n, played[-1])
         eps = np.asarray(by_offset)[schedules.offsets(starts)]
         seen = controllers.Seen(starts, jnp.asarray(eps), jnp.ones(T), jnp.asarray(cost, float), jnp.asarray(jnp.inf))
-        state, starts = controller.update(state, seen)
+        state, starts = UPDATE(controller, state, seen)
     return played
 
 
@@ -79,19 +81,15 @@ def mean_distance(problem, policy, starts):
     return jnp.where(jnp.arange(T) < k - 1, parted, 0.0).sum() / k, k
 
 
-@pytest.fixture(scope="module", params=[(None, 1.0, 0.5), (None, 0.1, 0.1), (0.3, 1.0, 0.5), (0.3, 0.05, 0.1)])
-def budgeted(request):
-    """40 random worlds x 4 budgets x 8 rounds of learning: budgets, and what each next k would show. [2, 40, 4, 7]"""
-    temperature, smoothing, concentration = request.param
-    worlds = [
-        gallery.random_mdp(T, 4, 2, seed, temperature=temperature, concentration=concentration) for seed in range(40)
-    ]
+@float64
+def shown_next(problems, budgets, smoothing):
+    """What each next k shows, with proven budgets and with others: (mean distance, k), [40, 4, 7] each."""
 
     def one(problem, budget, proven):
         learner = learners.tabular(problem.world, learners.LogLoss(smoothing), shared=True)
         outcome = interaction.run(
             problem,
-            schedules.chunked(8, jnp.ones(T)),
+            schedules.chunked(8, np.ones(T)),
             learner,
             interaction.exactly(problem),
             measure=lambda moment: (moment.row.join, moment.acting),
@@ -103,9 +101,20 @@ def budgeted(request):
     def both(problem, budget):
         return tuple(one(problem, budget, proven) for proven in (True, False))
 
+    return jax.vmap(jax.vmap(both, (None, 0)), (0, None))(problems, budgets)
+
+
+@pytest.fixture(scope="module", params=[(None, 1.0, 0.5), (None, 0.1, 0.1), (0.3, 1.0, 0.5), (0.3, 0.05, 0.1)])
+def budgeted(request):
+    """40 random worlds x 4 budgets x 8 rounds of learning: budgets, and what each next k would show. [2, 40, 4, 7]"""
+    temperature, smoothing, concentration = request.param
+    worlds = [
+        gallery.random_mdp(T, 4, 2, seed, temperature=temperature, concentration=concentration) for seed in range(40)
+    ]
+
     budgets = np.array([0.05, 0.1, 0.2, 0.4])
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *worlds)
-    return budgets[:, None], float64(jax.vmap(jax.vmap(both, (None, 0)), (0, None)))(batch, budgets)
+    return budgets[:, None], shown_next(batch, budgets, smoothing)
 
 
 def test_a_proven_budget_is_never_exceeded(budgeted):
@@ -139,6 +148,24 @@ def test_certain_means_hold_where_training_never_went():
     assert truth[1] > 1.5 * 0.02 / 2  # eps alone would be too small a bound of T_1
 
 
+@functools.partial(jax.jit, static_argnames="proven")
+def next_lengths(world, policy, row, keys, ids, budget, played, proven):
+    """The lengths chosen after a sampled round each, with a margin of two deviations and without. [R, 2]"""
+
+    def one(key):
+        play = rollout.play(world, policy, row, key, ids)[0]
+        law = jnp.asarray(play.guide).sum(-1)
+        eps = law @ jnp.asarray([0.05, 0.05])
+        seen = controllers.Seen(row.join, eps, jnp.asarray(play.agreement), jnp.zeros(()), jnp.asarray(100.0))
+        lengths = []
+        for deviations in (2.0, 0.0):
+            controller = controllers.DetectabilityBudget(budget, deviations, proven=proven)
+            lengths.append(schedules.offsets(controller.update(played, seen)[1]).max() + 1)
+        return jnp.stack(lengths)
+
+    return jax.vmap(one)(keys)
+
+
 @pytest.mark.parametrize("played", [1, 4])
 @pytest.mark.parametrize("proven", [False, True])
 def test_sampled_budgets_are_exceeded_as_often_as_stated(played, proven):
@@ -148,29 +175,13 @@ def test_sampled_budgets_are_exceeded_as_often_as_stated(played, proven):
     """
     problem, policy = gallery.chunk_reset(T), np.array([[[0.95, 0.05], [0.95, 0.05]]])
     world, ids = rollout.tables(problem), np.arange(100, dtype=np.uint32)
-    starts = jnp.asarray(schedules.starts(T, played), float)
-    row = schedules.row(schedules.chunked(1, starts), 0)
+    row = schedules.row(schedules.chunked(1, schedules.starts(T, played)), 0)
     means = np.cumsum(1 - 0.95 ** np.arange(T)) / np.arange(1, T + 1)
     # just below the mean of the next length: the least mistake exceeds it
     budget = 0.999 * means[2 * played - 1]
 
-    @jax.jit
-    def replicas(keys):
-        def one(key):
-            play = rollout.play(world, policy, row, key, ids)[0]
-            law = jnp.asarray(play.guide).sum(-1)
-            eps = law @ jnp.asarray([0.05, 0.05])
-            seen = controllers.Seen(starts, eps, jnp.asarray(play.agreement), jnp.zeros(()), jnp.asarray(100.0))
-            lengths = []
-            for deviations in (2.0, 0.0):
-                controller = controllers.DetectabilityBudget(budget, deviations, played, proven)
-                lengths.append(schedules.offsets(controller.update(jnp.asarray(played), seen)[1]).max() + 1)
-            return jnp.stack(lengths)
-
-        return jax.vmap(one)(keys)
-
     keys = randomness.words(jax.vmap(jax.random.key)(np.arange(2000)))
-    safe, bare = np.asarray(replicas(keys)).T
+    safe, bare = np.asarray(next_lengths(world, policy, row, keys, ids, budget, played, proven)).T
     share = 0.0228
     assert (means[safe - 1] > budget).mean() <= share + 4 * np.sqrt(share / 2000)
     assert safe.max() >= played  # it does not merely give up

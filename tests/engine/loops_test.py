@@ -39,3 +39,13 @@ def test_a_scan_takes_as_many_turns_as_it_is_told():
     inits = jnp.arange(5)
     many = jax.vmap(lambda init: loops.scan(body, init, TURNS, jnp.int32(4)))(inits)
     same(many[0], jax.vmap(lambda init: loops.scan(body, init, jax.tree.map(lambda x: x[:4], TURNS))[0])(inits))
+
+
+def test_what_is_drawn_ahead_is_what_the_turn_draws():
+    """By any number of turns at once, which need not divide the loop's; also where the length is data."""
+    draw = lambda turn: {"square": turn**2, "row": turn + jnp.arange(3)}
+    for count in (1, 2, 4, 7):
+        drawn = loops.Ahead(draw, count)
+        for length in (None, jnp.int32(6)):
+            _, taken = loops.scan(drawn.take, drawn.begin(), jnp.arange(6), length)
+            same(taken, jax.vmap(draw)(jnp.arange(6)))

@@ -47,7 +47,7 @@ def test_needed_flops_are_below_those_computed():
 
 def test_both_ways_compared_have_the_same_loss_and_gradient():
     config = benchmark_tokens.decoder()
-    params = transformer.init(config, jax.random.key(0))
+    params = jax.jit(transformer.init)(config, jax.random.key(0))
     novice, guide = (jnp.asarray(np.random.default_rng(n).integers(64, size=T)) for n in (0, 1))
     loss = jax.value_and_grad(benchmark_tokens.two_streams_loss, argnums=1)
     for chunk in (1, 4, 16):

@@ -110,7 +110,7 @@ def test_a_wheel_holds_one_package(tmp_path):
         metadata = file.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"dagger_jax"}
     assert f"\nVersion: {dagger_jax.__version__}\n" in metadata
-    sources = [path for path in (ROOT / "experiments").rglob("*") if path.suffix in (".py", ".npz", ".json")]
+    sources = [path for path in (ROOT / "experiments").rglob("*") if path.suffix in (".py", ".npz", ".json", ".c")]
     held = {f"dagger_jax/{path.relative_to(ROOT).as_posix()}" for path in sources}
     assert {"dagger_jax/py.typed", "dagger_jax/experiments/worlds/cliff_walking.npz"} <= names
     assert held <= names

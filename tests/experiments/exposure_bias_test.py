@@ -261,7 +261,7 @@ def test_few_methods_are_of_every_kind(few_methods, settings):
 def test_writers_that_are_no_tables(world, settings, tmp_path):
     """A transformer learns from them, nothing is priced, and the report has no u."""
     sizes = transformer.Config(5, 8, width=8, layers=1, heads=2)
-    checkpoint.save_params(tmp_path / "writer", sizes, transformer.init(sizes, jax.random.key(0)))
+    checkpoint.save_params(tmp_path / "writer", sizes, jax.jit(transformer.init)(sizes, jax.random.key(0)))
     given = {"worlds": (world,), "vocabulary": 5, "models": 2, "chunks": (1,)}
     given |= {"writer": str(tmp_path / "writer")} if world == "frozen" else {}
     own = Settings({**settings.values, **given})

@@ -151,7 +151,7 @@ def test_a_growing_cache_writes_what_full_passes_write():
     settings = options.resolve(kv_cost.CLAIM, "quick", lengths=(8, 16), vocabulary=16)
     cell = {"width": 64, "layers": 1}
     config = kv_cost.config_of(settings, cell, 16)
-    params = transformer.init(config, jax.random.key(3))
+    params = jax.jit(transformer.init)(config, jax.random.key(3))
     ready = kv_cost.programs(settings, cell, params)
     cache, token = kv_cost.nothing(kv_cost.config_of(settings, cell, 8), 1), jnp.full(1, config.vocabulary)
     full, text = jax.jit(transformer.full), jnp.zeros(16, int)

@@ -131,7 +131,7 @@ _along = jax.jit(jax.vmap(walk.along, in_axes=(None, 0)))
 def small(k):
     """The claim's transformer, untrained, behind the test: its programs are compiled once for all tests here."""
     recipe = scheming_points.recipe(settings_of(SMALL))
-    inner = writers.Frozen(recipe.config, transformer.init(recipe.config, jax.random.key(0)))
+    inner = writers.Frozen(recipe.config, jax.jit(transformer.init)(recipe.config, jax.random.key(0)))
     who = schemer(0, k, False, length=4).replace(inner=inner)
     return recipe, who.replace(threshold=jnp.float32(-0.1), strength=jnp.float32(0.3), starts=who.starts.astype("f4"))
 

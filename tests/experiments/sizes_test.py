@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,25 @@ def test_a_large_world_is_refused_by_its_file(tmp_path):
         sizes.check(made, options.parse(made, words).settings)
 
 
+def test_a_sparse_world_of_as_many_states_fits(tmp_path):
+    """20,000 states: refused as a table, not as lists; and one long row makes all lists as long."""
+    made, states, actions = catalog.load("horizon_growth"), 20_000, 4
+    rows = states * actions
+    arrays: dict[str, Any] = {"cost": np.zeros((states, actions)), "initial": np.eye(1, states)[0]}
+    even: dict[str, Any] = {
+        "indptr": 3 * np.arange(rows + 1),
+        "indices": np.zeros(3 * rows, int),
+        "data": np.full(3 * rows, 1 / 3),
+    }
+    uneven: dict[str, Any] = even | {"indptr": np.append(np.zeros(rows, int), 3 * rows)}
+    np.savez_compressed(tmp_path / "even.npz", **arrays, **even)
+    np.savez_compressed(tmp_path / "uneven.npz", **arrays, **uneven)
+    words = ["horizon_growth", "--out=out", "--runs=4", "--horizons=8,16", "--preset=quick"]
+    sizes.check(made, options.parse(made, [*words, f"--worlds={tmp_path}/even.npz"]).settings)
+    with pytest.raises(BadFlag, match=r"--worlds: uneven\.npz needs about .* TiB of memory for 4 worlds"):
+        sizes.check(made, options.parse(made, [*words, f"--worlds={tmp_path}/uneven.npz"]).settings)
+
+
 def test_what_would_fit_is_told():
     def needs(settings):
         return (Need("all", settings.runs * settings.width * 2**20),)
@@ -112,7 +132,7 @@ def test_memory_is_told_of_this_machine():
         ("--batches=4294967296", "--batches: 4294967296 needs about"),
         ("--token_batches=1,x", "--token_batches: 'x'"),
         ("--repeats=0", "--repeats: '0'"),
-        ("--nosuch", "--nosuch: there is no such flag; allowed: --out, --repeats"),
+        ("--nosuch", "--nosuch: there is no such flag; allowed: --out, --preset"),
         ("--out=~nosuchuser/x.json", "--out: '~nosuchuser/x.json' is not allowed"),
         ("--out=/proc/none/x.json", "--out: /proc/none/x.json cannot be written"),
         ("stray", "--stray: not a flag"),

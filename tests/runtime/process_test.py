@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOY = str(ROOT / "tests" / "claim_test.py")
+TOY = str(ROOT / "tests" / "experiments" / "claim_test.py")
 RESUMES = "finished blocks are stored, the same command resumes"
 
 

@@ -28,7 +28,9 @@ def _filled(directory):
 def test_a_block_reads_back_and_existence_means_done(tmp_path):
     opened = store.open_store(tmp_path / "new" / "run", IDENTITY, SCHEMA)
     assert store.read(opened, CELLS[0]) is None
+    assert store.lacking(opened, CELLS) == [0, 1]
     written = store.write(opened, CELLS[0], _points(CELLS[0]))
+    assert store.lacking(opened, CELLS) == [1]
     read = store.read(opened, CELLS[0])
     assert read is not None
     assert read.equals(written)

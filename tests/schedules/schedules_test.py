@@ -44,7 +44,7 @@ def test_table_fills_and_broadcasts():
 def test_table_refuses_unknown_and_misshapen_columns():
     with pytest.raises(TypeError, match=r"unknown columns \['betta'\]; a schedule has \['join', 'beta', "):
         schedules.table(2, 3, betta=1.0)
-    with pytest.raises(ValueError, match="broadcasting"):
+    with pytest.raises(ValueError, match="broadcast"):
         schedules.table(2, 3, beta=np.zeros((2, 5)))
 
 

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from dagger_jax.tabular import worlds as tabular
+from dagger_jax import tabular
+from dagger_jax.tabular.worlds import ARRAYS
 
 T, S, A = 4, 3, 2
 
@@ -130,15 +131,16 @@ def test_load_refuses_a_damaged_file(tmp_path):
 
 
 @pytest.mark.parametrize("over_time", [(), ("transition",), ("transition", "cost")])
-@pytest.mark.parametrize("names", [tabular.ARRAYS, (*tabular.ARRAYS, "horizon", "observations"), None])
+@pytest.mark.parametrize("names", [ARRAYS, (*ARRAYS, "horizon", "observations"), None])
 def test_a_world_that_was_saved_comes_back(tmp_path, over_time, names):
     """Its arrays alone, with its sizes, or all that it is made of; without change over time it has any horizon."""
     world = tabular.world(horizon=T, **arrays(over_time)).replace(observations=5)
-    path = saved(tmp_path, **{name: vars(world)[name] for name in names or vars(world)})
+    held = tabular.arrays(world)
+    path = saved(tmp_path, **{name: held[name] for name in names or held})
     back = tabular.load(path, T)
-    assert back.observations == (2 if names == tabular.ARRAYS else 5)
+    assert back.observations == (2 if names == ARRAYS else 5)
     jax.tree.map(np.testing.assert_array_equal, back.replace(observations=5), world)
-    if names != tabular.ARRAYS:
+    if names != ARRAYS:
         assert tabular.load(path).horizon == T
     if not over_time:
         assert tabular.load(path, 9).horizon == 9

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from dagger_jax import tabular
 from dagger_jax.tabular import experts, gallery
-from dagger_jax.tabular import worlds as tabular
 
 T, S, A = 4, 3, 2
 

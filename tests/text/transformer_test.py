@@ -136,7 +136,7 @@ def copied(program, elements):
 def test_a_decode_loop_copies_no_cache(batch):
     """A row is written a token: no array of the size of one layer's keys is copied in the loop, and few bytes move."""
     config = Config(V, 512, width=64, layers=2, heads=2)
-    params = transformer.init(config, jax.random.key(0))
+    params = jax.jit(transformer.init)(config, jax.random.key(0))
     caches = jax.tree.map(lambda part: jnp.zeros((batch, *part.shape)), transformer.empty(config))
 
     def write(params, caches, tokens):
