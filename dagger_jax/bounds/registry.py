@@ -139,7 +139,8 @@ def of_rows() -> dict[str, Bound]:
 
 def slack(bound: Bound, row: Schedule, seen: Evidence, known: Constants) -> Array:
     """Right-hand side minus what it bounds; the least over steps where the theorem speaks of each step. []"""
-    return jnp.min(bound.value(row, seen, known) - bound.bounded(seen))
+    left = bound.value(row, seen, known) - bound.bounded(seen)
+    return jnp.where(jnp.arange(left.size) < seen.steps, left, jnp.inf).min()
 
 
 def kinds(row: Schedule) -> frozenset[str]:

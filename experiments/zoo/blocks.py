@@ -123,6 +123,9 @@ def _known(settings: Settings, group: Group, drawn: list[Problem]) -> list[dict[
     data = study.demonstrations(problems, study.chosen(group.samplers, able), group.keys[np.array(able)], count)
     cloning = schedules.behavioural_cloning(1, horizon)
     row = schedules.filled(schedules.row(schedules.padded(cloning, 1, group.longest), 0))
+    rows = training.repeat(row, group.size)
+    # As many at once as `judge` is given: one program for both.
+    slices = (np.arange(-(-len(able) // group.size) * group.size) % len(able)).reshape(-1, group.size)
     asked = jax.tree.map(float, float64(evidence.prices)(schedules.row(cloning, 0)))
     price = {"labels": asked.labels, "handovers": asked.handovers, "switches": 2 * asked.handovers}
     price |= {"expert_steps": asked.steps, "rollouts": 1.0}
@@ -132,15 +135,17 @@ def _known(settings: Settings, group: Group, drawn: list[Problem]) -> list[dict[
         for place, own, runs in zip(able, policies, data, strict=True):
             problem = drawn[place]
             own[:horizon, : problem.world.states] = known.policy(name, problem, runs, (settings.seed, place))
-        rows = training.repeat(row, len(able))
-        gaps, pairs = theorems.of_one(problems, policies, rows, np.zeros_like(rows.join, float))
-        bound, bounded = map(np.asarray, pairs[theorems.theorem(name).name])
+        judged = []
+        for some in slices:
+            gaps, pairs = theorems.of_one(study.chosen(problems, some), policies[some], rows, np.zeros(rows.join.shape))
+            judged.append((gaps, *pairs[theorems.theorem(name).name]))
+        gaps, bound, bounded = (np.concatenate(each)[: len(able)] for each in zip(*judged, strict=True))
         points += [
             {"world": group.worlds[place // settings.runs], "run": place % settings.runs, "algorithm": name}
             | {"learner": "occupancy", "horizon": horizon, "interpreter": "exact"}
             | {"gap": float(gap), "bound": float(limit), "bounded": float(value)}
             | {column: count * value for column, value in price.items()}
-            for place, gap, limit, value in zip(able, np.asarray(gaps), bound, bounded, strict=True)
+            for place, gap, limit, value in zip(able, gaps, bound, bounded, strict=True)
         ]
     return points
 

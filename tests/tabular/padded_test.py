@@ -28,7 +28,7 @@ POLICIES = POLICY[:T], POLICY
 ROWS = family(N, T)
 
 
-def alike(short, long, tolerance=1e-12):
+def alike(short, long, *, tolerance=1e-12):
     """The padded result is the other one, and 0, or whatever nobody reads, beyond its steps."""
 
     def compare(short, long):
@@ -63,7 +63,7 @@ def test_exact_laws_evidence_bounds_and_prices(name):
         float64(evidence.by_offset)(now, one[2].eps, one[0].overlap, T) for now, one in ((row, short), (longer, long))
     ]
     if set(np.unique(row.join)) <= {0, 1}:
-        alike(*offsets)
+        alike(offsets[0], offsets[1])
 
 
 @jax.jit
@@ -74,9 +74,10 @@ def sampled(world, policy, row, takeover):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_roll_outs_bit_for_bit(name):
-    gate = lambda problem, policy: gates.Human(0.1)(problem, None, policy, np.zeros(0))
+    gate = lambda problem, policy: gates.Human(0.1)(problem, None, policy, law=np.zeros(0))
     both = zip(TABLES, POLICIES, rows(name), map(gate, PROBLEMS, POLICIES), strict=True)
-    alike(*(jax.device_get(sampled(*given)) for given in both), 0)
+    short, long = (jax.device_get(sampled(*given)) for given in both)
+    alike(short, long, tolerance=0)
 
 
 # ---- whole runs ----------------------------------------------------------------------------------------------------
@@ -125,12 +126,12 @@ def test_whole_runs(name, sampling):
     tolerance = 1e-6 if sampling else 1e-12
     if sampling:
         for whole in ("play", "asked", "gated"):
-            alike(short.measured.pop(whole), long.measured.pop(whole), 0)
+            alike(short.measured.pop(whole), long.measured.pop(whole), tolerance=0)
     for one in (short, long):  # beyond the steps that are taken a controller's column says nothing
         one.measured["row"] = one.measured["row"]._replace(mixing_rate=None, retain=None)
-    alike(short.measured, long.measured, tolerance)
-    alike(short.newest, long.newest, tolerance)
-    alike(short.acting, long.acting, tolerance)
+    alike(short.measured, long.measured, tolerance=tolerance)
+    alike(short.newest, long.newest, tolerance=tolerance)
+    alike(short.acting, long.acting, tolerance=tolerance)
 
 
 CONTROLLERS = [
@@ -146,7 +147,7 @@ CONTROLLERS = [
 @pytest.mark.parametrize("controller", CONTROLLERS, ids=repr)
 def test_controllers_that_no_algorithm_has(controller):
     short, long = runs(ALGORITHMS["dagger"], False, controller)
-    alike(short.measured["row"].join, long.measured["row"].join, 0)
+    alike(short.measured["row"].join, long.measured["row"].join, tolerance=0)
     alike(short.control, long.control)
 
 
@@ -182,4 +183,5 @@ def dagger(horizon):
 def test_theorems_about_many_policies(shared):
     policies = np.random.default_rng(5).dirichlet(np.ones(3), (5, 1 if shared else LONGER, 4))
     beta = np.array([1.0, 0.3, 0.0])
-    alike(*(theorems(problem, policies[:, : problem.world.horizon], beta) for problem in PROBLEMS))
+    short, long = (theorems(problem, policies[:, : problem.world.horizon], beta) for problem in PROBLEMS)
+    alike(short, long)
