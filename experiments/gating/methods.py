@@ -38,7 +38,7 @@ class Wheel(Node):
     One compiled program serves both.
     """
 
-    gate: gates.Gate
+    gate: Callable[..., Intervention]  # a `gates.Gate`, perhaps chosen by a number
     acts: Array | float
 
     def __call__(self, problem: Problem, memory: Any, policy: Array, law: Array) -> Intervention:

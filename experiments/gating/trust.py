@@ -39,7 +39,7 @@ def trust(
     """HG-DAgger trained once more, its log of doubts kept. Arguments as in `shared.training.train`."""
     own = training.parts(algorithm, jax.tree.map(lambda leaf: leaf[0], problems.world), shared)
     tau, doubt, newest = _doubts(own, problems, samplers, schedule, keys, episodes=episodes)
-    risk, met = _known(problems, newest)
+    risk, met = map(np.asarray, _known(problems, newest))
     trusted = np.asarray(doubt <= tau[:, None, None])
     return Trust(np.asarray(tau), _mean(risk, met & trusted), _mean(risk, met & ~trusted))
 

@@ -243,9 +243,7 @@ def two_states(
     drawn = [padded(gallery.two_state_bandit(horizon, samples, seed=run), longest) for run in range(16)]
     kinds = {int(problem.expert[0, 1].argmax()): problem for problem in drawn}
     both, kind = study.stacked([kinds[0], kinds[1]]), np.arange(count) % 2
-    problems, samplers = (
-        jax.tree.map(lambda leaf: leaf[kind] if np.ndim(leaf) else leaf, tree) for tree in (both, rollout.tables(both))
-    )
+    problems, samplers = study.chosen(both, kind), study.chosen(rollout.tables(both), kind)
     row = algorithms.ALGORITHMS[algorithm]
     policies = study.train(
         problems,

@@ -137,7 +137,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         case "two_states":
             points, steps = cases.two_states(algorithm, horizon, settings.rare, runs, seed, longest)
         case "known_transitions":
-            points, steps = known.matched(world, horizon, states, trajectories, trained, seed)
+            points, steps = known.matched(world, horizon, states, trajectories, trained, seed, longest)
         case "distances":
             points, steps = classes.scattered(world, max(trained // 8, 2), seed)
         case _:

@@ -41,10 +41,13 @@ def build(world: str, horizon: int, states: int, samples: int, seed: tuple[int, 
     return gallery.random_mdp(horizon, states, ACTIONS, seed)
 
 
-def matched(world: str, horizon: int, states: int, trajectories: int, count: int, seed: int) -> tuple[list[Point], int]:
+def matched(
+    world: str, horizon: int, states: int, trajectories: int, count: int, seed: int, longest: int
+) -> tuple[list[Point], int]:
     """All three methods on the same demonstrations: a point each. Uniform where nothing is known."""
     drawn = [plain(build(world, horizon, states, trajectories, (seed, run))) for run in range(count)]
-    problems, samplers = study.stacked(drawn), study.stacked(list(map(rollout.tables, drawn)))
+    problems = study.stacked([tabular.padded(each, longest) for each in drawn])
+    samplers = rollout.tables(problems)
     streams = keys(seed, repr(("known", world, horizon, states, trajectories)), count)
     runs = study.demonstrations(problems, samplers, streams, trajectories)
     fitted: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
@@ -52,7 +55,11 @@ def matched(world: str, horizon: int, states: int, trajectories: int, count: int
         fitted["behavioural_cloning"].append(known_dynamics.clone(problem.world, data))
         fitted["mimic_md"].append(known_dynamics.mimic_md(problem.world, data).policy)
         fitted["replay"].append(known_dynamics.replay(problem.world, data).policy)
-    found = {method: np.asarray(gaps_each(problems, np.stack(policies))) for method, policies in fitted.items()}
+    beyond = (0, 0), (0, longest - horizon), (0, 0), (0, 0)  # steps that are never taken
+    found = {
+        method: np.asarray(gaps_each(problems, np.pad(np.stack(policies), beyond)))
+        for method, policies in fitted.items()
+    }
     common = {"world": world, "shared": False, "rarity": 1 / (trajectories + 1), "labels": trajectories * horizon}
     common |= {"horizon": horizon, "states": states, "trajectories": trajectories}
     points = []
