@@ -74,7 +74,7 @@ def evaluate(
             how = {"episodes": episodes, "key": key, "confidence": confidence}
             return _stacked([evaluate(problem, one, row=judged, **how) for one, judged in each])
     else:
-        policy, row = run, schedules.row(schedules.dagger(1, horizon, jnp.zeros(1)), 0) if row is None else row
+        policy, row = run, schedules.row(schedules.dagger(1, horizon, np.zeros(1)), 0) if row is None else row
     if isinstance(problem, Problem):
         if episodes is not None:
             raise ValueError("tables are evaluated exactly: leave episodes out")

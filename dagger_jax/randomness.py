@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float32, Integer, Key, UInt32
 
+from dagger_jax.checks import namespace
 from dagger_jax.types import Array
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -36,9 +38,14 @@ class Words(NamedTuple):
 
 
 def threefry(key: Words, counter: Words, rounds: int = ROUNDS) -> Words:
-    """Threefry-2x32 of a counter under a key; elementwise, shapes broadcast."""
+    """Threefry-2x32 of a counter under a key; elementwise, shapes broadcast. Of known words it is NumPy's."""
+    with np.errstate(over="ignore"):  # words wrap around
+        return _threefry(key, counter, rounds)
+
+
+def _threefry(key: Words, counter: Words, rounds: int) -> Words:
     x, y = counter
-    keys = (key.first, key.second, key.first ^ key.second ^ jnp.uint32(0x1BD11BDA))
+    keys = (key.first, key.second, key.first ^ key.second ^ np.uint32(0x1BD11BDA))
     x, y = x + keys[0], y + keys[1]
     for i in range(rounds):
         turn = ROTATIONS[i // 4 % 2][i % 4]
@@ -46,19 +53,20 @@ def threefry(key: Words, counter: Words, rounds: int = ROUNDS) -> Words:
         y = ((y << turn) | (y >> (32 - turn))) ^ x
         if i % 4 == 3:
             block = i // 4 + 1
-            x, y = x + keys[block % 3], y + keys[(block + 1) % 3] + jnp.uint32(block)
+            x, y = x + keys[block % 3], y + keys[(block + 1) % 3] + np.uint32(block)
     return Words(x, y)
 
 
 def words(key: Key[Array, "..."]) -> Words:
     """The two words of a typed JAX key (`jax.random.key`), shape [...]."""
     data = jax.random.key_data(key)
+    data = namespace(data).asarray(data)
     return Words(data[..., 0], data[..., 1])
 
 
 def for_round(key: Words, round: Integer[Array, "..."] | int) -> Words:
     """The key of one round. No other derivation encrypts a counter that ends in 2^32 - 1."""
-    return threefry(key, Words(jnp.uint32(round), jnp.uint32(0xFFFFFFFF)))
+    return threefry(key, Words(namespace(round).uint32(round), np.uint32(0xFFFFFFFF)))
 
 
 def bits(key: Words, episode: Integer[Array, "*#B"], step: Integer[Array, "*#B"] | int, use: Any) -> Words:

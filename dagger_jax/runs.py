@@ -127,7 +127,7 @@ def _planned(
     if isinstance(algorithm, Schedule):
         if (steps := algorithm.join.shape[-1]) != horizon:
             raise ValueError(f"the schedule has {steps} steps, the world's horizon is {horizon}")
-        if not isinstance(algorithm.join, jax.core.Tracer):
+        if not any(isinstance(column, jax.core.Tracer) for column in algorithm):
             schedules.validate(algorithm)
         left = max(algorithm.join.shape[0] - done, 1) if rounds is None else rounds
         return algorithms.ALGORITHMS["dagger"]._replace(source="a schedule"), algorithm, left

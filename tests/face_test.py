@@ -60,7 +60,7 @@ def test_going_on_with_something_else_is_refused():
 
 
 def test_evaluate_is_exact_evidence():
-    run = dj.train("chunked", PROBLEM, rounds=3, chunk=3, episodes=8, key=KEY)
+    run = dj.train("chunked", PROBLEM, rounds=2, chunk=3, episodes=8, key=KEY)
     found = dj.evaluate(PROBLEM, run)
     row = dj.ALGORITHMS["chunked"].judged_by(T, 3)
     row, known = schedules.row(row, 0), evidence.constants(PROBLEM)
@@ -80,19 +80,19 @@ def test_evaluate_is_exact_evidence():
 
 def test_stacks_of_runs():
     keys = jax.random.split(KEY, 3)
-    runs = jax.vmap(lambda key: dj.train("dagger", PROBLEM, rounds=2, episodes=4, key=key))(keys)
+    runs = jax.vmap(lambda key: dj.train("dagger", PROBLEM, rounds=2, episodes=8, key=key))(keys)
     found = dj.evaluate(PROBLEM, runs)
     assert found.gap.shape == (3,)
     assert found.gap.dtype == np.float64
-    one = dj.train("dagger", PROBLEM, rounds=2, episodes=4, key=keys[1])
+    one = dj.train("dagger", PROBLEM, rounds=2, episodes=8, key=keys[1])
     assert found.gap[1] == dj.evaluate(PROBLEM, one).gap
     rows = schedules.stack([dj.schedule(text, 2, T) for text in ("chunk:1", "chunk:4", "geometric:3")])
-    many = jax.vmap(lambda row: dj.train(row, PROBLEM, episodes=4, key=KEY))(rows)
+    many = jax.vmap(lambda row: dj.train(row, PROBLEM, episodes=8, key=KEY))(rows)
     assert dj.evaluate(PROBLEM, many).gap.shape == (3,)
 
 
 def test_a_policy_is_called():
-    run = dj.train("dagger", PROBLEM, rounds=3, episodes=64, key=KEY)
+    run = dj.train("dagger", PROBLEM, rounds=2, episodes=8, key=KEY)
     table = np.asarray(run.policy.table)
     for observation in range(4):
         (states,) = np.nonzero(np.asarray(PROBLEM.world.observation) == observation)

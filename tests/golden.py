@@ -92,21 +92,21 @@ def plays() -> Iterator[tuple[str, Any]]:
     yield "patience", {field: values for field, values in trace._asdict().items() if values is not None}
 
 
+@functools.cache
+def run_of(learner: Any, label: Any, gate: Any, controller: Any) -> Any:
+    """A run of a schedule; rows with these in common share it, and are compiled once."""
+    interpreter = interaction.by_sampling(rollout.tables(problem()), randomness.words(KEY), IDS)
+    parts = {"gate": gate, "controller": controller, "label": label, "key": KEY, "episodes": float(len(IDS))}
+    measure = lambda moment: (moment.play, moment.asked)
+    return jax.jit(
+        lambda schedule: interaction.run(problem(), schedule, learner, interpreter, measure=measure, **parts)
+    )
+
+
 def algorithms() -> Iterator[tuple[str, Any]]:
     """Every algorithm with its own label, learner, gate and controller: what its rounds saw, and how it ended."""
-    tables = rollout.tables(problem())
     for name, row in ALGORITHMS.items():
-        interpreter = interaction.by_sampling(tables, randomness.words(KEY), IDS)
-        parts = {"gate": row.gate, "controller": row.controller, "label": row.label, "key": KEY}
-
-        @jax.jit
-        def run(schedule: Any, row: Any = row, interpreter: Any = interpreter, parts: Any = parts) -> Any:
-            learner = row.learner(problem().world, False)
-            measure = lambda moment: (moment.play, moment.asked)
-            return interaction.run(
-                problem(), schedule, learner, interpreter, measure=measure, episodes=float(len(IDS)), **parts
-            )
-
+        run = run_of(row.learner(problem().world, False), row.label, row.gate, row.controller)
         outcome = run(row.build(N, T, 2))
         play, asked = outcome.measured
         seen = {field: counts(values, len(IDS)) for field, values in play._asdict().items() if values is not None}

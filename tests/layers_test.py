@@ -17,8 +17,8 @@ EXPERIMENTS = ROOT / "experiments"
 
 # A module may import modules of earlier lines only. A new module needs a place here.
 ORDER = [
-    ["types"],
-    ["checks", "intervals", "loops", "memory", "names", "precision", "randomness", "ties"],
+    ["checks", "types"],
+    ["intervals", "loops", "memory", "names", "precision", "randomness", "ties"],
     ["tabular.npz", "tabular.transitions", "sampling"],
     ["agents", "laws", "protocols"],
     ["schedules.columns", "schedules.partitions"],

@@ -15,7 +15,7 @@ from dagger_jax.types import Schedule, World
 
 
 def _ensemble(world: World, shared: bool) -> Learner:
-    return learners.Ensemble(leader(world, shared), length=world.length)
+    return learners.Ensemble(leader(world, shared), sizes=learners.Sizes.of(world))
 
 
 def _log_loss(world: World, shared: bool) -> Learner:

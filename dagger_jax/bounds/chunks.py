@@ -91,7 +91,8 @@ def reset_variant(row: Schedule, seen: Evidence, known: Constants) -> Array:
     docs/theory.md#excursions-the-reset-variant.
     """
     step = jnp.arange(1, seen.eps.shape[-1] + 1)
-    end = step + remaining(filled(row).back) - 1
+    back = jnp.where(step <= seen.steps, filled(row).back, 1.0)
+    end = step + remaining(back) - 1
     return known.recoverability * ((1 + seen.steps - end) * seen.eps).sum()
 
 

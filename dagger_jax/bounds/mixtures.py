@@ -64,7 +64,8 @@ def mixture(problem: Problem, acting: Array, newest: Array, left: Array, output:
         )
 
     ended = exact.deploy(problem, output)
-    return Mixture(ended.novice_cost - ended.guide_cost, *jax.vmap(one)(acting, newest, left), world.steps)
+    steps = jnp.asarray(world.steps, jnp.result_type(float))  # of int32 JAX makes float32 where a number is no array
+    return Mixture(ended.novice_cost - ended.guide_cost, *jax.vmap(one)(acting, newest, left), steps)
 
 
 def without_expert(horizon: Array | int, share: Array | float) -> Array | float:

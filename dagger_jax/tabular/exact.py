@@ -73,7 +73,6 @@ def forward(
         raise ValueError(
             "schedule.copied couples the walkers' actions by a coin of their own: only rollout can play it"
         )
-    row = schedules.filled(row)
     world, actions = problem.world, problem.world.actions
     controls = 1 if takeover is None else 2
 
@@ -83,22 +82,24 @@ def forward(
 
         # Jumps first: the chunk that starts here starts where the other walker is.
         returned = jnp.stack([walkers.guide, 0 * walkers.guide][:controls])  # the learner begins an excursion
-        novice = (1 - now.back) * walkers.novice + now.back * returned
-        guide = (1 - now.join) * walkers.guide + now.join * walkers.novice.sum(0)
-        met = now.join * walkers.novice + now.back * returned
-        agreed = (1 - now.join - now.back) * walkers.agreed + met[:, None]
+        novice = _mixed(now.back, returned, walkers.novice)
+        guide = _mixed(now.join, walkers.novice.sum(0), walkers.guide)
+        met, stays = now.join * walkers.novice, 1 - now.join
+        if now.back is not None:
+            met, stays = met + now.back * returned, stays - now.back
+        agreed = stays * walkers.agreed + met[:, None]
         entered = None
         if gate is not None:
             entered = (novice[0] * gate.enter).sum()
             novice, agreed = (_relieve(law, gate) for law in (novice, agreed))
 
         learner = react(behaves, weights[0] * novice.sum(0) + weights[1] * guide)
-        blend = now.beta * expert + (1 - now.beta) * learner
+        blend = _mixed(now.beta, expert, learner)
         novice_acts = jnp.stack([blend] if gate is None else [blend, gate.acts * expert + (1 - gate.acts) * blend])
         any_action = jnp.full_like(expert, 1 / actions)
-        guide_acts = (1 - now.noise) * expert + now.noise * any_action
+        guide_acts = _mixed(now.noise, any_action, expert)
         # The coin of the noise is of another word, the action that it brings of the same.
-        alike = (1 - now.noise) * _common(novice_acts, expert) + now.noise * _common(novice_acts, any_action)
+        alike = _mixed(now.noise, _common(novice_acts, any_action), _common(novice_acts, expert))
         both = jnp.stack([alike, jnp.minimum(novice_acts, guide_acts)], axis=1)
 
         novice_moves, guide_moves = novice[..., None] * novice_acts, guide[:, None] * guide_acts
@@ -123,11 +124,17 @@ def forward(
     if takeover is not None:
         acts = jnp.broadcast_to(jnp.asarray(takeover.acts, start.dtype), world.horizon)
         by_step = takeover._replace(acts=acts)
-    xs = (jnp.arange(world.horizon), row._replace(mixing_rate=None, retain=None), weights, behaviour, by_step)
+    moves = Schedule(row.join, row.beta, row.back, noise=row.noise)
+    xs = (jnp.arange(world.horizon), moves, weights, behaviour, by_step)
     by_learner = jnp.concatenate([start[None], jnp.zeros((controls - 1, *start.shape), start.dtype)])
     walkers = Walkers(by_learner, start, jnp.stack([by_learner] * 2, axis=1), zero, zero)
     end, (novice, guide, policy, agreement, overlap, *gated) = loops.scan(advance, walkers, xs, world.length)
     return Laws(novice, guide, end.novice.sum(0), policy, agreement, overlap, end.novice_cost, end.guide_cost, *gated)
+
+
+def _mixed(share: Array | None, first: Array, second: Array) -> Array:
+    """`share` of the first, the rest of the second; None: the second."""
+    return second if share is None else share * first + (1 - share) * second
 
 
 def _common(first: Array, second: Array) -> Array:

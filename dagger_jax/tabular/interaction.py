@@ -224,7 +224,7 @@ def _run(
     whole = parts(problem, learner, interpreter, **options)
     if (steps := schedule.join.shape[-1]) != problem.world.horizon:
         raise ValueError(f"the schedule has {steps} steps, the world's horizon is {problem.world.horizon}")
-    if not isinstance(schedule.join, jax.core.Tracer):
+    if not any(isinstance(column, jax.core.Tracer) for column in schedule):
         validate(schedule)
     begins, draws = (None, None) if key is None else jax.random.split(key)
 

@@ -77,7 +77,8 @@ def pair(
 
 def recipe_for(pair: Pair, schedule: Schedule) -> training.Recipe:
     """How a learner is trained under a schedule: it reads the walkers that are labelled."""
-    reads = "both" if isinstance(schedule.join, jax.core.Tracer) else training.reads(schedule)
+    traced = any(isinstance(column, jax.core.Tracer) for column in schedule)
+    reads = "both" if traced else training.reads(schedule)
     return pair.recipe.replace(reads=reads, copied=schedule.copied is not None)
 
 

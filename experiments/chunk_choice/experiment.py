@@ -12,13 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dagger_jax.tabular import rollout
-
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Measurement, Settings
-from ..shared import needs, study
+from ..shared import needs
 from ..shared.chunk_methods import ETA, Either, Method, methods
-from ..shared.chunk_worlds import PLACES, problems
+from ..shared.chunk_worlds import PLACES, batch
 from . import figures as drawn
 from . import findings, training
 from .findings import headline
@@ -60,8 +58,7 @@ def methods_of(settings: Settings) -> dict[str, Method]:
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     """Every run's gap, what it asked and detectability after every round; or the best partition for measured errors."""
-    each, shared = problems(cell["world"], settings)
-    batch, samplers = study.stacked(each), study.stacked(list(map(rollout.tables, each)))
+    problems, samplers, shared = batch(cell["world"], settings)
     common = {"world": cell["world"], "algorithm": "chunked", "learner": "follow_the_leader"}
     common |= {"method": cell["method"], "horizon": settings.horizon}
     planned = cell["method"] == "optimal partition"
@@ -88,7 +85,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     )
     steps = 2 * settings.runs * settings.rounds * settings.episodes * settings.horizon
     if planned:
-        values, best = training.plan(batch, policies[:, -1], np.array(PARTITION_COSTS))
+        values, best = training.plan(problems, policies[:, -1], np.array(PARTITION_COSTS))
         points = [
             common
             | {"kind": "plan", "round": settings.rounds, "run": run, "interpreter": "exact"}
@@ -97,12 +94,14 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
             for place, price in enumerate(PARTITION_COSTS)
         ]
         return Measurement(points, steps)
-    gap, seen = training.judge(batch, policies, rows)
+    gap, seen = training.judge(problems, policies, rows)
     handovers, asked = np.asarray(handovers, float), np.asarray(asked, float)
     # Where the cut falls is decided by the learner's error at every step: the expert must have watched all of them.
     watched = 0 if method.schedule.patience is None else settings.horizon
     partition = method.kind != "published" and method.schedule.patience is None
-    cost = training.over_best(batch, policies[:, -1], rows.join[:, -1], np.float64(COMPARED_AT)) if partition else None
+    cost = (
+        training.over_best(problems, policies[:, -1], rows.join[:, -1], np.float64(COMPARED_AT)) if partition else None
+    )
     if method.schedule.patience is not None:  # the exact recursion cannot know where its chunks end
         seen = np.asarray(parted, float)
     points = [

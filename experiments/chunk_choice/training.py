@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dagger_jax import bounds, evidence, randomness, schedules
 from dagger_jax.precision import float64
@@ -119,7 +120,7 @@ def plan(problems: Problem, policies: Array, costs: Array) -> tuple[Array, Array
 
     def one(problem: Problem, policy: Array) -> tuple[Array, Array]:
         partitions, horizon = priced(problem, policy), problem.world.horizon
-        equal = jax.vmap(lambda k: schedules.starts(horizon, k))(jnp.arange(1, horizon + 1))
+        equal = schedules.starts(horizon, np.arange(1, horizon + 1))
 
         def at(cost: Array) -> tuple[Array, Array]:
             best = partitions.price(partitions.best(cost).starts, cost)

@@ -119,7 +119,7 @@ def debt(horizon: int, u: int, longest: int) -> Problem:
 def equal_chunks(problem: Problem, chunks: Sequence[int], eps: float, u: int = 1) -> list[dict[str, Any]]:
     """Chunks of equal lengths, in one call: a point a length, direction and placement."""
     world, horizon = problem.name, problem.world.horizon
-    starts = np.asarray(jax.vmap(lambda k: schedules.starts(horizon, k))(jnp.array(chunks)))
+    starts = schedules.starts(horizon, np.array(chunks))
     cases = [(place, placed) for placed in PLACED[world] for place in range(len(chunks))]
     joined = np.stack([starts[place] for place, _ in cases])
     resets = np.array([algorithm == "reset" for _, (algorithm, _) in cases])

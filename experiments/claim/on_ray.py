@@ -35,7 +35,7 @@ def measured(job: work.Job, indices: Sequence[int]) -> Generator[work.Done, None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray: Any = importlib.import_module("ray")
     takes = job.request.sharing.resources
-    variables = {"PJRT_NPROC": str(max(1, takes.cpus))}
+    variables = {name: str(takes.cpus) for name in ("PJRT_NPROC", "JAX_NUM_CPU_DEVICES") if name not in os.environ}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # its daemons; each is another program at once
         ray.init(

@@ -48,7 +48,7 @@ def methods(settings: Settings) -> dict[str, Method]:
     """Supervised fine-tuning, chunks, GKD, MiniLLM's mixture and scheduled sampling, by their names in the report."""
     rounds, length, batch = settings.rounds, settings.length, settings.batch
     whole = schedules.behavioural_cloning(1, length)
-    alone = schedules.dagger(1, length, jnp.zeros(1))
+    alone = schedules.dagger(1, length, np.zeros(1))
     found = {SUPERVISED: Method("supervised", SAMPLED, "guide", whole, 1, chunk=length)}
     for k in settings.chunks:
         if k == 1:
@@ -80,7 +80,7 @@ def methods(settings: Settings) -> dict[str, Method]:
 
 def chunks_of_one(settings: Settings) -> tuple[Method, Method]:
     """Two ways to say k = 1: labels at the learner's own prefixes, and a chunk at every token."""
-    alone = schedules.dagger(1, settings.length, jnp.zeros(1))
+    alone = schedules.dagger(1, settings.length, np.zeros(1))
     row = schedules.chunked(1, schedules.starts(settings.length, 1))
     return (
         Method("chunks", SAMPLED, "novice", alone, settings.length, chunk=1),

@@ -11,12 +11,10 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from dagger_jax.tabular import rollout
-
 from .. import claim
 from ..claim import BadFlag, Claim, Drawings, Measurement, Settings
-from ..shared import needs, study, training
-from ..shared.chunk_worlds import PLACES, problems
+from ..shared import needs, training
+from ..shared.chunk_worlds import PLACES, batch
 from . import figures as drawn
 from . import findings, trust
 from .findings import PER_LABEL, RESET, SETTLED
@@ -54,15 +52,14 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     A label on the walk of a learner that stays in control is a hand-over of its own, as in DAgger: the expert does not
     come to the next state by itself.
     """
-    each, shared = problems(cell["world"], settings)
-    batch, samplers = study.stacked(each), study.stacked(list(map(rollout.tables, each)))
+    problems, samplers, shared = batch(cell["world"], settings)
     method = methods(settings.gates, settings.horizon)[cell["method"]]
     algorithm = method.algorithm
     schedule = algorithm.build(settings.rounds, settings.horizon, method.chunk or 0)
     keys = jax.random.split(jax.random.key(settings.seed), settings.runs)
     played = {"episodes": settings.episodes, "shared": shared}
-    trained = training.train(algorithm, batch, samplers, schedule, keys, **played)
-    gap = np.asarray(training.gaps(batch, training.normalised(trained.newest)))
+    trained = training.train(algorithm, problems, samplers, schedule, keys, **played)
+    gap = np.asarray(training.gaps(problems, training.normalised(trained.newest)))
     asked, handovers, switches = (np.asarray(a, float) for a in (trained.labels, trained.handovers, trained.switches))
     if method.asks:
         handovers, switches = asked, 2 * asked
@@ -77,7 +74,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
         for n in range(settings.rounds)
     ]
     if method.kind == "human":
-        found = trust.trust(algorithm, batch, samplers, schedule, keys, **played)
+        found = trust.trust(algorithm, problems, samplers, schedule, keys, **played)
         for run, point in enumerate(points[settings.rounds - 1 :: settings.rounds]):
             own = {name: float(values[run]) for name, values in found._asdict().items()}
             point |= {name: value for name, value in own.items() if np.isfinite(value)}

@@ -3,9 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.tabular import gates
 from dagger_jax.types import Array, Intervention, Node, Problem
+
+from ..shared.training import Chosen
 
 
 class Kind(NamedTuple):
@@ -59,10 +63,18 @@ def methods(kinds: tuple[str, ...], horizon: int) -> dict[str, Method]:
         kind = KINDS[key]
         for value in kind.values:
             for asks in (False, True)[: 1 + (value == kind.values[1])]:
-                gate = Wheel(kind.gate(value), 0.0 if asks else 1.0)
+                gate = Wheel(_among(kinds, key, value), 0.0 if asks else 1.0)
                 name = f"{kind.name} {value:g}" + ", asks only" * asks
                 found[name] = Method(ALGORITHMS[kind.row]._replace(gate=gate), key, asks, value)
     return found
+
+
+def _among(kinds: tuple[str, ...], key: str, value: float) -> Chosen:
+    """A gate as a choice among all whose learner is the same, which so share their programs."""
+    learner = {each: ALGORITHMS[KINDS[each].row].learner for each in kinds}
+    alike = [each for each in kinds if learner[each] is learner[key]]
+    options = (KINDS[each].gate(value if each == key else KINDS[each].values[1]) for each in alike)
+    return Chosen(np.asarray(alike.index(key)), tuple(options))
 
 
 def algorithm_of(method: Method) -> str:

@@ -1,5 +1,6 @@
 """HG-DAgger's threshold of doubt: what it says of the learner after training."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -37,6 +38,23 @@ def trust(
 ) -> Trust:
     """HG-DAgger trained once more, its log of doubts kept. Arguments as in `shared.training.train`."""
     own = training.parts(algorithm, jax.tree.map(lambda leaf: leaf[0], problems.world), shared)
+    tau, doubt, newest = _doubts(own, problems, samplers, schedule, keys, episodes=episodes)
+    risk, met = _known(problems, newest)
+    trusted = np.asarray(doubt <= tau[:, None, None])
+    return Trust(np.asarray(tau), _mean(risk, met & trusted), _mean(risk, met & ~trusted))
+
+
+@functools.partial(devices.jit, static_argnames=("episodes",))
+def _doubts(
+    own: training.Parts,
+    problems: Problem,
+    samplers: rollout.Tables,
+    schedule: Schedule,
+    keys: Array,
+    *,
+    episodes: int,
+) -> tuple[Array, Array, Array]:
+    """The threshold of doubt [R], the doubts after the last round [R, T, S], and the policies then [R, L, S, A]."""
     ids = jnp.arange(episodes, dtype=jnp.uint32)
 
     def one(problem: Problem, sampler: rollout.Tables, key: Array) -> tuple[Array, Array, Array]:
@@ -54,11 +72,15 @@ def trust(
         # A round is played by the learner of the round before; the first, by an untrained one, is not in the log.
         return gates.doubt_threshold(doubts[:-1], entered[1:]), doubts[-1], end.newest
 
-    tau, doubt, newest = devices.jit(jax.vmap(one))(problems, samplers, keys)
-    risk = np.asarray(float64(jax.vmap(gates.risk))(problems, newest))
-    trusted, met = doubt <= tau[:, None, None], jax.vmap(tabular.reachable)(problems.world)
-    inside, outside = np.asarray(met & trusted), np.asarray(met & ~trusted)
-    return Trust(np.asarray(tau), _mean(risk, inside), _mean(risk, outside))
+    return jax.vmap(one)(problems, samplers, keys)
+
+
+@float64
+def _known(problems: Problem, policies: Array) -> tuple[Array, Array]:
+    """The risk of every step and state, and whether it can be reached. [R, T, S] each"""
+    return jax.vmap(lambda problem, policy: (gates.risk(problem, policy), tabular.reachable(problem.world)))(
+        problems, policies
+    )
 
 
 def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -16,7 +16,8 @@ from scipy import stats
 
 from dagger_jax import bounds, randomness, schedules
 from dagger_jax.precision import float64
-from dagger_jax.tabular import exact, gallery, interaction, labels, learners, rollout
+from dagger_jax.tabular import gallery, interaction, labels, learners, rollout
+from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Array, Node, Problem, World
 
 from .. import claim
@@ -34,7 +35,7 @@ BETAS: Mapping[str, Callable[[int], Array]] = {
     "geometric_0.5": lambda rounds: schedules.beta_geometric(rounds, 0.5),
     "geometric_0.9": lambda rounds: schedules.beta_geometric(rounds, 0.9),
     "linear": lambda rounds: schedules.beta_linear(rounds, rounds // 2),
-    "one_over_n": lambda rounds: 1 / jnp.arange(1, rounds + 1),
+    "one_over_n": lambda rounds: 1 / np.arange(1, rounds + 1, dtype=np.float32),
     "constant_0.1": lambda rounds: schedules.beta_constant(rounds, 0.1),
     "zero": lambda rounds: schedules.beta_constant(rounds, 0.0),
 }
@@ -163,13 +164,13 @@ class Round(NamedTuple):
 def _play(problem: Problem, beta: Array, fits: learners.Learner, interpreter: interaction.Interpreter) -> Round:
     """All N rounds of DAgger under beta [N]."""
     world = problem.world
+    erring = world.replace(cost=1 - jnp.asarray(problem.expert))  # a step costs the learner's error there
 
     def record(moment: interaction.Moment) -> Round:
         batch = labels.imitate(problem, moment.play, moment.row, moment.acting)
-        costs = jnp.zeros((world.observations, world.actions)).at[batch.observation].add(batch.costs)
-        alone = exact.deploy(problem, moment.acting).novice
-        wrong = (moment.acting * (1 - jnp.asarray(problem.expert))).sum(-1)
-        return Round((batch.costs * moment.acting).sum() / world.horizon, (alone * wrong).sum(-1).mean(), costs)
+        costs = jnp.zeros((world.observations, world.actions)).at[world.observation].add(batch.costs.sum(0))
+        alone = jnp.asarray(world.initial) @ backward(erring, moment.acting)[1][0]
+        return Round((batch.costs * moment.acting).sum() / world.horizon, alone / world.horizon, costs)
 
     schedule = schedules.dagger(beta.shape[0], world.horizon, beta)
     return interaction.run(problem, schedule, fits, interpreter, measure=record).measured

@@ -1,16 +1,19 @@
 """Where chunk lengths are compared: worlds of the gallery, random Garnets, and rooms with doors."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from dagger_jax import gallery
+from dagger_jax.tabular import rollout
 from dagger_jax.tabular import worlds as tabular
 from dagger_jax.tabular.experts import optimal
 from dagger_jax.types import Problem
 
 from ..claim import Settings
+from . import study
 
 DOORS = ((3, 1), (3, 5), (1, 3), (5, 3))  # of four rooms of 3 x 3 cells, in walls along row and column 3 of 7 x 7
 SLIP = 0.1  # chance that a move in the rooms goes in a direction drawn at random
@@ -32,24 +35,33 @@ PLACES: Mapping[str, Place] = {
 }
 
 
-def problems(world: str, settings: Settings) -> tuple[list[Problem], bool]:
-    """A problem per run, and whether the learner shares one table over time."""
-    horizon, runs = settings.horizon, range(settings.runs)
+def batch(world: str, settings: Settings) -> tuple[Problem, rollout.Tables, bool]:
+    """A problem per run, stacked, with their samplers; and whether the learner shares one table over time."""
+    own = (getattr(settings, name) for name in ("horizon", "runs", "rounds", "episodes", "seed"))
+    return *_drawn(world, *own), PLACES[world].shared
+
+
+@lru_cache(maxsize=2)  # methods share them
+def _drawn(
+    world: str, horizon: int, count: int, rounds: int, episodes: int, seed: int
+) -> tuple[Problem, rollout.Tables]:
+    runs = range(count)
     if world == "recoverable_reset_cliff":
-        asked = settings.rounds * settings.episodes
-        each = [gallery.reset_cliff(horizon, 6, 4, asked, (settings.seed, run), recoverable=True) for run in runs]
+        asked = rounds * episodes
+        each = [gallery.reset_cliff(horizon, 6, 4, asked, (seed, run), recoverable=True) for run in runs]
     elif world == "random_mdp":
         each = [
-            gallery.random_mdp(horizon, 8, 3, (settings.seed, run), observations=5, concentration=0.1, stationary=True)
+            gallery.random_mdp(horizon, 8, 3, (seed, run), observations=5, concentration=0.1, stationary=True)
             for run in runs
         ]
     elif world == "garnet":
-        each = [garnet(horizon, 20, 3, 3, (settings.seed, run)) for run in runs]
+        each = [garnet(horizon, 20, 3, 3, (seed, run)) for run in runs]
     elif world == "rooms":
-        each = [rooms(horizon)] * len(runs)
+        each = [rooms(horizon)] * count
     else:
-        each = [gallery.WORLDS[world].build(horizon)] * len(runs)
-    return each, PLACES[world].shared
+        each = [gallery.WORLDS[world].build(horizon)] * count
+    drawn = study.stacked(each)
+    return drawn, rollout.tables(drawn)
 
 
 def garnet(horizon: int, states: int, actions: int, branches: int, seed: tuple[int, ...]) -> Problem:

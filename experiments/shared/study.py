@@ -170,6 +170,12 @@ def over(batch: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, leaf: None if _is_length(path) else 0, batch)
 
 
+def chosen(batch: Tree, places: Any) -> Tree:
+    """Some of a batch from `stacked`: an array of their places, or one's place."""
+    pick = lambda path, leaf: leaf if _is_length(path) else np.asarray(leaf)[places]
+    return jax.tree_util.tree_map_with_path(pick, batch)
+
+
 def _is_length(path: tuple[Any, ...]) -> bool:
     return getattr(path[-1] if path else None, "name", None) == "length"
 
@@ -242,14 +248,14 @@ def _traces(problems: Problem, samplers: rollout.Tables, keys: Array, *, episode
         first = randomness.for_round(randomness.words(key), 0)
         return rollout.trace(sampler, problem.expert, row, first, jnp.arange(episodes, dtype=jnp.uint32))
 
-    return jax.vmap(one)(problems, samplers, keys)
+    return jax.vmap(one, (over(problems), over(samplers), 0))(problems, samplers, keys)
 
 
 def demonstrations(problems: Problem, samplers: rollout.Tables, keys: Array, episodes: int) -> list[Demonstrations]:
     """The expert's own runs in each of a batch of problems [R]."""
     traces = jax.device_get(_traces(problems, samplers, keys, episodes=episodes))
-    count = keys.shape[0]
-    return [known_dynamics.demonstrations(jax.tree.map(lambda leaf, r=r: leaf[r], traces)) for r in range(count)]
+    each = lambda r: jax.tree.map(lambda leaf: leaf[r, : int(problems.world.steps)], traces)
+    return [known_dynamics.demonstrations(each(r)) for r in range(keys.shape[0])]
 
 
 class Sampled(NamedTuple):

@@ -7,16 +7,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from dagger_jax import evidence, randomness, ties
 from dagger_jax.algorithms import Algorithm
+from dagger_jax.controllers import FittedNoise
 from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, interaction, rollout
 from dagger_jax.tabular.learners import Tabular
-from dagger_jax.types import Array, Node, Problem, Schedule, World
+from dagger_jax.types import Array, Batch, Intervention, Node, Problem, Schedule, World
 
 from ..claim import devices
-from .study import Tree
+from .study import Tree, chosen, over
 
 
 class Trained(NamedTuple):
@@ -46,6 +48,37 @@ class Chosen(Node):
         return jax.tree.map(lambda *leaves: jnp.stack(leaves)[self.which], *results)
 
 
+class Several(Node):
+    """One of several learners by a number that is data: all of them learn, one acts. Its memory is all of theirs."""
+
+    which: Array  # [] int
+    options: tuple[Any, ...]
+
+    def init(self, key: Array | None = None) -> tuple[Any, ...]:
+        return tuple(option.init(key) for option in self.options)
+
+    def update(self, key: Any, memory: tuple[Any, ...], batch: Batch, retain: Array | float) -> tuple[Any, ...]:
+        pairs = zip(self.options, memory, strict=True)
+        return tuple(option.update(key, own, batch, retain) for option, own in pairs)
+
+    def params(self, memory: tuple[Any, ...]) -> Array:
+        each = [option.params(own) for option, own in zip(self.options, memory, strict=True)]
+        return jnp.stack(each)[self.which]
+
+    def policy(self, params: Array, world: World) -> Array:
+        return self.options[0].policy(params, world)
+
+
+class Reading(Node):
+    """A gate that reads the memory of one of `Several` learners."""
+
+    gate: Any
+    place: int = struct.field(pytree_node=False)
+
+    def __call__(self, problem: Problem, memory: tuple[Any, ...], policy: Array, law: Array) -> Intervention:
+        return self.gate(problem, memory[self.place], policy, law)
+
+
 class Parts(NamedTuple):
     """What is not a table in a row of the zoo; trees of arrays."""
 
@@ -65,29 +98,55 @@ def parts(algorithm: Algorithm, world: World, shared: bool) -> Parts:
 def together(each: Sequence[Parts]) -> list[Parts]:
     """Parts of several rows as choices of the same trees, whose results are those of each alone.
 
-    Only tables whose rules differ, without controllers; gates on all of them or on none.
+    Gates on all of them or on none. Controllers: DART's, which without its scale is none.
+
+    Raises:
+      ValueError: another controller.
     """
-    first = each[0]
-    if any(type(one.learner) is not Tabular or one.controller is not None for one in each):
-        raise ValueError("only tables without controllers can be trained together")
+    if any(not isinstance(one.controller, FittedNoise | None) for one in each):
+        raise ValueError("only rows without controllers, or with DART's, can be trained together")
+    is_table = [type(one.learner) is Tabular for one in each]
+    tables = [one.learner for one, table in zip(each, is_table, strict=True) if table]
+    rules = [(one.learner if table else tables[0]).rule for one, table in zip(each, is_table, strict=True) if tables]
+    others = _distinct([one.learner for one, table in zip(each, is_table, strict=True) if not table])
+    # Tables differ in their rules alone, and are one of the learners; the others follow.
+    learner = [
+        0 if table else bool(tables) + list(others).index(_known_by(one.learner))
+        for one, table in zip(each, is_table, strict=True)
+    ]
+    several = bool(tables) + len(others) > 1
+    labels, gates = [one.label for one in each], [one.gate for one in each]
+    if several:
+        gates = [None if gate is None else Reading(gate, place) for gate, place in zip(gates, learner, strict=True)]
+    noisy = any(one.controller is not None for one in each)
 
-    def choice(place: int, options: Sequence[Any]) -> Any:
-        if options[0] is None:
-            return None
-        alike = {(jax.tree.structure(option), *jax.tree.leaves(option)): option for option in options}
-        which = list(alike).index((jax.tree.structure(options[place]), *jax.tree.leaves(options[place])))
-        return Chosen(np.asarray(which), tuple(alike.values()))
+    def learns(place: int) -> Any:
+        options = [tables[0].replace(rule=_choice(place, rules))] if tables else []
+        options += others.values()
+        return Several(np.asarray(learner[place]), tuple(options)) if several else options[0]
 
-    rules = [one.learner.rule for one in each]
     return [
         Parts(
-            choice(place, [one.label for one in each]),
-            first.learner.replace(rule=choice(place, rules)),
-            choice(place, [one.gate for one in each]),
-            None,
+            _choice(place, labels),
+            learns(place),
+            None if gates[0] is None else _choice(place, gates),
+            (one.controller or FittedNoise(0.0)) if noisy else None,
         )
-        for place in range(len(each))
+        for place, one in enumerate(each)
     ]
+
+
+def _known_by(option: Any) -> Any:
+    return jax.tree.structure(option), *jax.tree.leaves(option)
+
+
+def _distinct(options: Sequence[Any]) -> dict[Any, Any]:
+    return {_known_by(option): option for option in options}
+
+
+def _choice(place: int, options: Sequence[Any]) -> Chosen:
+    alike = _distinct(options)
+    return Chosen(np.asarray(list(alike).index(_known_by(options[place]))), tuple(alike.values()))
 
 
 def train(
@@ -113,7 +172,7 @@ def train(
     """
     runs = keys.shape[0]
     # One table's sizes are those of all: the learner is built from the first problem's.
-    own = parts(algorithm, jax.tree.map(lambda leaf: leaf[0], problems.world), shared)
+    own = parts(algorithm, chosen(problems.world, 0), shared)
     schedules = schedule if schedule.beta.ndim == 3 else repeat(schedule, runs)
     return train_batch(repeat(own, runs), problems, samplers, schedules, keys, episodes=episodes)
 
@@ -125,9 +184,19 @@ def repeat(tree: Tree, times: int) -> Tree:
 
 @functools.partial(devices.jit, static_argnames=("episodes",))
 def train_batch(
-    each: Parts, problems: Problem, samplers: rollout.Tables, schedules: Schedule, keys: Array, *, episodes: int
+    each: Parts,
+    problems: Problem,
+    samplers: rollout.Tables,
+    schedules: Schedule,
+    keys: Array,
+    rounds: Array | None = None,
+    *,
+    episodes: int,
 ) -> Trained:
-    """`train` for runs that differ in everything: each argument is a batch of R."""
+    """`train` for runs that differ in everything: each argument is a batch of R.
+
+    But `rounds`, [] int, how many of the N are done; None: all. What is measured of the others is 0.
+    """
     ids = jnp.arange(episodes, dtype=jnp.uint32)
 
     def one(own: Parts, problem: Problem, sampler: rollout.Tables, schedule: Schedule, key: Array) -> Trained:
@@ -136,9 +205,9 @@ def train_batch(
             agreed = (seen * moment.acting).sum() / jnp.maximum(seen.sum(), 1e-9)
             common = moment.newest, row, 1 - agreed
             if own.gate is None:
-                asked = evidence.prices(row, problem.world.actions)
+                asked = evidence.prices(row, problem.world.actions, problem.world.length)
                 return *common, asked.labels, asked.handovers, 2 * asked.handovers, asked.steps
-            gated = evidence.gated_prices(moment.play)
+            gated = evidence.gated_prices(moment.play, problem.world.length)
             return *common, gated.labels, gated.interventions, gated.switches, gated.labels
 
         outcome = interaction.run(
@@ -152,11 +221,13 @@ def train_batch(
             gate=own.gate,
             episodes=float(episodes),
             key=key,
+            rounds=rounds,
         )
         begun = own.learner.params(own.learner.init(jax.random.split(key)[0]))  # as `run` begins
         return Trained(own.learner.policy(begun, problem.world), *outcome.measured)
 
-    return devices.over_devices(jax.vmap(one))(each, problems, samplers, schedules, keys)
+    each_run = jax.vmap(one, (0, over(problems), over(samplers), 0, 0))
+    return devices.over_devices(each_run)(each, problems, samplers, schedules, keys)
 
 
 @float64
@@ -167,7 +238,7 @@ def gaps(problems: Problem, policies: Array) -> Array:
         deployed = exact.deploy(problem, policy)
         return deployed.novice_cost - deployed.guide_cost
 
-    return jax.vmap(jax.vmap(one, in_axes=(None, 0)))(problems, policies)
+    return jax.vmap(jax.vmap(one, in_axes=(None, 0)), in_axes=(over(problems), 0))(problems, policies)
 
 
 def played(trained: Trained) -> np.ndarray:

@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
+from dagger_jax.controllers import FittedNoise
 from dagger_jax.tabular import learners
 from dagger_jax.types import Schedule
 
-from ..shared import study, training
+from ..shared import training
 from ..shared.training import Parts
 from .known import PRIOR
+from .worlds import Sizes
 
 ROUNDS = 16  # in which the budget is spent
 PATIENT = 4  # times as many for gates, which ask less a round
@@ -35,23 +39,22 @@ def spending(name: str, horizon: int, demonstrations: int) -> Spending:
 
 
 def families(names: Sequence[str]) -> list[list[str]]:
-    """Algorithms that one compiled program trains: tables that differ in label, rule and schedule alone."""
+    """Algorithms that one compiled program trains: as many rounds and episodes, gates on all of them or on none."""
     kinds: dict[Any, list[str]] = {}
     for name in names:
         algorithm = ALGORITHMS[name]
-        learner = algorithm.learner(study.problem("cliff", 2).world, True)
-        table = isinstance(learner, learners.Tabular) and algorithm.controller is None
-        rounds = algorithm.per_step, algorithm.sparse is not None
-        kinds.setdefault((algorithm.gate is None, rounds) if table else name, []).append(name)
+        kind = algorithm.gate is None, algorithm.per_step, algorithm.sparse is not None
+        alone = not isinstance(algorithm.controller, FittedNoise | None)
+        kinds.setdefault(name if alone else kind, []).append(name)
     return list(kinds.values())
 
 
-def prepared(algorithm: Algorithm, world: Any, shared: bool, episodes: int) -> Parts:
-    """An algorithm's parts, its table beginning with a prior of one label.
+def prepared(algorithm: Algorithm, world: Any, room: Sizes, episodes: int) -> Parts:
+    """An algorithm's parts in a world that was padded from `room`, its table beginning with a prior of one label.
 
     Otherwise a world whose expert takes the first action everywhere would leave no gap to anybody.
     """
-    own = training.parts(algorithm, world, shared)
+    own = training.parts(algorithm, world, room.shared)
     learner = own.learner
 
     def begun(table: learners.Tabular) -> learners.Tabular:
@@ -60,5 +63,6 @@ def prepared(algorithm: Algorithm, world: Any, shared: bool, episodes: int) -> P
     if isinstance(learner, learners.Tabular):
         return own._replace(learner=begun(learner))
     if isinstance(learner, learners.Ensemble):
-        return own._replace(learner=learner.replace(member=begun(learner.member)))
+        drawn = learners.Sizes(world.steps, *(np.int32(size) for size in (room.states, room.observations)))
+        return own._replace(learner=learner.replace(member=begun(learner.member), sizes=drawn))
     return own._replace(learner=learners.Cautious(learner, PRIOR / episodes))

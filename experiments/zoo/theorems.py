@@ -12,6 +12,7 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import exact
 from dagger_jax.types import Array, Problem, Schedule
 
+from ..shared import study
 from .known import ROWS
 
 Pair = tuple[Array, Array]  # a right-hand side, and what it bounds
@@ -72,12 +73,12 @@ def of_one(problems: Problem, policies: Array, rows: Schedule, noise: Array) -> 
                 name: (seen.gap + bounds.slack(bound, row, seen, known), seen.gap)
                 for name, bound in bounds.of_rows().items()
             },
-            **_pair("DART, coupled", apart, problem.world.horizon),
+            **_pair("DART, coupled", apart, problem.world.steps),
             **_pair("R D_H", statistics.trajectories(problem, policy)),
             **_pair("u C T eps", seen, known, ratio),
         }
 
-    return jax.vmap(one)(problems, policies, rows, noise)
+    return jax.vmap(one, (study.over(problems), 0, 0, 0))(problems, policies, rows, noise)
 
 
 @float64
@@ -98,24 +99,25 @@ def of_rounds(
     def one(
         problem: Problem, played: Array, newest: Array, beta: Array, share: Array, output: Array
     ) -> dict[str, Pair]:
-        horizon, wrong = problem.world.horizon, 1 - jnp.asarray(problem.expert)
+        steps, wrong = problem.world.steps, 1 - jnp.asarray(problem.expert)
 
         def loss(policy: Array, beta: Array) -> tuple[Array, Array]:
             each = (policy * wrong).sum(-1)
             rolled = exact.deploy(problem, beta * problem.expert + (1 - beta) * policy).novice
-            return (rolled * each).sum(-1).mean(), (exact.deploy(problem, policy).novice * each).sum(-1).mean()
+            return (rolled * each).sum() / steps, (exact.deploy(problem, policy).novice * each).sum() / steps
 
         mixed = mixtures.mixture(problem, played, newest, beta, output)
         to_go = costs.cost_to_go(problem, played, beta)
         law = exact.deploy(problem, problem.expert).novice  # NRPI's exploration, in this row of the zoo
         improved = costs.improvement(problem, played, problem.expert, law)
-        terms = bounds.no_regret(*jax.vmap(loss)(played, beta), jnp.zeros(()), beta, horizon)
+        terms = bounds.no_regret(*jax.vmap(loss)(played, beta), jnp.zeros(()), beta, steps)
         return {
             **_pair("DAgger 4.1, sharper", terms),
             **_pair("SMILe, sharper", mixed, share),
             **_pair("SEARN, sharper", mixed, share),
-            **_pair("AggreVaTe, sharper", to_go, beta, horizon),
+            **_pair("AggreVaTe, sharper", to_go, beta, steps),
             **_pair("NRPI, any comparator", improved),
         }
 
-    return jax.vmap(one)(problems, played, newest, betas, shares, outputs)
+    axes = study.over(problems), 0, 0, 0, 0, 0
+    return jax.vmap(one, axes)(problems, played, newest, betas, shares, outputs)

@@ -1,14 +1,15 @@
 """The gallery as the zoo walks through it: sizes, learners' tables, and groups of worlds that share a program."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from dagger_jax import gallery
 from dagger_jax.types import Problem, World
+
+from ..claim import Settings
 
 Seed = tuple[int, ...]
 
@@ -100,6 +101,7 @@ class Sizes(NamedTuple):
     observations: int
 
 
+@cache
 def sizes(name: str, horizon: int, demonstrations: int) -> Sizes:
     """The group of a world: worlds of equal sizes are trained in one call."""
     place = PLACES[name]
@@ -143,6 +145,17 @@ def padded(problem: Problem, room: Sizes) -> Problem:
     return Problem(grown, expert, problem.name)
 
 
-def batch(problems: list[Problem]) -> Problem:
-    """Problems of equal sizes, stacked; without their names, which differ."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *(problem.replace(name="") for problem in problems))
+def widest(names: list[str], room: Sizes, settings: Settings) -> tuple[Sizes, int]:
+    """Sizes and horizon that a group is padded to: the largest that its worlds have in this run, which share programs.
+
+    As far as alias tables have as many entries: from others a sampler would draw other states.
+    """
+    entries = lambda room: room.states.bit_length() if room.states & (room.states - 1) else room.states.bit_length() - 1
+    found = [
+        (other, horizon)
+        for horizon in settings.horizons
+        for name in names
+        if horizon <= PLACES[name].longest
+        and entries(other := sizes(name, horizon, settings.demonstrations)) == entries(room)
+    ]
+    return max(other for other, _ in found), max(horizon for _, horizon in found)

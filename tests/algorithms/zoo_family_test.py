@@ -73,6 +73,8 @@ def exact_play(problem, policy, row, takeover):
     return exact.frequencies(problem, exact.play(problem, policy, row, takeover))
 
 
+prices_of = jax.jit(evidence.prices)
+gated_prices_of = jax.jit(jax.vmap(jax.vmap(evidence.gated_prices)))
 exact_plays = float64(jax.vmap(jax.vmap(exact_play, (None, 0, 0, 0)), (None, 0, 0, 0)))
 
 
@@ -145,7 +147,7 @@ def scores(seen, law):
 def test_a_row_gets_the_labels_that_it_asks_for(name):
     """Per episode and round the row's weights, each 1 where a label is asked; importance weights have a mean of 1."""
     _, play, row, _, asked, _ = results(name).measured
-    labels = jax.vmap(jax.vmap(lambda now: evidence.prices(now).labels))(row)
+    labels = prices_of(row).labels
     np.testing.assert_array_equal(labels, (row.label_novice + row.label_guide).sum(-1))
     if name != "reweighed_cloning":
         np.testing.assert_allclose(asked, labels, rtol=1e-5)
@@ -159,8 +161,7 @@ def test_a_row_gets_the_labels_that_it_asks_for(name):
 def test_a_gate_gets_the_labels_that_it_asks_for(name):
     """Labels, interventions and switches per episode, sampled within 4 standard errors' bound of the exact ones."""
     _, play, _, _, asked, _ = results(name).measured
-    prices = jax.vmap(jax.vmap(evidence.gated_prices))
-    sampled, wanted = (jax.tree.map(np.asarray, prices(part)) for part in (play, plays(name)))
+    sampled, wanted = (jax.tree.map(np.asarray, gated_prices_of(part)) for part in (play, plays(name)))
     np.testing.assert_allclose(asked, sampled.labels, rtol=1e-5)
     for seen, law in zip(sampled, wanted, strict=True):
         assert np.abs(seen - law).max() < 4 * (T / 2) / np.sqrt(EPISODES)  # numbers in 0..T deviate by T / 2 at most

@@ -19,24 +19,27 @@ SETTINGS = {  # states, actions, concentration, temperature
 }
 
 
-def boundaries(kind, count, rng, horizon=T):
-    """Random partitions of a kind, made by its constructor under vmap. [count, horizon]"""
+drawn = jax.jit(jax.vmap(lambda key, law: schedules.drawn(key, T, law)))
+growing = jax.jit(jax.vmap(lambda first, factor: schedules.growing(T, first, factor)))
+forked = jax.jit(jax.vmap(lambda steps: schedules.forks(T, steps)))
+phased = jax.jit(jax.vmap(lambda k, offset: schedules.starts(T, k, offset)))
+
+
+def boundaries(kind, count, rng):
+    """Random partitions of a kind, made by its constructor under vmap. [count, T]"""
     key = jax.vmap(jax.random.key)(rng.integers(0, 2**31, count))
     match kind:
         case "drawn":
             law = rng.dirichlet(np.full(5, 0.5), count)
-            made = jax.vmap(lambda key, law: schedules.drawn(key, horizon, law))(key, law)
+            made = drawn(key, law)
         case "growing":
-            numbers = rng.uniform(1, 3, count), rng.uniform(0.9, 2.5, count)
-            made = jax.vmap(lambda first, factor: schedules.growing(horizon, first, factor))(*numbers)
+            made = growing(rng.uniform(1, 3, count), rng.uniform(0.9, 2.5, count))
         case "shrinking":
-            numbers = rng.uniform(3, horizon, count), rng.uniform(0.2, 0.9, count)
-            made = jax.vmap(lambda first, factor: schedules.growing(horizon, first, factor))(*numbers)
+            made = growing(rng.uniform(3, T, count), rng.uniform(0.2, 0.9, count))
         case "forks":
-            made = jax.vmap(lambda steps: schedules.forks(horizon, steps))(rng.integers(1, horizon + 2, (count, 3)))
+            made = forked(rng.integers(1, T + 2, (count, 3)))
         case _:
-            numbers = rng.integers(1, horizon + 1, count), rng.integers(0, horizon, count)
-            made = jax.vmap(lambda k, offset: schedules.starts(horizon, k, offset))(*numbers)
+            made = phased(rng.integers(1, T + 1, count), rng.integers(0, T, count))
     return np.asarray(made, float)
 
 
@@ -92,8 +95,10 @@ def sweep(setting, kind, count, seed):
     problem, boundary = worlds(setting, count, rng), boundaries(kind, count, rng)
     errors = 10.0 ** rng.uniform(-3, -0.5, (count, 1)) * rng.random((count, T))
     ratios = {}
-    for variant, build in (("chunks", schedules.chunked), ("reset", schedules.reset)):
-        row = schedules.row(jax.vmap(lambda b, build=build: build(1, b), out_axes=1)(jnp.asarray(boundary)), 0)
+    # Of a row that makes a round of each partition; both with the columns of both, for they share a program.
+    rows = {"chunks": schedules.chunked(count, boundary), "reset": schedules.reset(count, boundary)}
+    for variant, row in rows.items():
+        row = schedules.filled(row, *rows.values())
         gap, slacks, ratio = judge(problem, row, learner(problem, rng), errors)
         assert np.abs(gap).max() > 0.1
         for name, slack in slacks.items():

@@ -12,18 +12,19 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, interaction, learners, rollout
 
 T = 16
+UPDATE = jax.jit(lambda controller, state, seen: controller.update(state, seen))
 
 
 def steered(controller, evidence):
     """k of every round: `evidence` makes (eps by offset, cost) of (round, k)."""
-    state, starts = controller.init(T)
+    state, starts = jax.tree.map(jnp.asarray, controller.init(T))
     played, rounds = [], 10
     for n in range(rounds):
         played.append(int(schedules.offsets(starts).max()) + 1)
         by_offset, cost = evidence(n, played[-1])
         eps = np.asarray(by_offset)[schedules.offsets(starts)]
         seen = controllers.Seen(starts, jnp.asarray(eps), jnp.ones(T), jnp.asarray(cost, float), jnp.asarray(jnp.inf))
-        state, starts = controller.update(state, seen)
+        state, starts = UPDATE(controller, state, seen)
     return played
 
 
@@ -79,19 +80,15 @@ def mean_distance(problem, policy, starts):
     return jnp.where(jnp.arange(T) < k - 1, parted, 0.0).sum() / k, k
 
 
-@pytest.fixture(scope="module", params=[(None, 1.0, 0.5), (None, 0.1, 0.1), (0.3, 1.0, 0.5), (0.3, 0.05, 0.1)])
-def budgeted(request):
-    """40 random worlds x 4 budgets x 8 rounds of learning: budgets, and what each next k would show. [2, 40, 4, 7]"""
-    temperature, smoothing, concentration = request.param
-    worlds = [
-        gallery.random_mdp(T, 4, 2, seed, temperature=temperature, concentration=concentration) for seed in range(40)
-    ]
+@float64
+def shown_next(problems, budgets, smoothing):
+    """What each next k shows, with proven budgets and with others: (mean distance, k), [40, 4, 7] each."""
 
     def one(problem, budget, proven):
         learner = learners.tabular(problem.world, learners.LogLoss(smoothing), shared=True)
         outcome = interaction.run(
             problem,
-            schedules.chunked(8, jnp.ones(T)),
+            schedules.chunked(8, np.ones(T)),
             learner,
             interaction.exactly(problem),
             measure=lambda moment: (moment.row.join, moment.acting),
@@ -103,9 +100,20 @@ def budgeted(request):
     def both(problem, budget):
         return tuple(one(problem, budget, proven) for proven in (True, False))
 
+    return jax.vmap(jax.vmap(both, (None, 0)), (0, None))(problems, budgets)
+
+
+@pytest.fixture(scope="module", params=[(None, 1.0, 0.5), (None, 0.1, 0.1), (0.3, 1.0, 0.5), (0.3, 0.05, 0.1)])
+def budgeted(request):
+    """40 random worlds x 4 budgets x 8 rounds of learning: budgets, and what each next k would show. [2, 40, 4, 7]"""
+    temperature, smoothing, concentration = request.param
+    worlds = [
+        gallery.random_mdp(T, 4, 2, seed, temperature=temperature, concentration=concentration) for seed in range(40)
+    ]
+
     budgets = np.array([0.05, 0.1, 0.2, 0.4])
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *worlds)
-    return budgets[:, None], float64(jax.vmap(jax.vmap(both, (None, 0)), (0, None)))(batch, budgets)
+    return budgets[:, None], shown_next(batch, budgets, smoothing)
 
 
 def test_a_proven_budget_is_never_exceeded(budgeted):

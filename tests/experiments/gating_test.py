@@ -1,5 +1,6 @@
 """The gating experiment: its methods, its accounting, reading at an equal price, and a small run of it all."""
 
+import itertools
 import json
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 
 from dagger_jax import randomness
 from dagger_jax.algorithms import ALGORITHMS
-from dagger_jax.tabular import gates, interaction, rollout
+from dagger_jax.tabular import gates, interaction
 from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Intervention
 from experiments.claim import Settings
@@ -19,7 +20,6 @@ from experiments.gating import experiment as gating
 from experiments.gating import findings as gating_findings
 from experiments.gating import methods as gating_methods
 from experiments.shared import chunk_worlds as chunk_choice_worlds
-from experiments.shared import study
 from experiments.shared import training as zoo_training
 from tests import degenerate
 
@@ -52,18 +52,36 @@ def test_every_gate_has_three_settings_and_asks_in_the_middle_one():
         assert sorted(own) == sorted([*((value, False) for value in kind.values), (kind.values[1], True)])
 
 
-def test_no_two_gates_can_share_a_compiled_program():
-    """Equal structures and colliding hashes make jit run the program of another gate: seen once in 90 blocks."""
-    found = gating.methods(tuple(gating.KINDS), 32).values()
-    kinds = {method.kind: jax.tree.structure(method.algorithm.gate) for method in found}
-    structures = list(kinds.values())
-    assert all(structures[i] != structures[j] for i in range(len(structures)) for j in range(i))
+def test_gates_whose_learner_is_the_same_share_a_program_and_are_chosen_by_a_number():
+    every = gating.methods(tuple(gating.KINDS), 32).values()
+    found = {method.kind: method.algorithm for method in every if method.kind != "chunk"}
+    structures = {kind: jax.tree.structure(row.gate) for kind, row in found.items()}
+    for one, other in itertools.combinations(found, 2):
+        same = found[one].learner is found[other].learner
+        assert (structures[one] == structures[other]) == same
+        assert not same or found[one].gate.gate.which != found[other].gate.gate.which
+
+
+def test_a_chosen_gate_decides_as_it_does_alone():
+    small = settings(runs=2, rounds=6)
+    problems, samplers, shared = chunk_choice_worlds.batch(gating.RESET, small)
+    row, keys = ALGORITHMS["safe_dagger"], jax.random.split(jax.random.key(0), 2)
+    chosen = gating.methods(tuple(gating.KINDS), 6)
+    for kind in ("lazy", "novelty"):
+        found = [each.algorithm.gate for each in chosen.values() if each.kind == kind and not each.asks][1]
+        value = gating.KINDS[kind].values[1]
+        newest = [
+            zoo_training.train(
+                row._replace(gate=gate), problems, samplers, row.build(6, 6, 0), keys, episodes=4, shared=shared
+            ).newest
+            for gate in (found, gating.KINDS[kind].gate(value))
+        ]
+        np.testing.assert_array_equal(*map(np.asarray, newest))
 
 
 def test_the_wheel_without_its_expert_is_ask_only():
     small = settings(runs=2, rounds=6)
-    each, shared = chunk_choice_worlds.problems(gating.RESET, small)
-    batch, samplers = study.stacked(each), study.stacked(list(map(rollout.tables, each)))
+    batch, samplers, shared = chunk_choice_worlds.batch(gating.RESET, small)
     row = ALGORITHMS["safe_dagger"]
     policies = []
     for gate in (gating_methods.Wheel(gates.Safe(0.1), 0.0), gates.AskOnly(gates.Safe(0.1))):
@@ -177,13 +195,14 @@ def test_what_hg_dagger_knows_of_its_learner():
     small = settings(gates=("human",), runs=4)
     cell = {"world": gating.RESET, "method": "HG-DAgger 0.5"}
     points = gating.measure(small, cell).points
-    each, shared = chunk_choice_worlds.problems(gating.RESET, small)
+    problems, samplers, shared = chunk_choice_worlds.batch(gating.RESET, small)
     keys = jax.random.split(jax.random.key(0), 4)
     names = ("tau", "within", "beyond")
     for run in range(2):
         own = [point for point in points if point["run"] == run]
         assert all(name not in point for point in own[:-1] for name in names)
-        wanted = by_hand(each[run], rollout.tables(each[run]), keys[run], shared)
+        problem, sampler = jax.tree.map(lambda leaf, run=run: leaf[run], (problems, samplers))
+        wanted = by_hand(problem, sampler, keys[run], shared)
         np.testing.assert_allclose([own[-1][name] for name in names], wanted, rtol=1e-4)
     table = pa.Table.from_pylist(points, gating.CLAIM.schema)
     [finding] = gating_findings.trusted(table)

@@ -1,8 +1,10 @@
 """The zoo: one budget for all, programs that are shared without a trace, and a small run of the whole binary."""
 
 import json
+from collections import Counter
 
 import jax
+import jax.monitoring
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,11 +33,25 @@ SMALL = (f"--worlds={','.join(WORLDS)}", f"--algorithms={','.join(NAMES)}", "--h
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    """A run so small that its findings need not hold."""
-    out = tmp_path_factory.mktemp("zoo") / "out"
-    assert execute(zoo.CLAIM, ["zoo", f"--out={out}", "--preset=quick", "--runs=3", *SMALL]) in (0, 1, 5)
-    return out
+def small_run(tmp_path_factory):
+    """A run so small that its findings need not hold: its folder, and how many programs it made of each function."""
+    out, made = tmp_path_factory.mktemp("zoo") / "out", Counter()
+
+    def lasted(event, start_time, end_time, fun_name="", **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            made[fun_name] += 1
+
+    jax.monitoring.register_event_time_span_listener(lasted)
+    try:
+        assert execute(zoo.CLAIM, ["zoo", f"--out={out}", "--preset=quick", "--runs=3", *SMALL]) in (0, 1, 5)
+    finally:
+        jax.monitoring.unregister_event_time_span_listener(lasted)
+    return out, made
+
+
+@pytest.fixture(scope="module")
+def directory(small_run):
+    return small_run[0]
 
 
 def settings(**changes):
@@ -110,10 +126,11 @@ def test_a_world_without_room_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("gated", [False, True])
 def test_trained_together_is_trained_alone_bit_for_bit(gated):
-    """Labels, rules and gates chosen by number, in one program, against each row's own program."""
+    """Labels, rules, learners, gates and controllers chosen by number, in one program, against each row's own."""
     names = ["dagger", "searn", "nrpi", "log_loss_cloning", "hedge_dagger", "reweighed_cloning"]
+    names += ["dart", "aggrevated", "descent_dagger"]
     if gated:
-        names = ["safe_dagger", "lazy_dagger", "thrifty_dagger"]
+        names = ["safe_dagger", "lazy_dagger", "thrifty_dagger", "ensemble_dagger", "hg_dagger"]
     assert any(set(names) <= set(family) for family in zoo_budget.families(list(ALGORITHMS)))
     problems = [gallery.reset_cliff(6, 5, 3, 20, seed, recoverable=True) for seed in range(3)]
     batch, samplers = study.stacked(problems), study.stacked(list(map(rollout.tables, problems)))
@@ -132,14 +149,30 @@ def test_trained_together_is_trained_alone_bit_for_bit(gated):
         np.testing.assert_allclose(results[0].newest, results[1].newest, atol=1e-6, err_msg=name)
 
 
-def test_only_tables_are_trained_together():
+def test_other_controllers_are_not_trained_together():
     world = gallery.cliff(4).world
-    own = [zoo_training.parts(ALGORITHMS[name], world, True) for name in ("dagger", "dart")]
-    with pytest.raises(ValueError, match="only tables without controllers"):
+    own = [zoo_training.parts(ALGORITHMS[name], world, True) for name in ("dagger", "jsrl_gated")]
+    with pytest.raises(ValueError, match="only rows without controllers, or with DART's"):
         zoo_training.together(own)
 
 
+def test_horizons_of_a_group_share_arrays_as_far_as_samplers_draw_alike():
+    given = settings(horizons=(8, 16, 32), demonstrations=64)
+    rooms = {horizon: zoo_worlds.sizes("car", horizon, 64) for horizon in (8, 16, 32)}
+    assert [room.states for room in rooms.values()] == [40, 64, 104]
+    wide = {horizon: zoo_worlds.widest(["car"], room, given) for horizon, room in rooms.items()}
+    assert wide == {8: (rooms[16], 16), 16: (rooms[16], 16), 32: (rooms[32], 32)}
+    assert zoo_worlds.widest(["leaf_tree"], zoo_worlds.sizes("leaf_tree", 8, 64), given)[1] == 8
+
+
 # ---- the binary --------------------------------------------------------------------------------------------------
+
+
+def test_one_program_a_family_and_judgement_for_all_horizons(small_run):
+    families = zoo_budget.families([name for name in NAMES if name in ALGORITHMS])
+    made = {name.removeprefix("jit(").removesuffix(")"): count for name, count in small_run[1].items()}
+    assert made["train_batch"] == len(families) == 3
+    assert [made[name] for name in ("of_one", "of_rounds", "_traces")] == [1, 1, 1]
 
 
 def test_points_and_table_hold_everything(directory):

@@ -138,7 +138,7 @@ def test_agreement_is_by_one_word_and_overlap_the_maximal_coupling(expert, polic
     np.testing.assert_allclose(laws.overlap, overlap, atol=1e-15)
     np.testing.assert_array_equal(exact.frequencies(problem, laws).agreement, laws.agreement)
     key = randomness.for_round(randomness.words(jax.random.key(0)), 0)
-    play, _ = rollout.play(rollout.tables(problem), policy, row, key, np.arange(40_000, dtype=np.uint32))
+    play, _ = jax.jit(rollout.play)(rollout.tables(problem), policy, row, key, np.arange(40_000, dtype=np.uint32))
     assert abs(np.asarray(play.agreement)[0] - agreement) < 4 * np.sqrt(agreement * (1 - agreement) / 40_000)
 
 

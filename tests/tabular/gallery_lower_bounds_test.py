@@ -19,6 +19,9 @@ def gap(problem, policy):
     return laws.novice_cost - laws.guide_cost
 
 
+gaps = float64(jax.vmap(gap))
+
+
 def taking(action, problem):
     """The policy that takes one action everywhere. [1, S, A]"""
     return np.tile(np.eye(problem.world.actions)[action], (1, problem.world.states, 1))
@@ -57,7 +60,7 @@ def test_identity_bandit_over_all_experts_and_data(stationary, elsewhere):
         *[problem.replace(world=world.replace(cost=1 - expert), expert=expert) for expert, _ in pairs],
     )
     policies = np.stack([np.where(seen[:, None], expert, unknown) for expert, seen in pairs])
-    mean = np.asarray(float64(jax.vmap(gap))(stacked, policies)).reshape(len(experts), -1).mean(0) @ chance
+    mean = np.asarray(gaps(stacked, policies)).reshape(len(experts), -1).mean(0) @ chance
     np.testing.assert_allclose(mean, gallery.identity_bandit_gap(horizon, 3, 2, 2, 2), RELATIVE, TINY)
     assert abs(mean / gallery.identity_bandit_gap(horizon, 3, 2, 2, 3) - 1) > 0.1  # other data would be seen
 

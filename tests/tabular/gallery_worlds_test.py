@@ -143,6 +143,17 @@ def relabelled(problem, turns):
     return problem.replace(world=world, expert=turn(problem.expert))
 
 
+@float64
+def mean_gaps(problems, shown, unknown, chance):
+    """Of each problem, over the data sets [D] and their chances: the expert where it was shown, else `unknown`. [P]"""
+
+    def mean(problem):
+        policies = jnp.where(shown[..., None], problem.expert, unknown)
+        return jax.vmap(gap, in_axes=(None, 0))(problem, policies) @ chance
+
+    return jax.vmap(mean)(problems)
+
+
 def over_experts_and_data(problem, shared, first, last):
     """Mean gap of cloning from two trajectories, over every expert and every data set: nothing is sampled.
 
@@ -164,12 +175,8 @@ def over_experts_and_data(problem, shared, first, last):
     shown = shown.any(1, keepdims=True) if shared else shown
     unknown = np.eye(actions)[0] if first else np.full(actions, 1 / actions)
 
-    def mean(problem):
-        policies = jax.numpy.where(shown[..., None], problem.expert, unknown)
-        return jax.vmap(gap, in_axes=(None, 0))(problem, policies) @ chance
-
     problems = [relabelled(problem, each) for each in turns]
-    return float64(jax.vmap(mean))(jax.tree.map(lambda *leaves: np.stack(leaves), *problems)).mean()
+    return mean_gaps(jax.tree.map(lambda *leaves: np.stack(leaves), *problems), shown, unknown, chance).mean()
 
 
 @pytest.mark.parametrize("last", [False, True])

@@ -1,5 +1,7 @@
 """Gates by budget, labels after k steps of the learner, and evidence by price and by offset."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,8 @@ from dagger_jax.tabular.worlds import backward
 from dagger_jax.types import Intervention, Occupancy
 
 T, S, A = 6, 4, 3
+PLAY, TRACE = jax.jit(rollout.play), jax.jit(rollout.trace)
+alone_by_round = float64(jax.vmap(exact.play, (None, 0, None)))
 
 
 # ---- gates -------------------------------------------------------------------------------------------
@@ -63,7 +67,7 @@ def test_a_gate_asks_its_share_and_hands_over_where_it_asks(gate):
     assert low - 0.01 < share.mean() < 0.3
     law = play.novice.sum(-1)
     np.testing.assert_allclose(law.sum(-1), 1.0, rtol=1e-12)
-    alone = float64(jax.vmap(exact.play, (None, 0, None)))(problem, acting, schedules.row(plain, 0)).novice
+    alone = alone_by_round(problem, acting, schedules.row(plain, 0)).novice
     assert (np.abs(law - alone).sum((1, 2)) > 1e-3).all()  # the expert's help shows in every round
 
 
@@ -86,12 +90,12 @@ def test_interventions_are_the_states_in_which_the_expert_takes_over(memory, act
     np.testing.assert_array_equal(law[enter == 0], 0)
     words, ids = randomness.for_round(randomness.words(jax.random.key(0)), 0), jnp.arange(count, dtype=jnp.uint32)
     sampler = rollout.tables(problem)
-    trace = rollout.trace(sampler, policy, row, words, ids, takeover)
+    trace = TRACE(sampler, policy, row, words, ids, takeover)
     states, entered = np.asarray(trace.novice), np.asarray(trace.entered)
     seen = np.array([np.bincount(states[t][entered[t]], minlength=S) for t in range(T)]) / count
     assert np.abs(seen - law).max() < 4 * np.sqrt(0.25 / count)
-    sampled = rollout.play(sampler, policy, row, words, ids, takeover)[0]
-    found = gates.interventions(problem, policy, sampled, takeover)
+    sampled = PLAY(sampler, policy, row, words, ids, takeover)[0]
+    found = jax.jit(gates.interventions)(problem, policy, sampled, takeover)
     assert np.abs(found - seen).max() < 4 * np.sqrt(0.25 / count)
     assert law.max() > 0.1
 
@@ -152,15 +156,20 @@ def test_lazy_hands_back_where_the_disagreement_is_low_whatever_is_predicted():
 # ---- labels -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stationary", [False, True])
+@functools.partial(float64, static=("label",))
+def asked(problem, policy, row, label):
+    """The label's costs, where all states are met alike. [T, S, A]"""
+    return label(problem, Occupancy(np.full((T, S, A), 1 / S / A), None, None), row, policy).costs
+
+
 @pytest.mark.parametrize("steps", range(T + 1))
+@pytest.mark.parametrize("stationary", [False, True])
 def test_roll_out_label_is_the_learner_for_k_steps_then_the_expert(steps, stationary):
     """By the definition: cost-to-go of the policy that deviates at t, follows the learner, then the expert."""
     problem = gallery.random_mdp(T, S, A, seed=1, stationary=stationary)
     policy = np.random.default_rng(0).dirichlet(np.ones(A), (T, S))
-    play, row = Occupancy(np.full((T, S, A), 1 / S / A), None, None), schedules.row(schedules.dagger(1, T), 0)
-    label = labels.RollOut(steps)
-    costs = float64(lambda problem, policy, row: label(problem, play, row, policy).costs)(problem, policy, row)
+    row = schedules.row(schedules.dagger(1, T), 0)
+    costs = asked(problem, policy, row, label=labels.RollOut(steps))
     expert = np.broadcast_to(problem.expert, (T, S, A))
     for t in range(T):
         follows = np.where((np.arange(T) <= t + steps)[:, None, None], policy, expert)

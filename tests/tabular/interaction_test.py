@@ -1,5 +1,7 @@
 """The outer loop: one program for all schedules, what the memory keeps, how iterates mix."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -16,14 +18,26 @@ T = 5
 PROBLEM = gallery.random_mdp(T, 3, 2, seed=3, temperature=0.3)
 WORLD = rollout.tables(PROBLEM)
 KEY = jax.random.key(8)
-MAJORITY = learners.tabular(PROBLEM.world, learners.Majority(), shared=False)
 SMOOTH = learners.tabular(PROBLEM.world, learners.LogLoss(0.5), shared=False)
 
 
-def sampled(schedule, learner, measure=lambda moment: None, episodes=500):
+@functools.partial(jax.jit, static_argnames="episodes")
+def sampled(schedule, episodes=500):
+    """A run on sampled labels, and of every round who acted, what was seen, and what was fitted."""
     ids = jnp.arange(episodes, dtype=jnp.uint32)
     interpreter = interaction.by_sampling(WORLD, randomness.words(KEY), ids)
-    return interaction.run(PROBLEM, schedule, learner, interpreter, measure=measure)
+    see = lambda moment: (moment.acting, moment.play, moment.newest)
+    return interaction.run(PROBLEM, schedule, SMOOTH, interpreter, measure=see)
+
+
+@functools.partial(float64, static=("shared",))
+def exactly(problem, schedule, rule, shared=False):
+    """The policy that a run on labels in their exact proportions ends with."""
+    learner = learners.tabular(problem.world, rule, shared=shared)
+    return interaction.run(problem, schedule, learner, interaction.exactly(problem)).newest
+
+
+imitated = jax.jit(jax.vmap(functools.partial(labels.imitate, PROBLEM)))
 
 
 # ---- one trace, whatever the schedule ------------------------------------------------------------------
@@ -106,15 +120,14 @@ def test_memory_is_the_sum_of_all_labels(name):
     schedule = ALGORITHMS[name].build(T, T, 2)
     asked = float((schedule.label_novice + schedule.label_guide).sum())
     total = asked if ALGORITHMS[name].strategy else WEIGHT.get(name, T * T)
-    outcome = sampled(schedule, SMOOTH, lambda moment: (moment.acting, moment.play))
-    acting, plays = outcome.measured
+    outcome = sampled(schedule)
+    acting, plays, _ = outcome.measured
+    batches = jax.device_get(imitated(plays, schedule, acting))
     costs, weight = np.zeros((T, 3, 2)), np.zeros((T, 3))
     for n in range(T):
-        play = jax.tree.map(lambda leaf, n=n: leaf[n], plays)
-        batch = labels.imitate(PROBLEM, play, schedules.row(schedule, n), acting[n])
         assert schedule.retain[n] == (0 if name in ("smile", "searn") else 1)
-        costs = schedule.retain[n] * costs + batch.costs
-        weight = schedule.retain[n] * weight + batch.weight
+        costs = schedule.retain[n] * costs + batches.costs[n]
+        weight = schedule.retain[n] * weight + batches.weight[n]
     np.testing.assert_allclose(outcome.memory.costs, costs, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(outcome.memory.weight, weight, rtol=1e-5, atol=1e-6)
     assert weight.sum() == pytest.approx(total, rel=1e-5)
@@ -123,9 +136,9 @@ def test_memory_is_the_sum_of_all_labels(name):
 @pytest.mark.parametrize("retain", [0.0, 0.5, 1.0])
 def test_keep_forgets(retain):
     """The labels of round n weigh keep^(N - n): with 0 the memory is the last round's alone."""
-    schedule = schedules.chunked(4, schedules.starts(T, 2))._replace(retain=jnp.full(4, retain))
-    outcome = sampled(schedule, SMOOTH, lambda moment: moment.play)
-    asked = np.asarray(outcome.measured.guide)
+    schedule = schedules.chunked(4, schedules.starts(T, 2))._replace(retain=np.full(4, retain))
+    outcome = sampled(schedule)
+    asked = np.asarray(outcome.measured[1].guide)
     shares = np.array([retain**age for age in (3, 2, 1, 0)])
     wanted = np.tensordot(shares, asked.sum(-1, keepdims=True) - asked, 1)
     np.testing.assert_allclose(outcome.memory.costs, wanted, rtol=1e-5, atol=1e-6)
@@ -134,15 +147,15 @@ def test_keep_forgets(retain):
 
 def test_rounds_without_labels_change_nothing():
     short = schedules.dagger(2, T)
-    padded = jax.tree.map(lambda column: jnp.concatenate([column, jnp.zeros_like(column)]), short)
-    padded = padded._replace(retain=jnp.ones(4), join=jnp.ones((4, T)), mixing_rate=jnp.ones(4))
-    one, two = sampled(short, SMOOTH), sampled(padded, SMOOTH)
+    padded = jax.tree.map(lambda column: np.concatenate([column, np.zeros_like(column)]), short)
+    padded = padded._replace(retain=np.ones(4), join=np.ones((4, T)), mixing_rate=np.ones(4))
+    one, two = sampled(short), sampled(padded)
     jax.tree.map(np.testing.assert_array_equal, (one.memory, one.newest), (two.memory, two.newest))
 
 
 def test_memory_does_not_grow_with_rounds_or_episodes():
     sizes = [
-        jax.eval_shape(lambda n=n, b=b: sampled(schedules.dagger(n, T), SMOOTH, episodes=b)._replace(measured=()))
+        jax.eval_shape(lambda n=n, b=b: sampled(schedules.dagger(n, T), episodes=b)._replace(measured=()))
         for n, b in ((1, 10), (300, 10), (3, 10_000))
     ]
     assert sizes[0] == sizes[1] == sizes[2]
@@ -153,9 +166,10 @@ def test_memory_does_not_grow_with_rounds_or_episodes():
 
 def mixture(rate, alpha):
     """Every round's acting policy, every fitted one, and the last mixture."""
-    schedule = schedules.dagger(6, T, (1 - alpha) ** np.arange(6))._replace(mixing_rate=jnp.asarray(rate, jnp.float32))
-    outcome = sampled(schedule, SMOOTH, lambda moment: (moment.acting, moment.newest))
-    return *outcome.measured, outcome.acting
+    schedule = schedules.dagger(6, T, (1 - alpha) ** np.arange(6))._replace(mixing_rate=np.asarray(rate, np.float32))
+    outcome = sampled(schedule)
+    acting, _, newest = outcome.measured
+    return acting, newest, outcome.acting
 
 
 def test_rate_one_acts_by_the_newest_iterate():
@@ -199,10 +213,8 @@ def test_searn_and_smile_are_rates(kind):
 def test_exact_labels_of_a_realizable_expert_leave_no_gap(name):
     """Infinitely many labels of a deterministic expert, a table a step, full support: no gap after T rounds."""
     problem = gallery.random_mdp(T, 4, 3, seed=5)
-    learner = learners.tabular(problem.world, learners.Majority(), shared=False)
-    run = float64(lambda p, s: interaction.run(p, s, learner, interaction.exactly(p)).newest)
     schedule = ALGORITHMS[name].build(T, T, 2)
-    policy = run(problem, schedule)
+    policy = exactly(problem, schedule, learners.Majority())
     alone = schedules.row(schedules.behavioural_cloning(1, T), 0)
     seen = evidence.measure(problem, policy, alone, evidence.constants(problem))
     asked = np.asarray(schedule.label_novice + schedule.label_guide).sum(0)
@@ -214,8 +226,7 @@ def test_exact_labels_of_a_realizable_expert_leave_no_gap(name):
 def test_a_batch_of_problems_is_a_loop():
     problems = [gallery.random_mdp(T, 3, 2, seed=seed) for seed in range(4)]
     schedule = schedules.dagger(3, T, np.array([1, 0.5, 0.25]))
-    learner = learners.tabular(problems[0].world, learners.LogLoss(0.1), shared=True)
-    run = lambda p, s: interaction.run(p, s, learner, interaction.exactly(p)).newest
+    run = functools.partial(exactly, rule=learners.LogLoss(0.1), shared=True)
     together = float64(jax.vmap(run, (0, None)))(jax.tree.map(lambda *x: np.stack(x), *problems), schedule)
     for problem, policy in zip(problems, together, strict=True):
-        np.testing.assert_allclose(policy, float64(run)(problem, schedule), rtol=1e-12)
+        np.testing.assert_allclose(policy, run(problem, schedule), rtol=1e-12)

@@ -13,6 +13,7 @@ from dagger_jax.tabular.known_dynamics import Demonstrations
 
 # HiGHS conserves the flow to 1e-7; sums over at most 32 x 8 x 4 entries.
 SOLVER = 1e-5
+TRACE = jax.jit(rollout.trace)
 
 
 def shown(problem, count, seed=0):
@@ -20,7 +21,7 @@ def shown(problem, count, seed=0):
     row = schedules.row(schedules.behavioural_cloning(1, problem.world.horizon), 0)
     uniform = np.full((1, problem.world.states, problem.world.actions), 1 / problem.world.actions)
     key = randomness.for_round(randomness.words(jax.random.key(seed)), 0)
-    trace = rollout.trace(rollout.tables(problem), uniform, row, key, np.arange(count, dtype=np.uint32))
+    trace = TRACE(rollout.tables(problem), uniform, row, key, np.arange(count, dtype=np.uint32))
     return known_dynamics.demonstrations(trace)
 
 

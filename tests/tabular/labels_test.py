@@ -1,7 +1,6 @@
 """Labels against their definitions, step by step in numpy, and AggreVaTe's equality."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -66,8 +65,9 @@ def test_imitate_of_sampled_labels_counts_the_labels_that_a_stochastic_expert_ga
     problem, episodes = world(temperature=0.4), 50
     row = schedules.row(schedules.dagger(1, T, np.zeros(1)), 0)
     key = randomness.for_round(randomness.words(jax.random.key(3)), 0)
-    play = rollout.play(rollout.tables(problem), some_policy(), row, key, jnp.arange(episodes, dtype=jnp.uint32))[0]
-    batch = labels.imitate(problem, play, row, some_policy())
+    ids = np.arange(episodes, dtype=np.uint32)
+    play = jax.jit(rollout.play)(rollout.tables(problem), some_policy(), row, key, ids)[0]
+    batch = jax.jit(labels.imitate)(problem, play, row, some_policy())
     counts = np.asarray(batch.weight[..., None] - batch.costs, float) * episodes
     np.testing.assert_allclose(counts, np.round(counts), atol=1e-4)  # whole numbers of labels, in float32
     np.testing.assert_allclose(counts.sum((1, 2)), episodes, rtol=1e-5)
@@ -162,7 +162,7 @@ def test_aggrevate_equality(expert):
         if expert == "arbitrary":
             choice = np.random.default_rng(seed).integers(0, A, (T, S))
             problem = Problem(problem.world, experts.deterministic(choice, A))
-        row = schedules.row(schedules.dagger(1, T, np.zeros(1))._replace(after=jnp.ones((1, T))), 0)
+        row = schedules.row(schedules.dagger(1, T, np.zeros(1))._replace(after=np.ones((1, T))), 0)
         laws = exact.play(problem, policy, row)
         batch = cost_to_go(problem, float64(exact.frequencies)(problem, laws), row, policy)
         gap = evidence.measure(problem, policy, row, evidence.constants(problem)).gap
@@ -181,7 +181,7 @@ def test_deviate_prefers_the_cheap_mistake_where_imitate_sees_none():
     look_alike = tabular.world(np.full((2, 3, 2), 0.5), cost, np.full(2, 0.5), 4, np.zeros(2, int))
     problem = Problem(look_alike, experts.optimal(look_alike))
     learner = learners.tabular(look_alike, learners.Majority(), shared=True)
-    schedule = schedules.dagger(3, 4)._replace(after=jnp.ones((3, 4)))
+    schedule = schedules.dagger(3, 4)._replace(after=np.ones((3, 4)))
     run = float64(
         lambda problem, label: (
             interaction.run(problem, schedule, learner, interaction.exactly(problem), label=label).newest

@@ -55,21 +55,39 @@ PUBLISHED = [("smile", *rows.smile_choice(horizon)) for horizon in (3, 6, 20)] +
 SHARES = [(kind, share, 30) for kind in ("smile", "searn") for share in (0.5, 0.2, 1e-4, 1e-9)] + PUBLISHED
 
 
+BUILDS = {"smile": rows.smile, "searn": rows.searn}
+LABELS = {"smile": labels.imitate, "searn": labels.cost_to_go_acting}
+
+
+@functools.partial(float64, static=("kind", "n"))
+def shares_of(share, kind, n):
+    """`mixing_rate` and beta of a table, in float64."""
+    table = BUILDS[kind](n, T, share)
+    return table.mixing_rate, table.beta
+
+
+@functools.partial(float64, static=("kind",))
+def mixed(problem, share, kind):
+    """A run on exact labels: how it ended, and of every round who acted, what was fitted, and what is kept."""
+    learner = learners.tabular(problem.world, learners.Hedge(2.0), shared=False)
+    see = lambda moment: (moment.acting, moment.newest, moment.memory.weight.sum())
+    table, interpreter = BUILDS[kind](N, T, share), interaction.exactly(problem)
+    return interaction.run(problem, table, learner, interpreter, measure=see, label=LABELS[kind])
+
+
 @pytest.mark.parametrize(("kind", "share", "n"), SHARES)
 def test_the_published_weights_come_out_of_the_rate(kind, share, n):
     """Float64: N products of numbers that are rounded once each, relative error N x 1e-15 at most.
 
     In float32, as played, N x 1e-7; the expert's share, a power, in the same way.
     """
-    build = {"smile": rows.smile, "searn": rows.searn}[kind]
-    table = float64(lambda share: (build(n, T, share).mixing_rate, build(n, T, share).beta))
-    rate, beta = table(share)
+    rate, beta = shares_of(share, kind=kind, n=n)
     assert rate.dtype == np.float64
     wanted, left = published(kind, n, share), np.exp(np.arange(n) * np.log1p(-share))
     np.testing.assert_allclose(weights(rate), wanted, rtol=1e-15 * (n + 20))
     np.testing.assert_allclose(beta, np.broadcast_to(left[:, None], (n, T)), rtol=1e-15 * (n + 20))
     assert weights(rate).sum() == pytest.approx(1, abs=1e-12)
-    played = build(n, T, share)
+    played = BUILDS[kind](n, T, share)
     assert played.mixing_rate.dtype == np.float32
     np.testing.assert_allclose(weights(played.mixing_rate), wanted, rtol=1e-7 * (n + 20))
     np.testing.assert_allclose(played.beta[:, 0], left, rtol=1e-7 * (n + 20))
@@ -83,16 +101,7 @@ def test_what_acts_is_the_published_mixture(kind, share):
 
     Float64, some N operations. Each policy fits the labels of its round alone, and no two are alike.
     """
-    learner = learners.tabular(PROBLEM.world, learners.Hedge(2.0), shared=False)
-    build, label = {"smile": (rows.smile, labels.imitate), "searn": (rows.searn, labels.cost_to_go_acting)}[kind]
-
-    def run(problem, share):
-        see = lambda moment: (moment.acting, moment.newest, moment.memory.weight.sum())
-        table = build(N, T, share)
-        interpreter = interaction.exactly(problem)
-        return interaction.run(problem, table, learner, interpreter, measure=see, label=label)
-
-    outcome = float64(run)(PROBLEM, share)
+    outcome = mixed(PROBLEM, share, kind=kind)
     acting, newest, kept = outcome.measured
     assert outcome.acting.dtype == np.float64
     for n, mixture in enumerate([*acting[1:], outcome.acting], start=1):
@@ -199,7 +208,8 @@ def test_threshold_zero_is_open_even_where_nothing_was_ever_missed():
     """A deterministic expert whom the learner copies: the predicted error is 0 everywhere, and 0 is at least 0."""
     problem = gallery.random_mdp(T, 4, 3, seed=13)
     learner = learners.tabular(problem.world, learners.Majority(), shared=False)
-    done = interaction.run(problem, rows.dagger(2, T), learner, interaction.exactly(problem))
+    run = jax.jit(lambda schedule: interaction.run(problem, schedule, learner, interaction.exactly(problem)))
+    done = run(rows.dagger(2, T))
     errors = np.asarray(gates.predicted_error(problem, done.memory, done.newest))
     np.testing.assert_array_equal(errors, 0)
     for threshold in (0.0, 1e-6):

@@ -34,8 +34,15 @@ PLAY = jax.jit(walk.play)
 
 
 @functools.cache
-def frozen():
-    return writers.Frozen(CONFIG, jax.jit(transformer.init, static_argnums=0)(CONFIG, jax.random.key(0)))
+def frozen(config=CONFIG, seed=0):
+    return writers.Frozen(config, jax.jit(transformer.init, static_argnums=0)(config, jax.random.key(seed)))
+
+
+@functools.cache
+def tree(name):
+    """All prefixes of a writer's texts as a tabular problem, its sampler, and the learner's policy in it."""
+    problem = worlds.prefix_tree(writer_of(name), T)
+    return problem, rollout.tables(problem), np.asarray(worlds.unrolled(LEARNER, T).emission)
 
 
 def writer_of(name):
@@ -87,8 +94,7 @@ def test_sampled_texts_follow_the_exact_laws(name):
     the seed is fixed. Law and sampler differ by rounding alone, of 1e-7 (a chi-square of 20,000 sees 1e-2).
     """
     expert = writer_of(name)
-    problem = worlds.prefix_tree(expert, T)
-    policy = np.asarray(worlds.unrolled(LEARNER, T).emission)
+    problem, _, policy = tree(name)
     laws = exact.play(problem, policy, COINS)
     text = jax.device_get(PLAY(expert, LEARNER, COINS, KEY, IDS))
     novice, guide, last = prefixes(text)
@@ -122,10 +128,9 @@ def test_columns_mean_for_text_what_they_mean_for_tables(name, case):
     Laws differ by rounding alone: of 160,000 tokens an expected 0.1 fall between both's thresholds, 3 are allowed.
     """
     expert, row = writer_of(name), row_of(**MOVES[case])
-    problem = worlds.prefix_tree(expert, T)
+    _, sampler, policy = tree(name)
     text = jax.device_get(PLAY(expert, LEARNER, row, KEY, IDS))
-    policy = worlds.unrolled(LEARNER, T).emission
-    trace = jax.device_get(jax.jit(rollout.trace)(rollout.tables(problem), policy, row, KEY, IDS))
+    trace = jax.device_get(jax.jit(rollout.trace)(sampler, policy, row, KEY, IDS))
     for field, wanted in (
         (text.novice, trace.acts), (text.asked, trace.asked), (text.guide, trace.guided),
         (text.intended, trace.intended), (text.joined, trace.joined), (text.together, trace.together),
@@ -149,8 +154,8 @@ def test_a_learner_that_does_not_follow_the_guide_would_be_seen():
 
 def test_the_chi_square_sees_another_law():
     """The control: the same texts against the laws of a learner that is 0.05 of another writer."""
-    problem = worlds.prefix_tree(EXPERTS["markov"], T)
-    other = 0.95 * np.asarray(worlds.unrolled(LEARNER, T).emission) + 0.05 / V
+    problem, _, policy = tree("markov")
+    other = 0.95 * policy + 0.05 / V
     text = jax.device_get(PLAY(EXPERTS["markov"], LEARNER, COINS, KEY, IDS))
     assert fits(prefixes(text)[2], exact.play(problem, other, COINS).last) < 1e-4
 
@@ -225,8 +230,7 @@ def test_reading_both_streams_where_either_goes_on_from_the_other(name, case):
     """`both` against feeding each walker's own prefix token by token; 6 tokens. Tolerance: float32, other orders."""
     length = 6
     config = transformer.Config(V, length, width=8, layers=1, heads=2)
-    frozen = writers.Frozen(config, transformer.init(config, jax.random.key(1)))
-    writer = frozen if name == "frozen" else EXPERTS[name]
+    writer = frozen(config, 1) if name == "frozen" else EXPERTS[name]
     feed, rng = jax.jit(writer.feed), np.random.default_rng(2)
     novice, guide = rng.integers(0, V, (2, length)).tolist()
     joins, backs = JUMPS[case]
@@ -244,7 +248,7 @@ def test_reading_both_streams_where_either_goes_on_from_the_other(name, case):
         returned=jnp.asarray(backs, bool),
         **dict.fromkeys(("asked", "intended", "together", "wrong"), jnp.zeros(length)),
     )  # fmt: skip
-    found = np.moveaxis(np.asarray(walk.both(writer, text)), 0, 1).reshape(2 * length, V)
+    found = np.moveaxis(np.asarray(jax.jit(walk.both)(writer, text)), 0, 1).reshape(2 * length, V)
     np.testing.assert_allclose(found, np.array(wanted), atol=5e-6, rtol=1e-6)
 
 

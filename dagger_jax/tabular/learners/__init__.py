@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from dagger_jax.tabular.learners.iterates import Iterates, Stack
 from dagger_jax.tabular.learners.online import Cautious, Counted, Descent, Iterate, PolicyGradient
 from dagger_jax.tabular.learners.rules import Hedge, LogLoss, Majority, RegularisedLeader, Rule, Smoothed, project
-from dagger_jax.tabular.learners.tables import Ensemble, EnsembleMemory, Memory, Tabular, tabular
+from dagger_jax.tabular.learners.tables import Ensemble, EnsembleMemory, Memory, Sizes, Tabular, tabular
 from dagger_jax.types import Array, Batch, World
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "PolicyGradient",
     "RegularisedLeader",
     "Rule",
+    "Sizes",
     "Smoothed",
     "Stack",
     "Tabular",

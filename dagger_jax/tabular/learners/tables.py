@@ -1,5 +1,6 @@
 """Learners that keep a table of label costs: it never grows with the labels."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -95,6 +96,19 @@ class EnsembleMemory(NamedTuple):
     members: Array  # [E, L, O, A] the members' policies
 
 
+class Sizes(NamedTuple):
+    """Of the arrays that a world was padded from, [] int."""
+
+    steps: Array | int  # T
+    states: Array | int  # S
+    observations: Array | int  # O
+
+    @classmethod
+    def of(cls, world: World) -> "Sizes | None":
+        """Those of a world that is padded over time; None where it is not."""
+        return None if world.length is None else cls(world.length, world.states, world.observations)
+
+
 class Ensemble(Node):
     """Copies of a table that saw the labels with random weights (Bayesian bootstrap) from random beginnings.
 
@@ -106,7 +120,7 @@ class Ensemble(Node):
     member: Tabular
     size: int = struct.field(pytree_node=False, default=8)  # E
     prior: float = 1e-3  # the weight of a random beginning, in labels
-    length: Array | None = None  # [] int, as a padded `World`'s: what is drawn is what the world alone would draw
+    sizes: Sizes | None = None  # data: it draws what arrays of these sizes would draw; None: what its own do
 
     def __post_init__(self):
         require("Ensemble.size", self.size, 1)
@@ -118,13 +132,13 @@ class Ensemble(Node):
             raise ValueError("an ensemble draws: interaction.run(..., key=...) must be given")
         empty = self.member.init()
         each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.size, *leaf.shape)), empty)
-        steps = None if self.member.steps == 1 else self.length
-        each = each._replace(costs=self.prior * _drawn(jax.random.uniform, key, each.costs.shape, steps))
+        sizes = self.sizes and ((1 if self.member.steps == 1 else self.sizes.steps), self.sizes.observations)
+        each = each._replace(costs=self.prior * _drawn(jax.random.uniform, key, each.costs.shape, sizes))
         return EnsembleMemory(*empty, each, jax.vmap(self.member.params)(each))
 
     def update(self, key: Array, memory: EnsembleMemory, batch: Batch, retain: Array | float) -> EnsembleMemory:
         """The memory after a batch, each of whose cells counts once for all, and with a weight of mean 1 a member."""
-        weights = _drawn(jax.random.exponential, key, (self.size, *batch.weight.shape), self.length)
+        weights = _drawn(jax.random.exponential, key, (self.size, *batch.weight.shape), self.sizes and self.sizes[:2])
 
         def one(own: Memory, weights: Array) -> Memory:
             weighted = batch._replace(costs=weights[..., None] * batch.costs, weight=weights * batch.weight)
@@ -143,10 +157,10 @@ class Ensemble(Node):
         return self.member.policy(params, world)
 
 
-def _drawn(draw: Any, key: Array, shape: tuple[int, ...], length: Array | None) -> Array:
-    """Draws [E, T, ...], of whose T steps the first `length` are those of a shape that has no more."""
-    if length is None:
+def _drawn(draw: Any, key: Array, shape: tuple[int, ...], sizes: tuple[Any, Any] | None) -> Array:
+    """Draws [E, T, S, ...], of which the first of both `sizes` of the T and S are those of a shape that has no more."""
+    if sizes is None:
         return draw(key, shape)
-    members, steps, *each = shape
-    rows = draw(key, (members * steps, *each))  # JAX draws by an entry's place in the flat array
-    return rows[jnp.arange(members)[:, None] * length + jnp.arange(steps)]
+    e, t, s = jnp.ogrid[: shape[0], : shape[1], : shape[2]]
+    rows = draw(key, (math.prod(shape[:3]), *shape[3:]))  # JAX draws by an entry's place in the flat array
+    return rows[(e * sizes[0] + t) * sizes[1] + s]
