@@ -52,6 +52,11 @@ def test_every_gate_has_three_settings_and_asks_in_the_middle_one():
         assert sorted(own) == sorted([*((value, False) for value in kind.values), (kind.values[1], True)])
 
 
+def which(row):
+    """Which of its gates a row chooses."""
+    return row.gate.gate.which
+
+
 def test_gates_whose_learner_is_the_same_share_a_program_and_are_chosen_by_a_number():
     every = gating.methods(tuple(gating.KINDS), 32).values()
     found = {method.kind: method.algorithm for method in every if method.kind != "chunk"}
@@ -59,7 +64,7 @@ def test_gates_whose_learner_is_the_same_share_a_program_and_are_chosen_by_a_num
     for one, other in itertools.combinations(found, 2):
         same = found[one].learner is found[other].learner
         assert (structures[one] == structures[other]) == same
-        assert not same or found[one].gate.gate.which != found[other].gate.gate.which
+        assert not same or which(found[one]) != which(found[other])
 
 
 def test_a_chosen_gate_decides_as_it_does_alone():
@@ -76,10 +81,10 @@ def test_a_chosen_gate_decides_as_it_does_alone():
             ).newest
             for gate in (found, gating.KINDS[kind].gate(value))
         ]
-        np.testing.assert_array_equal(*map(np.asarray, newest))
+        np.testing.assert_array_equal(np.asarray(newest[0]), np.asarray(newest[1]))
 
 
-def test_the_wheel_without_its_expert_is_ask_only():
+def test_control_without_its_expert_is_ask_only():
     small = settings(runs=2, rounds=6)
     batch, samplers, shared = chunk_choice_worlds.batch(gating.RESET, small)
     row = ALGORITHMS["safe_dagger"]
