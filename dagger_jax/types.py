@@ -104,11 +104,13 @@ class World(Node):
         return self.cost.shape[-1]
 
 
-class Name(str):
+class Name(NamedTuple):
     """A name for readers, which tells no two trees apart: problems of equal shapes share their programs."""
 
+    text: str
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Name) or str.__eq__(self, other)
+        return isinstance(other, Name)
 
     def __hash__(self) -> int:
         return hash(Name)
@@ -119,10 +121,16 @@ class Problem(Node):
 
     world: World
     expert: Array  # [L, S, A] probability of the expert's action
-    name: str = struct.field(pytree_node=False, default="world")
+    called: Any = struct.field(pytree_node=False, default="world")  # a name, as a text
 
     def __post_init__(self):
-        object.__setattr__(self, "name", Name(self.name))
+        if isinstance(self.called, str):
+            object.__setattr__(self, "called", Name(self.called))
+
+    @property
+    def name(self) -> str:
+        """For readers. What comes out of `jit` may have the name of another problem of its shape."""
+        return self.called.text
 
 
 class Schedule(NamedTuple):

@@ -22,7 +22,9 @@ CHECKED = [
     "dagger_jax.schedules",
     "dagger_jax.tabular.exact",
     "dagger_jax.tabular.experts",
+    "dagger_jax.tabular.joint",
     "dagger_jax.tabular.rollout",
+    "dagger_jax.tabular.transitions",
     "dagger_jax.tabular.worlds",
     "dagger_jax.text.losses",
 ]

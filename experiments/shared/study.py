@@ -81,7 +81,7 @@ def shown(world: str) -> str:
 def problem(world: str, horizon: int, **sizes: Any) -> Problem:
     """A world of the gallery, or of a file or a module that a flag named, with its expert."""
     if names.is_own(world):
-        return problems.problem(world, horizon=horizon).replace(name=world)
+        return problems.problem(world, horizon=horizon).replace(called=world)
     if is_own(world):
         with warnings.catch_warnings(action="ignore"):  # `check_worlds` has told
             loaded = _load(world, horizon)
