@@ -28,7 +28,7 @@ def _problem(world: str, horizon: int, seed: Any) -> Problem:
         case "chunk_reset":
             return gallery.chunk_reset(horizon)
         case "coin":
-            return gallery.chunk_reset(horizon).replace(expert=np.full((1, 2, 2), 0.5), name=world)
+            return gallery.chunk_reset(horizon).replace(expert=np.full((1, 2, 2), 0.5), called=world)
         case "aliased":
             return gallery.random_mdp(horizon, 6, 2, seed=seed, observations=2, stationary=True).replace(called=world)
     return gallery.random_mdp(horizon, 4, 2, seed=seed, temperature=1.0).replace(called=world)

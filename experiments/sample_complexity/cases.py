@@ -51,7 +51,7 @@ def plain(problem: Problem, *, sparse: bool = False) -> Problem:
     world = problem.world
     costs = np.array(np.broadcast_to(world.cost, (world.horizon, world.states, world.actions)))
     costs[: -1 if sparse else 0] = 0.0
-    return dataclasses.replace(problem, world=dataclasses.replace(world, cost=costs), name="")
+    return dataclasses.replace(problem, world=dataclasses.replace(world, cost=costs), called="")
 
 
 def padded(problem: Problem, longest: int, *, sparse: bool = False) -> Problem:
