@@ -81,7 +81,7 @@ def measure(problem: Problem, policy: Float[Array, "L S A"], row: Schedule, know
         advantage=(own * disadvantage).sum(-1),
         training_advantage=(law * disadvantage).sum(-1),
         shift=0.5 * jnp.abs((novice_share + guide_share)[:, None] * own - law).sum(-1),
-        overlap=jnp.where(jnp.arange(len(own)) < problem.world.steps, training.overlap, 1.0),
+        overlap=jnp.where(problem.world.taken, training.overlap, 1.0),
         steps=problem.world.steps,
     )
 

@@ -27,6 +27,11 @@ def shares(law: Float[np.ndarray, "*L A"]) -> Int64[np.ndarray, "*L A"]:
     return words + np.where(np.arange(rows.shape[-1]) == rows.argmax(-1)[..., None], rest, 0)
 
 
+def entry_bits(outcomes: int) -> int:
+    """log2(E), how many bits of a draw choose an entry of the alias table of so many outcomes."""
+    return max(1, (outcomes - 1).bit_length())
+
+
 def alias(law: Float[np.ndarray, "*L S"]) -> UInt32[np.ndarray, "*L E"]:
     """Alias tables (Walker 1977) of laws [..., S], packed into uint32 [..., E].
 
@@ -35,7 +40,7 @@ def alias(law: Float[np.ndarray, "*L S"]) -> UInt32[np.ndarray, "*L E"]:
     are first rounded to multiples of 2^-32 that sum to 1, impossible outcomes staying impossible; from there
     on the table is exact.
     """
-    width = max(1, (law.shape[-1] - 1).bit_length())
+    width = entry_bits(law.shape[-1])
     entries, capacity = 1 << width, 1 << (32 - width)
     rows = law.reshape(-1, law.shape[-1])
     lines = np.arange(len(rows))

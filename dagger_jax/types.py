@@ -96,6 +96,11 @@ class World(Node):
         return self.horizon if self.length is None else self.length
 
     @property
+    def taken(self) -> Array:
+        """Which steps of the arrays an episode has. [T] bool"""
+        return np.arange(self.horizon) < self.steps
+
+    @property
     def states(self) -> int:
         return self.cost.shape[-2]
 

@@ -243,8 +243,7 @@ def interventions(problem: Problem, policy: Array, play: Occupancy, takeover: In
     alone = (play.novice - play.intervened).sum(-1)  # the learner is in control, and stays so
     arrives = push_each(problem.world.transition, alone[..., None] * policy)
     here = jnp.concatenate([jnp.asarray(problem.world.initial)[None], arrives[:-1]])
-    taken = jnp.arange(problem.world.horizon) < problem.world.steps
-    return taken[:, None] * here * takeover.enter
+    return problem.world.taken[:, None] * here * takeover.enter
 
 
 def doubt_threshold(doubts: Array, entered: Array, last: float = 0.25) -> Array:

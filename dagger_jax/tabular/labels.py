@@ -101,7 +101,7 @@ class RollOut(Node):
         """A batch as `imitate`'s."""
         to_go, value = backward(problem.world, problem.expert)
         world = problem.world
-        taken = (jnp.arange(world.horizon) < world.steps)[:, None, None]
+        taken = world.taken[:, None, None]
         for _ in range(self.steps):
             value = jnp.concatenate([(policy * to_go).sum(-1), value[-1:]])
             to_go = taken * (world.cost + expect_each(world.transition, value[1:]))

@@ -73,7 +73,7 @@ def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:
     gate = method.gate
     if gate is not None:  # likewise
         options = {name: each.gate for name, each in every.items() if each.gate is not None}
-        gate = Chosen(np.asarray(list(options).index(cell["method"])), tuple(options.values()))
+        gate = Chosen.of(options, cell["method"])
     keys = jax.random.split(jax.random.key(settings.seed), settings.runs)
     policies, rows, handovers, asked, parted = jax.device_get(
         training.train(

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from dagger_jax.algorithms import ALGORITHMS, Algorithm
 from dagger_jax.tabular import gates
 from dagger_jax.types import Array, Intervention, Node, Problem
@@ -73,8 +71,7 @@ def _among(kinds: tuple[str, ...], key: str, value: float) -> Chosen:
     """A gate as a choice among all whose learner is the same, which so share their programs."""
     learner = {each: ALGORITHMS[KINDS[each].row].learner for each in kinds}
     alike = [each for each in kinds if learner[each] is learner[key]]
-    options = (KINDS[each].gate(value if each == key else KINDS[each].values[1]) for each in alike)
-    return Chosen(np.asarray(alike.index(key)), tuple(options))
+    return Chosen.of({each: KINDS[each].gate(value if each == key else KINDS[each].values[1]) for each in alike}, key)
 
 
 def algorithm_of(method: Method) -> str:

@@ -15,7 +15,7 @@ from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Array, Problem, Schedule
 
 from ..claim import devices
-from ..shared import training
+from ..shared import study, training
 
 
 class Trust(NamedTuple):
@@ -37,7 +37,7 @@ def trust(
     shared: bool,
 ) -> Trust:
     """HG-DAgger trained once more, its log of doubts kept. Arguments as in `shared.training.train`."""
-    own = training.parts(algorithm, jax.tree.map(lambda leaf: leaf[0], problems.world), shared)
+    own = training.parts(algorithm, study.chosen(problems.world, 0), shared)
     tau, doubt, newest = _doubts(own, problems, samplers, schedule, keys, episodes=episodes)
     risk, met = map(np.asarray, _known(problems, newest))
     trusted = np.asarray(doubt <= tau[:, None, None])

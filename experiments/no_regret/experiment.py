@@ -213,7 +213,7 @@ def _fitted(settings: Settings, world: World, name: str) -> learners.Learner:
     rules = {each: learner.rule for each, learner in built.items() if isinstance(learner, learners.Tabular)}
     if not isinstance(own, learners.Tabular):
         return own
-    return own.replace(rule=training.Chosen(np.asarray(list(rules).index(name)), tuple(rules.values())))
+    return own.replace(rule=training.Chosen.of(rules, name))
 
 
 def measure(settings: Settings, cell: dict[str, Any]) -> Measurement:

@@ -197,7 +197,7 @@ def interactive(
     state, and "log_loss" guesses uniformly, at every step anew: that leaves the bad state after A tries on average.
     """
     problems, samplers, rare = _recoverable(horizon, states, trajectories, count, seed, longest)
-    row, rules = algorithms.ALGORITHMS[algorithm], tuple(RULES)
+    row = algorithms.ALGORITHMS[algorithm]
     rounds, most = (horizon, longest) if row.per_step else (ROUNDS, ROUNDS)
     episodes = trajectories if row.per_step else max(trajectories // ROUNDS, 1)
     policies = study.train(
@@ -205,7 +205,7 @@ def interactive(
         samplers,
         schedules.padded(row.build(rounds, horizon, horizon), most, longest),
         keys(seed, repr((algorithm, horizon, states, trajectories)), count),
-        Chosen(np.asarray(rules.index(learner)), tuple(RULES.values())),
+        Chosen.of(RULES, learner),
         np.int32(rounds) if row.per_step else None,
         episodes=episodes,
         shared=False,

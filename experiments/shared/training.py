@@ -1,7 +1,7 @@
 """Any row of the zoo trained on sampled labels in a batch of problems, priced, and judged exactly after every round."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +42,11 @@ class Chosen(Node):
 
     which: Array  # [] int
     options: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, options: Mapping[Any, Any], name: Any) -> "Chosen":
+        """The one of that name."""
+        return cls(np.asarray(list(options).index(name)), tuple(options.values()))
 
     def __call__(self, *args: Any) -> Any:
         results = [option(*args) for option in self.options]
@@ -145,8 +150,7 @@ def _distinct(options: Sequence[Any]) -> dict[Any, Any]:
 
 
 def _choice(place: int, options: Sequence[Any]) -> Chosen:
-    alike = _distinct(options)
-    return Chosen(np.asarray(list(alike).index(_known_by(options[place]))), tuple(alike.values()))
+    return Chosen.of(_distinct(options), _known_by(options[place]))
 
 
 def train(

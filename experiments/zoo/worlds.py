@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dagger_jax import gallery
+from dagger_jax.sampling import entry_bits
 from dagger_jax.types import Problem, World
 
 from ..claim import Settings
@@ -150,12 +151,11 @@ def widest(names: list[str], room: Sizes, settings: Settings) -> tuple[Sizes, in
 
     As far as alias tables have as many entries: from others a sampler would draw other states.
     """
-    entries = lambda room: room.states.bit_length() if room.states & (room.states - 1) else room.states.bit_length() - 1
     found = [
         (other, horizon)
         for horizon in settings.horizons
         for name in names
         if horizon <= PLACES[name].longest
-        and entries(other := sizes(name, horizon, settings.demonstrations)) == entries(room)
+        and entry_bits((other := sizes(name, horizon, settings.demonstrations)).states) == entry_bits(room.states)
     ]
     return max(other for other, _ in found), max(horizon for _, horizon in found)

@@ -13,27 +13,7 @@ from dagger_jax.precision import float64
 from dagger_jax.tabular import exact, gallery
 from dagger_jax.tabular import worlds as tabular
 from dagger_jax.types import Problem
-
-T, S, A = 7, 3, 2
-FIRST, LENGTH = 2, 3
-ROW = schedules.row(schedules.chunked(1, schedules.partition(T, [FIRST, LENGTH, T - FIRST - LENGTH])), 0)
-
-
-def random_case(seed, temperature=None, share=None, zeros=0.0):
-    """A random world, and a learner near its expert; some of both's actions may be impossible."""
-    rng = np.random.default_rng(seed)
-    problem = gallery.random_mdp(T, S, A, seed=seed, temperature=temperature)
-    policy = rng.dirichlet(np.ones(A), (T, S))
-    share = rng.uniform(0, 1) if share is None else share
-    policy = (1 - share) * np.asarray(problem.expert) + share * policy
-    if zeros:
-        sure = np.eye(A)[rng.integers(0, A, (T, S))]
-        policy = np.where(rng.random((T, S, 1)) < zeros, sure, policy)
-        if temperature is not None:
-            sure = np.eye(A)[rng.integers(0, A, (T, S))]
-            expert = np.where(rng.random((T, S, 1)) < zeros, sure, problem.expert)
-            problem = problem.replace(expert=expert)
-    return problem, policy
+from tests.detected import CASES, FIRST, LENGTH, ROW, S, T, random_case
 
 
 def enumerated(problem, policy, start, first, length):
@@ -80,15 +60,6 @@ def by_definition(p, q):
 def same(found, wanted):
     for name, value in wanted.items():
         np.testing.assert_allclose(getattr(found, name), value, rtol=1e-9, atol=1e-12, err_msg=name)
-
-
-CASES = {
-    "deterministic": {},
-    "deterministic, unlikely zeros": {"zeros": 0.4},
-    "stochastic": {"temperature": 0.5},
-    "stochastic, unlikely zeros": {"temperature": 0.5, "zeros": 0.4},
-    "identical": {"temperature": 0.5, "share": 0.0},
-}
 
 
 # ---- the law of the ratio ----------------------------------------------------------------------------------
